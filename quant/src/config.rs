@@ -1,0 +1,171 @@
+//! The shape of a model, as the `CONFIG` section holds it.
+
+use crate::{Code, Result, ensure};
+use bytemuck::{Pod, Zeroable};
+
+/// End-of-text tokens that a model can have.
+pub const MAX_EOS: usize = 8;
+/// Written where a model has no such token.
+pub const NO_TOKEN: u32 = u32::MAX;
+
+/// Hyperparameters of a Llama model; 128 bytes, little-endian, in this order in the file.
+///
+/// After [`Config::check`] every product that the plan forms from these fits into 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Config {
+    /// Rows of the embedding.
+    pub vocab_size: u32,
+    /// Width of the residual stream; a multiple of 32.
+    pub hidden: u32,
+    /// Transformer blocks.
+    pub layers: u32,
+    /// Query heads.
+    pub heads: u32,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: u32,
+    /// Width of one head; a multiple of 16.
+    pub head_dim: u32,
+    /// Width of the feed-forward layer; a multiple of 32.
+    pub ffn: u32,
+    /// Positions that the model was trained for.
+    pub max_context: u32,
+    /// Base of the rotary embedding's wavelengths.
+    pub rope_theta: f32,
+    /// Added to the mean square in RMSNorm.
+    pub rms_eps: f32,
+    /// 1 when the head is the embedding, else 0.
+    pub tied: u32,
+    /// First token of a text, or [`NO_TOKEN`].
+    pub bos: u32,
+    /// Filler token, or [`NO_TOKEN`].
+    pub pad: u32,
+    /// Entries of `eos` in use.
+    pub eos_count: u32,
+    /// Tokens that end a reply.
+    pub eos: [u32; MAX_EOS],
+    /// Zero.
+    pub reserved: [u32; 10],
+}
+
+const _: () = assert!(size_of::<Config>() == 128);
+
+impl Config {
+    /// Checks every limit that other code relies on. `Corrupt` when one is broken.
+    pub fn check(&self) -> Result<()> {
+        let in_range = |value: u32, max: u32| value >= 1 && value <= max;
+        ensure!(
+            in_range(self.vocab_size, 1 << 24),
+            Code::Corrupt,
+            "vocabulary of {} tokens: 1 to 16,777,216 are supported",
+            self.vocab_size
+        );
+        ensure!(
+            in_range(self.hidden, 1 << 16) && self.hidden % 32 == 0,
+            Code::Corrupt,
+            "hidden size {}: multiples of 32 up to 65,536 are supported",
+            self.hidden
+        );
+        ensure!(
+            in_range(self.layers, 1 << 10),
+            Code::Corrupt,
+            "{} layers: 1 to 1,024 are supported",
+            self.layers
+        );
+        ensure!(
+            in_range(self.heads, 1 << 10),
+            Code::Corrupt,
+            "{} heads: 1 to 1,024 are supported",
+            self.heads
+        );
+        ensure!(
+            in_range(self.kv_heads, self.heads) && self.heads % self.kv_heads == 0,
+            Code::Corrupt,
+            "{} key-value heads do not divide {} heads",
+            self.kv_heads,
+            self.heads
+        );
+        ensure!(
+            in_range(self.head_dim, 256) && self.head_dim % 16 == 0,
+            Code::Corrupt,
+            "head size {}: multiples of 16 up to 256 are supported",
+            self.head_dim
+        );
+        ensure!(
+            self.heads * self.head_dim % 32 == 0,
+            Code::Corrupt,
+            "{} heads of {}: their product must be a multiple of 32",
+            self.heads,
+            self.head_dim
+        );
+        ensure!(
+            in_range(self.ffn, 1 << 18) && self.ffn % 32 == 0,
+            Code::Corrupt,
+            "feed-forward size {}: multiples of 32 up to 262,144 are supported",
+            self.ffn
+        );
+        ensure!(
+            in_range(self.max_context, 1 << 24),
+            Code::Corrupt,
+            "context of {}: 1 to 16,777,216 is supported",
+            self.max_context
+        );
+        ensure!(
+            self.rope_theta.is_finite() && self.rope_theta >= 1.0,
+            Code::Corrupt,
+            "rope theta {} is not a number of at least 1",
+            self.rope_theta
+        );
+        ensure!(
+            self.rms_eps.is_finite() && self.rms_eps > 0.0,
+            Code::Corrupt,
+            "RMSNorm epsilon {} is not a positive number",
+            self.rms_eps
+        );
+        ensure!(self.tied <= 1, Code::Corrupt, "the tied flag is {}, not 0 or 1", self.tied);
+        ensure!(
+            self.eos_count as usize <= MAX_EOS,
+            Code::Corrupt,
+            "{} end tokens: at most {MAX_EOS} are supported",
+            self.eos_count
+        );
+        for &token in self.eos_tokens().iter().chain([&self.bos, &self.pad]) {
+            ensure!(
+                token == NO_TOKEN || token < self.vocab_size,
+                Code::Corrupt,
+                "special token {token} lies outside the vocabulary of {}",
+                self.vocab_size
+            );
+        }
+        Ok(())
+    }
+
+    /// Tokens that end a reply.
+    pub fn eos_tokens(&self) -> &[u32] {
+        &self.eos[..(self.eos_count as usize).min(MAX_EOS)]
+    }
+
+    /// Width of all query heads together.
+    pub fn q_dim(&self) -> usize {
+        self.heads as usize * self.head_dim as usize
+    }
+
+    /// Width of all key heads (and of all value heads) together.
+    pub fn kv_dim(&self) -> usize {
+        self.kv_heads as usize * self.head_dim as usize
+    }
+
+    /// Query heads that share one key head.
+    pub fn group(&self) -> usize {
+        (self.heads / self.kv_heads) as usize
+    }
+
+    /// Weights of the model, a tied head counted once.
+    pub fn parameters(&self) -> u64 {
+        let (hidden, ffn) = (u64::from(self.hidden), u64::from(self.ffn));
+        let attention = hidden * 2 * (self.q_dim() + self.kv_dim()) as u64;
+        let layer = attention + 3 * hidden * ffn + 2 * hidden;
+        let embedding = u64::from(self.vocab_size) * hidden;
+        u64::from(self.layers) * layer + hidden + embedding * u64::from(2 - self.tied)
+    }
+}

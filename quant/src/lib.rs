@@ -1,0 +1,28 @@
+//! What the bytes mean: the Kinglet weight file and the number formats in it.
+//!
+//! Reading order: [`mod@format`] (number formats and the tile layout), [`tensor`] (which matrices a
+//! model has), [`config`], [`vocab`], [`file`] (how they lie in one file; the full specification is
+//! `FORMAT.md` beside this crate). These modules are `no_std`, allocate nothing and contain no
+//! `unsafe`. The offline half, behind the feature `import`, reads checkpoints and writes files:
+//! `source` (Hugging Face folders and GGUF), `quantize`, `convert` and `write`.
+#![cfg_attr(not(feature = "import"), no_std)]
+#![forbid(unsafe_code)]
+
+#[cfg(target_endian = "big")]
+compile_error!(
+    "Kinglet maps little-endian files as they are: big-endian targets are not supported"
+);
+
+pub mod config;
+pub mod error;
+pub mod file;
+pub mod format;
+pub mod tensor;
+pub mod vocab;
+
+pub use config::Config;
+pub use error::{Code, Error, Result};
+pub use file::File;
+pub use format::{Matrix, Tile, Type};
+pub use tensor::Role;
+pub use vocab::Vocab;
