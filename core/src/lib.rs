@@ -1,1 +1,18 @@
-//! .
+//! What the model means: the Llama step on a weight file, inside memory known to the byte.
+//!
+//! Reading order: [`plan`] (every buffer with its shape), [`forward`](mod@forward) (the step, as in
+//! the paper), [`kernels`] (the operations a backend implements), [`scalar`] (what they mean),
+//! [`kv`] (the cache), [`arena`] (how one buffer is cut and shared between workers), [`session`]
+//! (positions and history), [`sample`], [`tokenizer`].
+//!
+//! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
+#![no_std]
+#![deny(unsafe_code)]
+
+pub mod arena;
+pub mod kernels;
+pub mod kv;
+pub mod scalar;
+
+pub use kernels::{Activations, Kernels, Workers};
+pub use kv::KvType;

@@ -61,7 +61,7 @@ impl Config {
             self.vocab_size
         );
         ensure!(
-            in_range(self.hidden, 1 << 16) && self.hidden % 32 == 0,
+            in_range(self.hidden, 1 << 16) && self.hidden.is_multiple_of(32),
             Code::Corrupt,
             "hidden size {}: multiples of 32 up to 65,536 are supported",
             self.hidden
@@ -79,27 +79,27 @@ impl Config {
             self.heads
         );
         ensure!(
-            in_range(self.kv_heads, self.heads) && self.heads % self.kv_heads == 0,
+            in_range(self.kv_heads, self.heads) && self.heads.is_multiple_of(self.kv_heads),
             Code::Corrupt,
             "{} key-value heads do not divide {} heads",
             self.kv_heads,
             self.heads
         );
         ensure!(
-            in_range(self.head_dim, 256) && self.head_dim % 16 == 0,
+            in_range(self.head_dim, 256) && self.head_dim.is_multiple_of(16),
             Code::Corrupt,
             "head size {}: multiples of 16 up to 256 are supported",
             self.head_dim
         );
         ensure!(
-            self.heads * self.head_dim % 32 == 0,
+            (self.heads * self.head_dim).is_multiple_of(32),
             Code::Corrupt,
             "{} heads of {}: their product must be a multiple of 32",
             self.heads,
             self.head_dim
         );
         ensure!(
-            in_range(self.ffn, 1 << 18) && self.ffn % 32 == 0,
+            in_range(self.ffn, 1 << 18) && self.ffn.is_multiple_of(32),
             Code::Corrupt,
             "feed-forward size {}: multiples of 32 up to 262,144 are supported",
             self.ffn

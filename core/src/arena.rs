@@ -1,0 +1,242 @@
+//! One caller-supplied buffer, cut into typed slices, and slices shared out to workers.
+//!
+//! The only file of this crate with `unsafe`: a matrix that several workers write at once, each its
+//! own rows or columns. The parts of a [`Split`] do not overlap, and each is handed out once.
+#![allow(unsafe_code)]
+
+use bytemuck::Pod;
+use core::marker::PhantomData;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+use kinglet_quant::format::ALIGN;
+
+/// Workers that a [`Split`] can serve.
+pub const MAX_WORKERS: usize = 64;
+
+/// Bytes that `count` elements of `T` occupy in an arena: padded to 64.
+pub const fn padded_bytes<T>(count: usize) -> usize {
+    (count * size_of::<T>()).next_multiple_of(ALIGN)
+}
+
+/// Cuts a buffer front to back; every slice starts at a multiple of 64 bytes.
+#[derive(Debug)]
+pub struct Arena<'a> {
+    rest: &'a mut [u8],
+}
+
+impl<'a> Arena<'a> {
+    /// An arena over `memory`, which must start at a multiple of 64 bytes.
+    pub fn new(memory: &'a mut [u8]) -> Self {
+        assert!(
+            memory.as_ptr().addr().is_multiple_of(ALIGN),
+            "arena memory must be 64-byte aligned"
+        );
+        Self { rest: memory }
+    }
+
+    /// The next `count` elements. Panics when the plan that sized the buffer forgot them.
+    pub fn take<T: Pod>(&mut self, count: usize) -> &'a mut [T] {
+        let rest = core::mem::take(&mut self.rest);
+        let (head, rest) = rest.split_at_mut(padded_bytes::<T>(count));
+        self.rest = rest;
+        bytemuck::cast_slice_mut(&mut head[..count * size_of::<T>()])
+    }
+
+    /// Bytes not yet cut off.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+}
+
+/// How the units (tiles, tokens, heads) of one pass are dealt to `parts` workers, in blocks.
+///
+/// A pass may run over several matrices one after the other; each has a `Split` of its own that
+/// names where in the pass it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Split {
+    first: usize,
+    count: usize,
+    total: usize,
+    parts: usize,
+}
+
+impl Split {
+    /// All of a pass of `count` units.
+    pub fn whole(count: usize, parts: usize) -> Self {
+        Self::piece(0, count, count, parts)
+    }
+
+    /// Units `first..first + count` of a pass of `total`.
+    pub fn piece(first: usize, count: usize, total: usize, parts: usize) -> Self {
+        assert!((1..=MAX_WORKERS).contains(&parts) && first + count <= total);
+        Self { first, count, total, parts }
+    }
+
+    /// The units of worker `part`, counted from the piece's own start; ranges of different parts
+    /// never overlap and together cover the piece.
+    pub fn range(&self, part: usize) -> Range<usize> {
+        assert!(part < self.parts);
+        let bound = |part: usize| {
+            (self.total * part / self.parts).clamp(self.first, self.first + self.count) - self.first
+        };
+        bound(part)..bound(part + 1)
+    }
+}
+
+/// A matrix of `height × width` elements that workers write at the same time.
+#[derive(Debug)]
+struct Shared<'a, T> {
+    start: *mut T,
+    height: usize,
+    width: usize,
+    split: Split,
+    taken: AtomicU64,
+    lent: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: parts are disjoint and `take` lends each of them to one caller only, so sharing the
+// matrix moves exclusive references to `T` between threads, nothing else.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    fn new(data: &'a mut [T], width: usize, split: Split) -> Self {
+        assert!(width > 0 && data.len().is_multiple_of(width));
+        let height = data.len() / width;
+        Self {
+            start: data.as_mut_ptr(),
+            height,
+            width,
+            split,
+            taken: AtomicU64::new(0),
+            lent: PhantomData,
+        }
+    }
+
+    /// Claims a part. Panics when it is claimed a second time.
+    fn claim(&self, part: usize) -> Range<usize> {
+        let bit = 1u64 << part;
+        let before = self.taken.fetch_or(bit, Ordering::Relaxed);
+        assert!(before & bit == 0, "part {part} was handed out twice");
+        self.split.range(part)
+    }
+}
+
+/// A matrix whose rows are dealt to workers.
+#[derive(Debug)]
+pub struct SharedRows<'a, T>(Shared<'a, T>);
+
+impl<'a, T: Send> SharedRows<'a, T> {
+    /// Shares out `data`, a matrix of rows of `width`; the split's units are rows.
+    pub fn new(data: &'a mut [T], width: usize, split: Split) -> Self {
+        let shared = Shared::new(data, width, split);
+        assert!(split.count <= shared.height);
+        Self(shared)
+    }
+
+    /// The rows of one part, contiguous. Panics when they were taken before.
+    pub fn take(&self, part: usize) -> &'a mut [T] {
+        let rows = self.0.claim(part);
+        // SAFETY: `rows` lies within the matrix (checked by `new`), is disjoint from every other
+        // part's (`Split::range`) and was not lent before (`claim`); `'a` keeps the data borrowed.
+        unsafe {
+            let start = self.0.start.add(rows.start * self.0.width);
+            core::slice::from_raw_parts_mut(start, rows.len() * self.0.width)
+        }
+    }
+}
+
+/// A matrix whose columns are dealt to workers in units of several columns.
+#[derive(Debug)]
+pub struct SharedColumns<'a, T> {
+    shared: Shared<'a, T>,
+    unit: usize,
+}
+
+impl<'a, T: Send> SharedColumns<'a, T> {
+    /// Shares out `data`, a matrix of rows of `width`; the split's units are `unit` columns each.
+    pub fn new(data: &'a mut [T], width: usize, unit: usize, split: Split) -> Self {
+        assert!(split.count * unit <= width);
+        Self { shared: Shared::new(data, width, split), unit }
+    }
+
+    /// The columns of one part. Panics when they were taken before.
+    pub fn take(&self, part: usize) -> Columns<'a, T> {
+        let units = self.shared.claim(part);
+        let first = units.start * self.unit;
+        // SAFETY: `first` is at most `width`, so the pointer stays within the first row or at its end.
+        let start = unsafe { self.shared.start.add(first) };
+        Columns {
+            start,
+            height: self.shared.height,
+            stride: self.shared.width,
+            width: units.len() * self.unit,
+            lent: PhantomData,
+        }
+    }
+}
+
+/// Some columns of a matrix, lent to one worker: `height` rows of `width` elements.
+#[derive(Debug)]
+pub struct Columns<'a, T> {
+    start: *mut T,
+    height: usize,
+    stride: usize,
+    width: usize,
+    lent: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T> Columns<'a, T> {
+    /// All columns of a matrix that nobody else uses.
+    pub fn all(data: &'a mut [T], width: usize) -> Self {
+        assert!(width > 0 && data.len().is_multiple_of(width));
+        Self {
+            start: data.as_mut_ptr(),
+            height: data.len() / width,
+            stride: width,
+            width,
+            lent: PhantomData,
+        }
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Elements from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// One row of these columns. Panics when `row` is not below the height.
+    pub fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.height);
+        // SAFETY: the row's columns lie within the matrix (`SharedColumns::new`, `all`) and are lent
+        // to this value alone; `&mut self` keeps a second row from being borrowed meanwhile.
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.width) }
+    }
+
+    /// Columns `range` of these, borrowed.
+    pub fn narrow(&mut self, range: Range<usize>) -> Columns<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.width);
+        // SAFETY: `range.start` is at most `width`, so the pointer stays within the row or at its end.
+        let start = unsafe { self.start.add(range.start) };
+        Columns {
+            start,
+            height: self.height,
+            stride: self.stride,
+            width: range.len(),
+            lent: PhantomData,
+        }
+    }
+
+    /// The first element of the first row, for kernels that address rows by [`Columns::stride`].
+    pub fn as_mut_ptr(&mut self) -> *mut T {
+        self.start
+    }
+}

@@ -1,0 +1,142 @@
+//! The operations that a CPU backend implements, and the workers that run them.
+//!
+//! A kernel is stateless, allocates nothing, computes the range it is given and asserts its
+//! preconditions. [`crate::scalar`] defines what each one means.
+
+use crate::arena::Columns;
+use crate::kv::KvHead;
+use core::ops::Range;
+use kinglet_quant::Matrix;
+use kinglet_quant::format::BLOCK;
+
+/// Columns of activations that share a sum in [`Activations::sums`].
+pub const SUM_GROUP: usize = 16;
+/// Rows that a kernel may unpack to f32 at once in its scratch memory.
+pub const PANEL_ROWS: usize = 64;
+/// Positions that one call of [`Kernels::attend`] covers at most; calls start at multiples of it.
+pub const ATTEND_CHUNK: usize = 128;
+
+/// Inputs of a matrix product: `tokens` vectors of `cols`, plain and quantized.
+///
+/// `codes`, `scales` and `sums` are empty when every matrix that reads them is unquantized.
+#[derive(Clone, Copy, Debug)]
+pub struct Activations<'a> {
+    /// Vectors.
+    pub tokens: usize,
+    /// Width of a vector, a multiple of 32.
+    pub cols: usize,
+    /// `[tokens][cols]`.
+    pub values: &'a [f32],
+    /// `[tokens][cols]`, −127 to 127.
+    pub codes: &'a [i8],
+    /// `[tokens][cols / 32]`: `values ≈ scales × codes`.
+    pub scales: &'a [f32],
+    /// `[tokens][cols / 16]`: sums of codes, for kernels that multiply unsigned weights.
+    pub sums: &'a [i32],
+}
+
+impl Activations<'_> {
+    /// Asserts that the slices have the lengths that `w` needs.
+    pub fn check(&self, w: &Matrix<'_>) {
+        assert_eq!(self.cols, w.cols());
+        if w.kind().is_quantized() {
+            assert!(self.codes.len() >= self.tokens * self.cols);
+            assert!(self.scales.len() >= self.tokens * self.cols / BLOCK);
+            assert!(self.sums.len() >= self.tokens * self.cols / SUM_GROUP);
+        } else {
+            assert!(self.values.len() >= self.tokens * self.cols);
+        }
+    }
+}
+
+/// What a matrix product does with its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Overwrite.
+    Store,
+    /// Add to what is there: the residual stream.
+    Add,
+}
+
+/// The operations of one instruction set. A value of the type proves that the CPU has it.
+pub trait Kernels: Copy + Send + Sync {
+    /// `out[token][r] (+)= Σ_k w[r][k] · x[token][k]` for the rows of `tiles`.
+    ///
+    /// `out` is `x.tokens × 16·tiles.len()`. Quantized weights multiply the quantized activations:
+    /// exact integers within a group of 32 columns, f32 across groups in ascending order, so that a
+    /// result depends neither on the other tokens nor on how tiles are dealt. `scratch` has
+    /// [`panel_floats`] elements.
+    fn matmul(
+        self,
+        w: &Matrix<'_>,
+        tiles: Range<usize>,
+        x: &Activations<'_>,
+        out: &mut Columns<'_, f32>,
+        output: Output,
+        scratch: &mut [f32],
+    );
+
+    /// Quantizes a vector for integer products: per 32 columns `scale = max|x| / 127` and
+    /// `code = round_half_even(x / scale)`, per 16 columns the sum of codes.
+    fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
+
+    /// RMSNorm (Zhang and Sennrich 2019): `out = x / sqrt(mean(x²) + eps) · gain`.
+    fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]);
+
+    /// Rotary embedding (Su et al. 2021) of one head, halves paired: `(a, b)` at `i` and
+    /// `i + head_dim/2` become `(a·cos − b·sin, b·cos + a·sin)`.
+    fn rope(self, head: &mut [f32], cos: &[f32], sin: &[f32]);
+
+    /// `gate = silu(gate) · up`, `silu(x) = x / (1 + e^−x)` (SwiGLU, Shazeer 2020).
+    fn silu_mul(self, gate: &mut [f32], up: &[f32]);
+
+    /// One span of attention for queries that share a key-value head.
+    ///
+    /// `queries` is `[group][head_dim]`, already divided by `√head_dim`. For each query writes to
+    /// `partials`, `[group][head_dim + 2]`, the sum of values weighted by `e^(score − max)`, then
+    /// `max`, then the sum of the weights; [`merge_partial`] joins spans. `span` starts at a
+    /// multiple of [`ATTEND_CHUNK`], is not empty and not longer than it.
+    fn attend(self, queries: &[f32], kv: &KvHead<'_>, span: Range<usize>, partials: &mut [f32]);
+}
+
+/// Elements of scratch memory that [`Kernels::matmul`] needs for a matrix.
+pub fn panel_floats(w: &Matrix<'_>) -> usize {
+    if w.kind().is_quantized() { 0 } else { PANEL_ROWS * w.cols() }
+}
+
+/// Joins the partial attention of a further span of one query into `into`; both `[head_dim + 2]`
+/// as [`Kernels::attend`] writes them.
+pub fn merge_partial(into: &mut [f32], from: &[f32]) {
+    let dim = into.len() - 2;
+    let max = into[dim].max(from[dim]);
+    let (keep, add) = (libm::expf(into[dim] - max), libm::expf(from[dim] - max));
+    for (into, from) in into[..dim].iter_mut().zip(from) {
+        *into = *into * keep + from * add;
+    }
+    into[dim + 1] = into[dim + 1] * keep + from[dim + 1] * add;
+    into[dim] = max;
+}
+
+/// Runs a task on several threads.
+pub trait Workers: Sync {
+    /// Workers, 1 to [`crate::arena::MAX_WORKERS`].
+    fn count(&self) -> usize;
+
+    /// Calls `task(w)` once for every worker `w`, in any order or at the same time, and returns when
+    /// all calls have.
+    fn run(&self, task: &(dyn Fn(usize) + Sync));
+}
+
+/// The calling thread alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone;
+
+impl Workers for Alone {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn run(&self, task: &(dyn Fn(usize) + Sync)) {
+        task(0);
+    }
+}

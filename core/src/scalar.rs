@@ -1,0 +1,157 @@
+//! The meaning of every kernel, in plain loops; always compiled, on every target.
+
+use crate::arena::Columns;
+use crate::kernels::{ATTEND_CHUNK, Activations, Kernels, Output, SUM_GROUP};
+use crate::kv::KvHead;
+use core::ops::Range;
+use kinglet_quant::format::{BLOCK, TILE_ROWS};
+use kinglet_quant::{Matrix, Tile, Type};
+
+/// The kernels that any CPU can run.
+#[derive(Clone, Copy, Debug)]
+pub struct Scalar;
+
+/// Rounds to the nearest integer, halves to even, for magnitudes below 2²²: adding 1.5·2²³ leaves no
+/// bits for a fraction.
+pub fn round_half_even(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT) - SHIFT
+}
+
+impl Kernels for Scalar {
+    fn matmul(
+        self,
+        w: &Matrix<'_>,
+        tiles: Range<usize>,
+        x: &Activations<'_>,
+        out: &mut Columns<'_, f32>,
+        output: Output,
+        _scratch: &mut [f32],
+    ) {
+        x.check(w);
+        assert!(out.height() == x.tokens && out.width() == tiles.len() * TILE_ROWS);
+        for (t, tile) in tiles.enumerate() {
+            let tile = w.tile(tile);
+            for token in 0..x.tokens {
+                let sums = match w.kind() {
+                    Type::F32 => float_rows(&tile, token, x, |tile, i| tile.f32_rows()[i]),
+                    Type::Bf16 => {
+                        float_rows(&tile, token, x, |tile, i| tile.bf16_rows()[i].to_f32())
+                    }
+                    _ => integer_rows(w, &tile, token, x),
+                };
+                let out = &mut out.row(token)[t * TILE_ROWS..][..TILE_ROWS];
+                for (out, sum) in out.iter_mut().zip(sums) {
+                    match output {
+                        Output::Store => *out = sum,
+                        Output::Add => *out += sum,
+                    }
+                }
+            }
+        }
+    }
+
+    fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+        assert!(x.len().is_multiple_of(BLOCK) && codes.len() == x.len());
+        assert!(scales.len() == x.len() / BLOCK && sums.len() == x.len() / SUM_GROUP);
+        let blocks = x.chunks_exact(BLOCK).zip(codes.chunks_exact_mut(BLOCK));
+        for ((x, codes), scale) in blocks.zip(scales) {
+            let max = x.iter().fold(0f32, |max, x| max.max(x.abs()));
+            *scale = max / 127.0;
+            let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+            for (code, x) in codes.iter_mut().zip(x) {
+                *code = round_half_even(x * inverse) as i8;
+            }
+        }
+        for (sum, codes) in sums.iter_mut().zip(codes.chunks_exact(SUM_GROUP)) {
+            *sum = codes.iter().map(|&c| i32::from(c)).sum();
+        }
+    }
+
+    fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+        assert!(gain.len() == x.len() && out.len() == x.len());
+        let mean_square = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+        let factor = 1.0 / libm::sqrtf(mean_square + eps);
+        for ((out, x), gain) in out.iter_mut().zip(x).zip(gain) {
+            *out = x * factor * gain;
+        }
+    }
+
+    fn rope(self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert!(head.len() == 2 * cos.len() && cos.len() == sin.len());
+        let (first, second) = head.split_at_mut(cos.len());
+        for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+        }
+    }
+
+    fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
+        assert_eq!(gate.len(), up.len());
+        for (gate, up) in gate.iter_mut().zip(up) {
+            *gate = *gate / (1.0 + libm::expf(-*gate)) * up;
+        }
+    }
+
+    fn attend(self, queries: &[f32], kv: &KvHead<'_>, span: Range<usize>, partials: &mut [f32]) {
+        kv.check_span(&span);
+        let dim = kv.layout.head_dim;
+        assert!(
+            queries.len() / dim == partials.len() / (dim + 2) && queries.len().is_multiple_of(dim)
+        );
+        for (query, partial) in queries.chunks_exact(dim).zip(partials.chunks_exact_mut(dim + 2)) {
+            let mut scores = [0f32; ATTEND_CHUNK];
+            let scores = &mut scores[..span.len()];
+            for (score, position) in scores.iter_mut().zip(span.clone()) {
+                *score = (0..dim).map(|d| query[d] * kv.key(position, d)).sum();
+            }
+            let max = scores.iter().fold(f32::NEG_INFINITY, |max, &s| max.max(s));
+            partial.fill(0.0);
+            for (score, position) in scores.iter().zip(span.clone()) {
+                let weight = libm::expf(score - max);
+                for (d, sum) in partial[..dim].iter_mut().enumerate() {
+                    *sum += weight * kv.value(position, d);
+                }
+                partial[dim + 1] += weight;
+            }
+            partial[dim] = max;
+        }
+    }
+}
+
+/// Dot products of 16 unquantized rows with one token.
+fn float_rows(
+    tile: &Tile<'_>,
+    token: usize,
+    x: &Activations<'_>,
+    weight: impl Fn(&Tile<'_>, usize) -> f32,
+) -> [f32; TILE_ROWS] {
+    let values = &x.values[token * x.cols..][..x.cols];
+    core::array::from_fn(|r| {
+        values.iter().enumerate().map(|(k, value)| value * weight(tile, r * x.cols + k)).sum()
+    })
+}
+
+/// Dot products of 16 quantized rows with one token: integers within 32 columns, f32 across.
+fn integer_rows(
+    w: &Matrix<'_>,
+    tile: &Tile<'_>,
+    token: usize,
+    x: &Activations<'_>,
+) -> [f32; TILE_ROWS] {
+    let codes = &x.codes[token * x.cols..][..x.cols];
+    let scales = &x.scales[token * x.cols / BLOCK..][..x.cols / BLOCK];
+    core::array::from_fn(|r| {
+        let mut sum = 0f32;
+        for (block, scale) in scales.iter().enumerate() {
+            let mut integer = 0i32;
+            for start in (block * BLOCK..(block + 1) * BLOCK).step_by(w.group()) {
+                let dot: i32 = (start..start + w.group())
+                    .map(|k| i32::from(codes[k]) * i32::from(w.code(tile, r, k)))
+                    .sum();
+                integer += dot * i32::from(tile.group_scales()[start / w.group() * TILE_ROWS + r]);
+            }
+            sum += scale * integer as f32;
+        }
+        sum * tile.row_scales()[r]
+    })
+}
