@@ -72,6 +72,11 @@ impl Split {
         Self { first, count, total, parts }
     }
 
+    /// Units of the piece.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// The units of worker `part`, counted from the piece's own start; ranges of different parts
     /// never overlap and together cover the piece.
     pub fn range(&self, part: usize) -> Range<usize> {
@@ -100,8 +105,9 @@ unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 impl<'a, T> Shared<'a, T> {
     fn new(data: &'a mut [T], width: usize, split: Split) -> Self {
-        assert!(width > 0 && data.len().is_multiple_of(width));
-        let height = data.len() / width;
+        assert_eq!(data.len().checked_rem(width).unwrap_or(0), 0);
+        // Rows of width 0 take no memory, so there are as many as anyone asks for.
+        let height = data.len().checked_div(width).unwrap_or(split.count);
         Self {
             start: data.as_mut_ptr(),
             height,

@@ -10,9 +10,15 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
+pub mod forward;
 pub mod kernels;
 pub mod kv;
+pub mod plan;
+pub mod sample;
 pub mod scalar;
+pub mod session;
 
 pub use kernels::{Activations, Kernels, Workers};
 pub use kv::KvType;
+pub use plan::{Limits, Plan};
+pub use session::Session;

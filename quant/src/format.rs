@@ -233,6 +233,31 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Decodes one row of weights into `out`, `[cols]`: the embedding of a token.
+    pub fn read_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() == self.cols);
+        let tile = self.tile(row / TILE_ROWS);
+        let r = row % TILE_ROWS;
+        let span = r * self.cols..(r + 1) * self.cols;
+        match self.kind {
+            Type::F32 => out.copy_from_slice(&tile.f32_rows()[span]),
+            Type::Bf16 => {
+                for (out, x) in out.iter_mut().zip(&tile.bf16_rows()[span]) {
+                    *out = x.to_f32();
+                }
+            }
+            Type::Q8 | Type::Q4 => {
+                for (group, out) in out.chunks_exact_mut(self.group).enumerate() {
+                    let group_scale = tile.group_scales()[group * TILE_ROWS + r];
+                    let scale = tile.row_scales()[r] * f32::from(group_scale);
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = scale * f32::from(self.code(&tile, r, group * self.group + i));
+                    }
+                }
+            }
+        }
+    }
+
     /// The integer behind the weight at row `r` of a tile and column `col`: the byte of a Q8 tensor,
     /// the table entry of a Q4 one.
     pub fn code(&self, tile: &Tile<'_>, r: usize, col: usize) -> i8 {

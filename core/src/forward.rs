@@ -1,0 +1,464 @@
+//! The Llama step (Touvron et al. 2023) for one token or a batch, written once for every backend.
+//!
+//! ```text
+//! x = embedding[tokens]
+//! for each layer:
+//!     q, k, v = W_qkv · rms_norm(x)                       phase 1
+//!     rotate q and k; append k and v to the cache         (by the caller when decoding)
+//!     a = softmax(q · Kᵀ / √head_dim) · V                 phase 2
+//!     x += W_o · a                                        phase 3
+//!     h = silu(W_gate · rms_norm(x)) · (W_up · rms_norm(x))   phase 4
+//!     x += W_down · h                                     phase 5
+//! logits = W_head · rms_norm(x)
+//! ```
+//!
+//! A phase is one call of [`Workers::run`]: five meetings of the workers per layer. What lies
+//! between them is too short to share when there is one token, and is dealt by token otherwise.
+
+use crate::arena::{Columns, SharedColumns, SharedRows, Split};
+use crate::kernels::{
+    ATTEND_CHUNK, Activations, Kernels, Output, SUM_GROUP, Workers, merge_partial,
+};
+use crate::kv::KvLayout;
+use crate::plan::{Buffers, padded_vocab, partial_floats};
+use core::ops::Range;
+use kinglet_quant::format::{BLOCK, TILE_ROWS};
+use kinglet_quant::tensor::NO_LAYER;
+use kinglet_quant::{Config, File, Matrix, Role};
+
+/// Tiles of gate and up that a worker computes in turn, because they interleave in the file.
+const GATE_UP_RUN: usize = 4;
+
+/// One step: `tokens` at positions `first..`, in a session's buffers.
+pub(crate) struct Step<'s, 'a, K> {
+    pub kernels: K,
+    pub workers: &'s dyn Workers,
+    pub model: &'s File<'a>,
+    pub layout: KvLayout,
+    pub buffers: &'s mut Buffers<'a>,
+    pub first: usize,
+    pub tokens: &'s [u32],
+}
+
+impl<K: Kernels> Step<'_, '_, K> {
+    /// Runs the step; logits are computed for the tokens in `outputs`, from the first logit row on.
+    pub fn run(&mut self, outputs: Range<usize>) {
+        let config = self.model.config();
+        self.embed(config);
+        self.rotary_angles(config);
+        for layer in 0..config.layers as u16 {
+            let matrix = |role| self.model.matrix(role, layer);
+            let [q, k, v, o] = [Role::Q, Role::K, Role::V, Role::O].map(matrix);
+            let [gate, up, down] = [Role::Gate, Role::Up, Role::Down].map(matrix);
+
+            self.norm(self.model.norm(Role::AttnNorm, layer), 0..self.tokens.len());
+            self.project_qkv(&[q, k, v]);
+            self.rotate_and_store(config, layer);
+            self.attend(config, layer);
+            self.project_attended(&o);
+
+            self.norm(self.model.norm(Role::FfnNorm, layer), 0..self.tokens.len());
+            self.gate_and_up(&gate, &up);
+            self.project_down(&down);
+        }
+        if !outputs.is_empty() {
+            self.norm(self.model.norm(Role::FinalNorm, NO_LAYER), outputs.clone());
+            self.head(&self.model.head(), padded_vocab(config), outputs.len());
+        }
+    }
+
+    /// Workers that share what is dealt by token: with one token the caller does it alone.
+    fn token_parts(&self) -> usize {
+        if self.tokens.len() == 1 { 1 } else { self.workers.count() }
+    }
+
+    /// `x[token] = embedding[token]`.
+    fn embed(&mut self, config: &Config) {
+        let embedding = self.model.matrix(Role::Embedding, NO_LAYER);
+        let rows = self.buffers.x.chunks_exact_mut(config.hidden as usize);
+        for (&token, x) in self.tokens.iter().zip(rows) {
+            embedding.read_row(token as usize, x);
+        }
+    }
+
+    /// Cosines and sines of `position · theta^(−2i/head_dim)`, in f32 as the reference has them.
+    fn rotary_angles(&mut self, config: &Config) {
+        let half = config.head_dim as usize / 2;
+        let cos = self.buffers.cos.chunks_exact_mut(half);
+        let sin = self.buffers.sin.chunks_exact_mut(half);
+        for ((position, cos), sin) in (self.first..self.first + self.tokens.len()).zip(cos).zip(sin)
+        {
+            for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
+                let exponent = (2 * i) as f32 / config.head_dim as f32;
+                let frequency = 1.0 / libm::powf(config.rope_theta, exponent);
+                let angle = f64::from(position as f32 * frequency);
+                (*sin, *cos) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
+            }
+        }
+    }
+
+    /// `normed = rms_norm(x)` for some tokens, from the first row on, and quantizes it.
+    fn norm(&mut self, gain: &[f32], tokens: Range<usize>) {
+        let (kernels, hidden, eps) = (self.kernels, gain.len(), self.model.config().rms_eps);
+        let (count, parts) = (tokens.len(), self.token_parts());
+        let b = &mut *self.buffers;
+        let x = &b.x[tokens.start * hidden..tokens.end * hidden];
+        let split = Split::whole(count, parts);
+        let normed = SharedRows::new(&mut b.normed[..count * hidden], hidden, split);
+        let quantized = SharedQuantized::new(b.codes, b.scales, b.sums, hidden, split);
+        dispatch(self.workers, parts, &|part| {
+            let (rows, out) = (split.range(part), normed.take(part));
+            let x = &x[rows.start * hidden..rows.end * hidden];
+            for (x, out) in x.chunks_exact(hidden).zip(out.chunks_exact_mut(hidden)) {
+                kernels.rms_norm(x, gain, eps, out);
+            }
+            quantized.fill(kernels, part, out);
+        });
+    }
+
+    /// `q, k, v = W_qkv · normed`: one pass over the tiles of three matrices.
+    fn project_qkv(&mut self, [q, k, v]: &[Matrix<'_>; 3]) {
+        let (kernels, parts, count) = (self.kernels, self.workers.count(), self.tokens.len());
+        let b = &mut *self.buffers;
+        let x = activations(count, q.cols(), b.normed, b.codes, b.scales, b.sums);
+        let total = q.tile_count() + k.tile_count() + v.tile_count();
+        let mut first = 0;
+        let mut share = |w: &Matrix<'_>| {
+            let split = Split::piece(first, w.tile_count(), total, parts);
+            first += w.tile_count();
+            split
+        };
+        let splits = [share(q), share(k), share(v)];
+        let outs = [
+            SharedColumns::new(&mut b.q[..count * q.rows()], q.rows(), TILE_ROWS, splits[0]),
+            SharedColumns::new(&mut b.k[..count * k.rows()], k.rows(), TILE_ROWS, splits[1]),
+            SharedColumns::new(&mut b.v[..count * v.rows()], v.rows(), TILE_ROWS, splits[2]),
+        ];
+        let panels = share_panels(b.panels, parts);
+        self.workers.run(&|part| {
+            let scratch = panels.take(part);
+            for ((w, out), split) in [q, k, v].into_iter().zip(&outs).zip(&splits) {
+                let mut out = out.take(part);
+                kernels.matmul(w, split.range(part), &x, &mut out, Output::Store, scratch);
+            }
+        });
+    }
+
+    /// Rotates queries and keys, divides queries by `√head_dim`, appends keys and values.
+    fn rotate_and_store(&mut self, config: &Config, layer: u16) {
+        let (kernels, layout, first) = (self.kernels, self.layout, self.first);
+        let (count, dim, kv_heads) = (self.tokens.len(), layout.head_dim, config.kv_heads as usize);
+        let (parts, group) = (self.token_parts(), config.group());
+        let b = &mut *self.buffers;
+        let split = Split::whole(kv_heads, parts);
+        let q = SharedColumns::new(
+            &mut b.q[..count * config.q_dim()],
+            config.q_dim(),
+            group * dim,
+            split,
+        );
+        let k =
+            SharedColumns::new(&mut b.k[..count * config.kv_dim()], config.kv_dim(), dim, split);
+        let blocks = SharedRows::new(
+            layer_cache(b.cache, &layout, kv_heads, layer),
+            layout.block_bytes(),
+            split,
+        );
+        let (v, cos, sin) = (&*b.v, &*b.cos, &*b.sin);
+        let scale = 1.0 / libm::sqrtf(dim as f32);
+        dispatch(self.workers, parts, &|part| {
+            let (mut q, mut k, blocks) = (q.take(part), k.take(part), blocks.take(part));
+            let heads = split.range(part);
+            for token in 0..count {
+                let angles = token * dim / 2..(token + 1) * dim / 2;
+                let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
+                for query in q.row(token).chunks_exact_mut(dim) {
+                    kernels.rope(query, cos, sin);
+                    query.iter_mut().for_each(|q| *q *= scale);
+                }
+                let values = v[token * config.kv_dim()..][..config.kv_dim()].chunks_exact(dim);
+                let keys = k.row(token).chunks_exact_mut(dim);
+                let blocks = blocks.chunks_exact_mut(layout.block_bytes());
+                for ((key, value), block) in keys.zip(values.skip(heads.start)).zip(blocks) {
+                    kernels.rope(key, cos, sin);
+                    layout.store(block, first + token, key, value);
+                }
+            }
+        });
+    }
+
+    /// `attended = softmax(q · Kᵀ) · V`, causal. One token is dealt by key-value head and span of
+    /// positions, several by token; spans are joined in ascending order either way.
+    fn attend(&mut self, config: &Config, layer: u16) {
+        if self.tokens.len() == 1 {
+            self.attend_one(config, layer);
+        } else {
+            self.attend_batch(config, layer);
+        }
+    }
+
+    fn attend_one(&mut self, config: &Config, layer: u16) {
+        let (kernels, layout, parts) = (self.kernels, self.layout, self.workers.count());
+        let (kv_heads, width) = (config.kv_heads as usize, partial_floats(config));
+        let group_dim = config.group() * layout.head_dim;
+        let length = self.first + 1;
+        let items = kv_heads * length.div_ceil(ATTEND_CHUNK);
+        let b = &mut *self.buffers;
+        let split = Split::whole(items, parts);
+        let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
+        let queries = &b.q[..config.q_dim()];
+        let partials = SharedRows::new(&mut b.partials[..items * width], width, split);
+        self.workers.run(&|part| {
+            let out = partials.take(part).chunks_exact_mut(width);
+            for (item, partial) in split.range(part).zip(out) {
+                let (span, head) = (item / kv_heads, item % kv_heads);
+                let kv = layout.head(&cache[head * layout.block_bytes()..]);
+                let span = span * ATTEND_CHUNK..((span + 1) * ATTEND_CHUNK).min(length);
+                kernels.attend(&queries[head * group_dim..][..group_dim], &kv, span, partial);
+            }
+        });
+        let (heads, rest) = b.partials[..items * width].split_at_mut(kv_heads * width);
+        for spans in rest.chunks_exact(kv_heads * width) {
+            merge_queries(heads, spans, layout.head_dim);
+        }
+        divide_by_weights(heads, &mut b.attended[..config.q_dim()], layout.head_dim);
+    }
+
+    fn attend_batch(&mut self, config: &Config, layer: u16) {
+        let (kernels, layout, parts) = (self.kernels, self.layout, self.workers.count());
+        let (kv_heads, width, q_dim) =
+            (config.kv_heads as usize, partial_floats(config), config.q_dim());
+        let (count, first, group_dim) =
+            (self.tokens.len(), self.first, config.group() * layout.head_dim);
+        let b = &mut *self.buffers;
+        let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
+        let queries = &b.q[..count * q_dim];
+        let split = Split::whole(count, parts);
+        let attended = SharedRows::new(&mut b.attended[..count * q_dim], q_dim, split);
+        let partials = SharedRows::new(
+            &mut b.partials[..2 * parts * width],
+            2 * width,
+            Split::whole(parts, parts),
+        );
+        self.workers.run(&|part| {
+            let (sum, partial) = partials.take(part).split_at_mut(width);
+            let tokens = split.range(part);
+            let out = attended.take(part);
+            for head in 0..kv_heads {
+                let kv = layout.head(&cache[head * layout.block_bytes()..]);
+                for (token, out) in tokens.clone().zip(out.chunks_exact_mut(q_dim)) {
+                    let query = &queries[token * q_dim + head * group_dim..][..group_dim];
+                    let length = first + token + 1;
+                    for start in (0..length).step_by(ATTEND_CHUNK) {
+                        let span = start..(start + ATTEND_CHUNK).min(length);
+                        if start == 0 {
+                            kernels.attend(query, &kv, span, sum);
+                        } else {
+                            kernels.attend(query, &kv, span, partial);
+                            merge_queries(sum, partial, layout.head_dim);
+                        }
+                    }
+                    divide_by_weights(
+                        sum,
+                        &mut out[head * group_dim..][..group_dim],
+                        layout.head_dim,
+                    );
+                }
+            }
+        });
+    }
+
+    /// `x += W_o · attended`.
+    fn project_attended(&mut self, o: &Matrix<'_>) {
+        self.quantize(Source::Attended, o.cols());
+        let b = &mut *self.buffers;
+        let x = activations(self.tokens.len(), o.cols(), b.attended, b.codes, b.scales, b.sums);
+        add_product(self.kernels, self.workers, o, &x, b.x, b.panels);
+    }
+
+    /// `gate = silu(W_gate · normed) · (W_up · normed)`: each worker owns both halves of its columns.
+    fn gate_and_up(&mut self, gate: &Matrix<'_>, up: &Matrix<'_>) {
+        let (kernels, parts, count) = (self.kernels, self.workers.count(), self.tokens.len());
+        let b = &mut *self.buffers;
+        let x = activations(count, gate.cols(), b.normed, b.codes, b.scales, b.sums);
+        let split = Split::whole(gate.tile_count(), parts);
+        let ffn = gate.rows();
+        let gates = SharedColumns::new(&mut b.gate[..count * ffn], ffn, TILE_ROWS, split);
+        let ups = SharedColumns::new(&mut b.up[..count * ffn], ffn, TILE_ROWS, split);
+        let panels = share_panels(b.panels, parts);
+        self.workers.run(&|part| {
+            let (mut gates, mut ups) = (gates.take(part), ups.take(part));
+            let (scratch, tiles) = (panels.take(part), split.range(part));
+            for run in tiles.clone().step_by(GATE_UP_RUN) {
+                let run = run..(run + GATE_UP_RUN).min(tiles.end);
+                let columns =
+                    (run.start - tiles.start) * TILE_ROWS..(run.end - tiles.start) * TILE_ROWS;
+                let (mut g, mut u) = (gates.narrow(columns.clone()), ups.narrow(columns));
+                kernels.matmul(gate, run.clone(), &x, &mut g, Output::Store, scratch);
+                kernels.matmul(up, run, &x, &mut u, Output::Store, scratch);
+                for token in 0..count {
+                    kernels.silu_mul(g.row(token), u.row(token));
+                }
+            }
+        });
+    }
+
+    /// `x += W_down · gate`.
+    fn project_down(&mut self, down: &Matrix<'_>) {
+        self.quantize(Source::Gate, down.cols());
+        let b = &mut *self.buffers;
+        let x = activations(self.tokens.len(), down.cols(), b.gate, b.codes, b.scales, b.sums);
+        add_product(self.kernels, self.workers, down, &x, b.x, b.panels);
+    }
+
+    /// `logits = W_head · normed` for the first `count` rows.
+    fn head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
+        let (kernels, parts) = (self.kernels, self.workers.count());
+        let b = &mut *self.buffers;
+        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
+        let split = Split::whole(head.tile_count(), parts);
+        let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
+        let panels = share_panels(b.panels, parts);
+        self.workers.run(&|part| {
+            let mut out = logits.take(part);
+            kernels.matmul(head, split.range(part), &x, &mut out, Output::Store, panels.take(part));
+        });
+    }
+
+    /// Quantizes the inputs of a product that were not normed.
+    fn quantize(&mut self, source: Source, cols: usize) {
+        let (kernels, parts, count) = (self.kernels, self.token_parts(), self.tokens.len());
+        let b = &mut *self.buffers;
+        let values = match source {
+            Source::Attended => &*b.attended,
+            Source::Gate => &*b.gate,
+        };
+        let split = Split::whole(count, parts);
+        let quantized = SharedQuantized::new(b.codes, b.scales, b.sums, cols, split);
+        dispatch(self.workers, parts, &|part| {
+            let rows = split.range(part);
+            quantized.fill(kernels, part, &values[rows.start * cols..rows.end * cols]);
+        });
+    }
+}
+
+/// Which buffer holds the inputs of a product.
+enum Source {
+    Attended,
+    Gate,
+}
+
+/// Runs `task` for `parts` workers; a single part runs on the caller without waking anyone.
+fn dispatch(workers: &dyn Workers, parts: usize, task: &(dyn Fn(usize) + Sync)) {
+    if parts == 1 { task(0) } else { workers.run(task) }
+}
+
+/// The cache blocks of one layer, `[kv_heads][block]`.
+fn layer_cache<'a>(
+    cache: &'a mut [u8],
+    layout: &KvLayout,
+    kv_heads: usize,
+    layer: u16,
+) -> &'a mut [u8] {
+    let bytes = kv_heads * layout.block_bytes();
+    &mut cache[usize::from(layer) * bytes..][..bytes]
+}
+
+/// Scratch memory of each worker; empty for a model without unquantized weights.
+fn share_panels<'a>(panels: &'a mut [f32], parts: usize) -> SharedRows<'a, f32> {
+    let width = panels.len() / parts;
+    SharedRows::new(&mut panels[..parts * width], width, Split::whole(parts, parts))
+}
+
+/// The inputs of a product: the first `tokens` rows of the buffers.
+fn activations<'a>(
+    tokens: usize,
+    cols: usize,
+    values: &'a [f32],
+    codes: &'a [i8],
+    scales: &'a [f32],
+    sums: &'a [i32],
+) -> Activations<'a> {
+    Activations {
+        tokens,
+        cols,
+        values: &values[..tokens * cols],
+        codes: &codes[..tokens * cols],
+        scales: &scales[..tokens * cols / BLOCK],
+        sums: &sums[..tokens * cols / SUM_GROUP],
+    }
+}
+
+/// `x += W · input`, dealt by tiles.
+fn add_product<K: Kernels>(
+    kernels: K,
+    workers: &dyn Workers,
+    w: &Matrix<'_>,
+    input: &Activations<'_>,
+    x: &mut [f32],
+    panels: &mut [f32],
+) {
+    let (rows, parts) = (w.rows(), workers.count());
+    let split = Split::whole(w.tile_count(), parts);
+    let out = SharedColumns::new(&mut x[..input.tokens * rows], rows, TILE_ROWS, split);
+    let panels = share_panels(panels, parts);
+    workers.run(&|part| {
+        let mut out: Columns<'_, f32> = out.take(part);
+        kernels.matmul(w, split.range(part), input, &mut out, Output::Add, panels.take(part));
+    });
+}
+
+/// Joins the partial attention of further spans into that of the first, query by query.
+fn merge_queries(into: &mut [f32], from: &[f32], dim: usize) {
+    for (into, from) in into.chunks_exact_mut(dim + 2).zip(from.chunks_exact(dim + 2)) {
+        merge_partial(into, from);
+    }
+}
+
+/// `out = weighted sum of values / sum of weights` for each query.
+fn divide_by_weights(partials: &[f32], out: &mut [f32], dim: usize) {
+    for (partial, out) in partials.chunks_exact(dim + 2).zip(out.chunks_exact_mut(dim)) {
+        let inverse = 1.0 / partial[dim + 1];
+        for (out, sum) in out.iter_mut().zip(partial) {
+            *out = sum * inverse;
+        }
+    }
+}
+
+/// Quantized activations that workers fill at the same time, each its own tokens.
+struct SharedQuantized<'a> {
+    cols: usize,
+    codes: SharedRows<'a, i8>,
+    scales: SharedRows<'a, f32>,
+    sums: SharedRows<'a, i32>,
+}
+
+impl<'a> SharedQuantized<'a> {
+    fn new(
+        codes: &'a mut [i8],
+        scales: &'a mut [f32],
+        sums: &'a mut [i32],
+        cols: usize,
+        split: Split,
+    ) -> Self {
+        let tokens = split.count();
+        Self {
+            cols,
+            codes: SharedRows::new(&mut codes[..tokens * cols], cols, split),
+            scales: SharedRows::new(&mut scales[..tokens * cols / BLOCK], cols / BLOCK, split),
+            sums: SharedRows::new(&mut sums[..tokens * cols / SUM_GROUP], cols / SUM_GROUP, split),
+        }
+    }
+
+    /// Quantizes the tokens of one part.
+    fn fill<K: Kernels>(&self, kernels: K, part: usize, values: &[f32]) {
+        let codes = self.codes.take(part).chunks_exact_mut(self.cols);
+        let scales = self.scales.take(part).chunks_exact_mut(self.cols / BLOCK);
+        let sums = self.sums.take(part).chunks_exact_mut(self.cols / SUM_GROUP);
+        for (((x, codes), scales), sums) in
+            values.chunks_exact(self.cols).zip(codes).zip(scales).zip(sums)
+        {
+            kernels.quantize(x, codes, scales, sums);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The memory of a session: every buffer with its shape, added up before anything is taken.
+
+use crate::arena::{Arena, MAX_WORKERS, padded_bytes};
+use crate::kernels::{ATTEND_CHUNK, PANEL_ROWS, SUM_GROUP};
+use crate::kv::{KvLayout, KvType};
+use kinglet_quant::format::{BLOCK, TILE_ROWS};
+use kinglet_quant::{Code, Config, File, Result, Type, ensure};
+
+/// Tokens that one step can take at most.
+pub const MAX_BATCH: usize = 4096;
+/// Buffers of a plan.
+const PARTS: usize = 20;
+
+/// What a session must be able to do; its memory follows from this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Positions that the cache holds.
+    pub context: usize,
+    /// Tokens per step in prefill.
+    pub batch: usize,
+    /// Positions of one step that can have logits: 1, or up to `batch` to score texts.
+    pub logit_rows: usize,
+    /// Workers that will run the steps.
+    pub workers: usize,
+    /// How keys and values are stored.
+    pub kv: KvType,
+}
+
+/// Elements of every buffer. `B` is the batch, `W` the workers, `R` the logit rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    /// Residual stream f32 `[B][hidden]`.
+    x: usize,
+    /// Normed residual stream f32 `[B][hidden]`.
+    normed: usize,
+    /// Quantized activations i8 `[B][widest input]`.
+    codes: usize,
+    /// Their scales f32 `[B][widest input / 32]`.
+    scales: usize,
+    /// Their sums i32 `[B][widest input / 16]`.
+    sums: usize,
+    /// Queries f32 `[B][heads × head_dim]`.
+    q: usize,
+    /// Keys f32 `[B][kv_heads × head_dim]`.
+    k: usize,
+    /// Values f32 `[B][kv_heads × head_dim]`.
+    v: usize,
+    /// Attention output f32 `[B][heads × head_dim]`.
+    attended: usize,
+    /// Partial attention f32 `[max(kv_heads × spans, 2 W)][group × (head_dim + 2)]`.
+    partials: usize,
+    /// Gate, then hidden activation f32 `[B][ffn]`.
+    gate: usize,
+    /// Up projection f32 `[B][ffn]`.
+    up: usize,
+    /// Rotary cosines f32 `[B][head_dim / 2]`.
+    cos: usize,
+    /// Rotary sines f32 `[B][head_dim / 2]`.
+    sin: usize,
+    /// Unpacked rows of unquantized weights f32 `[W][64 × widest input]`.
+    panels: usize,
+    /// Logits f32 `[R][vocabulary, padded to 16]`.
+    logits: usize,
+    /// Candidates of the sampler u32 `[vocabulary]`.
+    candidates: usize,
+    /// Tokens so far u32 `[context]`.
+    history: usize,
+    /// Key-value cache `[layers][kv_heads][block]`, see [`crate::kv`].
+    cache: usize,
+}
+
+/// A named buffer of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it holds.
+    pub name: &'static str,
+    /// Its bytes, padding included.
+    pub bytes: usize,
+}
+
+/// The memory that a session needs: a commented sum of bytes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) counts: Counts,
+    pub(crate) layout: KvLayout,
+    limits: Limits,
+    parts: heapless::Vec<Part, PARTS>,
+}
+
+impl Plan {
+    /// The plan for a model and what a session must be able to do.
+    ///
+    /// `BadArgument` for limits of zero, a context beyond the model's, or more memory than this
+    /// machine can address.
+    pub fn new(file: &File<'_>, limits: &Limits) -> Result<Self> {
+        let config = file.config();
+        check_limits(config, limits)?;
+        let layout = KvLayout::new(limits.kv, config.head_dim as usize, limits.context);
+        let counts = Counts::new(file, limits, &layout);
+        let mut parts = heapless::Vec::new();
+        for part in counts.parts() {
+            parts.push(part).expect("PARTS is the length of the list");
+        }
+        Ok(Self { counts, layout, limits: *limits, parts })
+    }
+
+    /// What the session can do.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Every buffer, in the order in which the arena is cut.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Bytes of all buffers together.
+    pub fn total_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// Bytes of the key-value cache.
+    pub fn cache_bytes(&self) -> usize {
+        padded_bytes::<u8>(self.counts.cache)
+    }
+}
+
+fn check_limits(config: &Config, limits: &Limits) -> Result<()> {
+    let Limits { context, batch, logit_rows, workers, .. } = *limits;
+    let most = config.max_context as usize;
+    ensure!(
+        (1..=most).contains(&context),
+        Code::BadArgument,
+        "a context of {context}: this model supports 1 to {most} positions"
+    );
+    ensure!(
+        (1..=MAX_BATCH).contains(&batch),
+        Code::BadArgument,
+        "a batch of {batch}: 1 to {MAX_BATCH} tokens are supported"
+    );
+    ensure!(
+        (1..=batch).contains(&logit_rows),
+        Code::BadArgument,
+        "{logit_rows} rows of logits: 1 to the batch of {batch} are supported"
+    );
+    ensure!(
+        (1..=MAX_WORKERS).contains(&workers),
+        Code::BadArgument,
+        "{workers} threads: 1 to {MAX_WORKERS} are supported"
+    );
+    // Twice the largest buffers in 64 bits: then no product below can overflow.
+    let width = config.hidden.max(config.ffn).max(config.heads * config.head_dim);
+    let rows = u64::from(config.layers) * config.kv_dim() as u64;
+    let cache = rows.saturating_mul(context as u64 + 64).saturating_mul(8);
+    let steps = (batch + PANEL_ROWS * workers) as u64 * u64::from(width) * 64;
+    let logits = logit_rows as u64 * u64::from(config.vocab_size) * 16;
+    let total = cache.saturating_add(steps).saturating_add(logits);
+    ensure!(
+        total < isize::MAX as u64,
+        Code::BadArgument,
+        "the session would need more memory than this machine can address: lower the context"
+    );
+    Ok(())
+}
+
+impl Counts {
+    fn new(file: &File<'_>, limits: &Limits, layout: &KvLayout) -> Self {
+        let config = file.config();
+        let (batch, workers) = (limits.batch, limits.workers);
+        let (hidden, ffn) = (config.hidden as usize, config.ffn as usize);
+        let (q_dim, kv_dim) = (config.q_dim(), config.kv_dim());
+        let half_head = config.head_dim as usize / 2;
+        let widest = hidden.max(q_dim).max(ffn);
+        let spans = limits.context.div_ceil(ATTEND_CHUNK);
+        let partial_rows = (config.kv_heads as usize * spans).max(2 * workers);
+        let unquantized = file.records().iter().any(|record| {
+            record.rows > 1 && record.kind != Type::Q8 as u8 && record.kind != Type::Q4 as u8
+        });
+        Self {
+            x: batch * hidden,
+            normed: batch * hidden,
+            codes: batch * widest,
+            scales: batch * widest / BLOCK,
+            sums: batch * widest / SUM_GROUP,
+            q: batch * q_dim,
+            k: batch * kv_dim,
+            v: batch * kv_dim,
+            attended: batch * q_dim,
+            partials: partial_rows * partial_floats(config),
+            gate: batch * ffn,
+            up: batch * ffn,
+            cos: batch * half_head,
+            sin: batch * half_head,
+            panels: if unquantized { workers * PANEL_ROWS * widest } else { 0 },
+            logits: limits.logit_rows * padded_vocab(config),
+            candidates: config.vocab_size as usize,
+            history: limits.context,
+            cache: config.layers as usize * config.kv_heads as usize * layout.block_bytes(),
+        }
+    }
+
+    fn parts(&self) -> [Part; 19] {
+        let f32s = padded_bytes::<f32>;
+        let u32s = padded_bytes::<u32>;
+        let part = |name, bytes| Part { name, bytes };
+        [
+            part("residual", f32s(self.x)),
+            part("normed", f32s(self.normed)),
+            part("activation_codes", padded_bytes::<i8>(self.codes)),
+            part("activation_scales", f32s(self.scales)),
+            part("activation_sums", padded_bytes::<i32>(self.sums)),
+            part("queries", f32s(self.q)),
+            part("keys", f32s(self.k)),
+            part("values", f32s(self.v)),
+            part("attended", f32s(self.attended)),
+            part("attention_partials", f32s(self.partials)),
+            part("gate", f32s(self.gate)),
+            part("up", f32s(self.up)),
+            part("rope_cos", f32s(self.cos)),
+            part("rope_sin", f32s(self.sin)),
+            part("weight_panels", f32s(self.panels)),
+            part("logits", f32s(self.logits)),
+            part("candidates", u32s(self.candidates)),
+            part("history", u32s(self.history)),
+            part("kv_cache", padded_bytes::<u8>(self.cache)),
+        ]
+    }
+}
+
+/// Elements of one partial attention: all queries of one key-value head.
+pub(crate) fn partial_floats(config: &Config) -> usize {
+    config.group() * (config.head_dim as usize + 2)
+}
+
+/// Logits of one position: kernels write whole tiles.
+pub(crate) fn padded_vocab(config: &Config) -> usize {
+    (config.vocab_size as usize).next_multiple_of(TILE_ROWS)
+}
+
+/// The buffers of a session; shapes are those of [`Counts`].
+#[derive(Debug)]
+pub(crate) struct Buffers<'a> {
+    pub x: &'a mut [f32],
+    pub normed: &'a mut [f32],
+    pub codes: &'a mut [i8],
+    pub scales: &'a mut [f32],
+    pub sums: &'a mut [i32],
+    pub q: &'a mut [f32],
+    pub k: &'a mut [f32],
+    pub v: &'a mut [f32],
+    pub attended: &'a mut [f32],
+    pub partials: &'a mut [f32],
+    pub gate: &'a mut [f32],
+    pub up: &'a mut [f32],
+    pub cos: &'a mut [f32],
+    pub sin: &'a mut [f32],
+    pub panels: &'a mut [f32],
+    pub logits: &'a mut [f32],
+    pub candidates: &'a mut [u32],
+    pub history: &'a mut [u32],
+    pub cache: &'a mut [u8],
+}
+
+impl<'a> Buffers<'a> {
+    /// Cuts all buffers; exactly [`Plan::total_bytes`] of the arena are used.
+    pub fn cut(plan: &Plan, memory: &'a mut [u8]) -> Self {
+        let counts = &plan.counts;
+        let mut arena = Arena::new(&mut memory[..plan.total_bytes()]);
+        let buffers = Self {
+            x: arena.take(counts.x),
+            normed: arena.take(counts.normed),
+            codes: arena.take(counts.codes),
+            scales: arena.take(counts.scales),
+            sums: arena.take(counts.sums),
+            q: arena.take(counts.q),
+            k: arena.take(counts.k),
+            v: arena.take(counts.v),
+            attended: arena.take(counts.attended),
+            partials: arena.take(counts.partials),
+            gate: arena.take(counts.gate),
+            up: arena.take(counts.up),
+            cos: arena.take(counts.cos),
+            sin: arena.take(counts.sin),
+            panels: arena.take(counts.panels),
+            logits: arena.take(counts.logits),
+            candidates: arena.take(counts.candidates),
+            history: arena.take(counts.history),
+            cache: arena.take(counts.cache),
+        };
+        assert_eq!(arena.left(), 0, "the plan and the cut must agree to the byte");
+        buffers
+    }
+}

@@ -1,0 +1,182 @@
+//! Choosing the next token from logits.
+
+use rand_pcg::Pcg64Mcg;
+use rand_pcg::rand_core::{Rng, SeedableRng};
+
+/// Candidates that top-p looks at first; most texts need no more.
+const FIRST_CANDIDATES: usize = 256;
+/// Weights below `e^-30` of the largest are zero in f32 sums.
+const NEGLIGIBLE: f32 = -30.0;
+
+/// How to choose; the steps apply in the order of the fields, as in `transformers`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling<'a> {
+    /// Added to the logits of tokens.
+    pub logit_bias: &'a [(u32, f32)],
+    /// Divides positive and multiplies negative logits of recent tokens (Keskar et al. 2019); 1 is
+    /// off.
+    pub repetition_penalty: f32,
+    /// Tokens that count as recent.
+    pub repetition_window: usize,
+    /// Divides logits; 0 always takes the largest.
+    pub temperature: f32,
+    /// Keeps this many of the most probable tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the most probable tokens up to this sum (Holtzman et al. 2020); 1 keeps all.
+    pub top_p: f32,
+    /// Keeps tokens at least this probable relative to the most probable; 0 keeps all.
+    pub min_p: f32,
+    /// Equal seeds give equal texts.
+    pub seed: u64,
+}
+
+impl Default for Sampling<'_> {
+    fn default() -> Self {
+        Self {
+            logit_bias: &[],
+            repetition_penalty: 1.0,
+            repetition_window: 64,
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+/// A [`Sampling`] and its state of randomness.
+#[derive(Clone, Debug)]
+pub struct Sampler<'a> {
+    sampling: Sampling<'a>,
+    random: Pcg64Mcg,
+}
+
+impl<'a> Sampler<'a> {
+    /// A sampler at the start of its random sequence.
+    pub fn new(sampling: Sampling<'a>) -> Self {
+        Self { sampling, random: Pcg64Mcg::seed_from_u64(sampling.seed) }
+    }
+
+    /// Chooses a token from `logits`, `[vocabulary]`, which this changes. `candidates` is scratch of
+    /// the same length, `recent` the text so far. A NaN counts as the least probable.
+    pub fn pick(&mut self, logits: &mut [f32], candidates: &mut [u32], recent: &[u32]) -> u32 {
+        assert_eq!(logits.len(), candidates.len());
+        self.adjust(logits, recent);
+        if self.sampling.temperature <= 0.0 {
+            return arg_max(logits);
+        }
+        let kept = self.keep(logits, candidates);
+        let sum: f32 = kept.iter().map(|&t| logits[t as usize]).sum();
+        let mut left = self.uniform() * sum;
+        for &token in kept.iter() {
+            left -= logits[token as usize];
+            if left < 0.0 {
+                return token;
+            }
+        }
+        // Rounding can leave a rest: then it is the last token that has any weight.
+        *kept.iter().rfind(|&&t| logits[t as usize] > 0.0).unwrap_or(&kept[0])
+    }
+
+    /// Bias and repetition penalty.
+    fn adjust(&self, logits: &mut [f32], recent: &[u32]) {
+        for &(token, bias) in self.sampling.logit_bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit += bias;
+            }
+        }
+        let penalty = self.sampling.repetition_penalty;
+        if penalty == 1.0 {
+            return;
+        }
+        let window = &recent[recent.len().saturating_sub(self.sampling.repetition_window)..];
+        for (i, &token) in window.iter().enumerate() {
+            if !window[..i].contains(&token) {
+                let logit = &mut logits[token as usize];
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+            }
+        }
+    }
+
+    /// Turns logits into weights relative to the largest and keeps the candidates that top-k, top-p
+    /// and min-p allow; at least one.
+    fn keep<'c>(&self, logits: &mut [f32], candidates: &'c mut [u32]) -> &'c mut [u32] {
+        let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
+        let max = logits[arg_max(logits) as usize];
+        for logit in logits.iter_mut() {
+            let exponent = (*logit - max) / temperature;
+            // Also false for NaN, which then weighs nothing.
+            *logit = if exponent > NEGLIGIBLE { libm::expf(exponent) } else { 0.0 };
+        }
+        let weights = &*logits;
+        for (candidate, token) in candidates.iter_mut().zip(0..) {
+            *candidate = token;
+        }
+        let mut kept = candidates;
+        if (1..kept.len()).contains(&top_k) {
+            kept = most_probable(weights, kept, top_k);
+        }
+        if top_p < 1.0 {
+            kept = nucleus(weights, kept, top_p);
+        }
+        if min_p > 0.0 {
+            let mut count = 0;
+            for i in 0..kept.len() {
+                if weights[kept[i] as usize] >= min_p.min(1.0) {
+                    kept.swap(i, count);
+                    count += 1;
+                }
+            }
+            kept = &mut kept[..count.max(1)];
+        }
+        kept
+    }
+
+    /// A number in `[0, 1)`.
+    fn uniform(&mut self) -> f32 {
+        (self.random.next_u32() >> 8) as f32 / (1 << 24) as f32
+    }
+}
+
+/// The first of the largest logits; 0 when all are NaN.
+pub fn arg_max(logits: &[f32]) -> u32 {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (token, &logit) in logits.iter().enumerate() {
+        if logit > best.1 {
+            best = (token, logit);
+        }
+    }
+    best.0 as u32
+}
+
+/// The `count` candidates of most weight, in no order; equal weights go to the lower token.
+fn most_probable<'c>(weights: &[f32], candidates: &'c mut [u32], count: usize) -> &'c mut [u32] {
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count - 1, |&a, &b| by_weight(weights, a, b));
+    }
+    &mut candidates[..count]
+}
+
+/// The fewest candidates whose weights sum to `share` of all candidates' weight, in order.
+fn nucleus<'c>(weights: &[f32], candidates: &'c mut [u32], share: f32) -> &'c mut [u32] {
+    let sum = |tokens: &[u32]| tokens.iter().map(|&t| weights[t as usize]).sum::<f32>();
+    let wanted = sum(candidates) * share.max(0.0);
+    let mut count = FIRST_CANDIDATES.min(candidates.len());
+    while count < candidates.len() && sum(most_probable(weights, candidates, count)) < wanted {
+        count = (count * 8).min(candidates.len());
+    }
+    let kept = most_probable(weights, candidates, count);
+    kept.sort_unstable_by(|&a, &b| by_weight(weights, a, b));
+    let mut reached = 0.0;
+    let within = kept.iter().position(|&t| {
+        reached += weights[t as usize];
+        reached >= wanted
+    });
+    let count = within.map_or(kept.len(), |last| last + 1);
+    &mut kept[..count]
+}
+
+fn by_weight(weights: &[f32], a: u32, b: u32) -> core::cmp::Ordering {
+    weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b))
+}
