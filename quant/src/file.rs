@@ -259,6 +259,15 @@ impl<'a> File<'a> {
         self.matrix(Role::Head, NO_LAYER)
     }
 
+    /// Bytes of weights that one generated token reads: every matrix once, one row of the embedding.
+    pub fn read_bytes_per_token(&self) -> usize {
+        let layer = |layer: u16| {
+            let matrices = tensor::LAYER_ROLES.iter().filter(|role| !role.is_norm());
+            matrices.map(move |&role| self.matrix(role, layer).read_bytes()).sum::<usize>()
+        };
+        self.head().read_bytes() + (0..self.config.layers as u16).map(layer).sum::<usize>()
+    }
+
     /// A text of the `TEXT` section, if the file has it as valid UTF-8.
     pub fn text(&self, key: TextKey) -> Option<&'a str> {
         let mut rest = self.text;

@@ -1,1 +1,36 @@
-//! .
+//! Run SmolLM models on small computers.
+//!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//!
+//! let model = kinglet::Model::open("smollm2-135m-instruct-q8.kinglet")?;
+//! let mut session = model.session(&kinglet::SessionOptions::default())?;
+//! let prompt = model.tokenize("def print_hello_world():")?;
+//! session.generate(&prompt, &kinglet::GenerateOptions::default(), &mut |piece| {
+//!     print!("{}", piece.text);
+//!     ControlFlow::Continue(())
+//! })?;
+//! # Ok::<(), kinglet::Error>(())
+//! ```
+//!
+//! [`Model::plan`] tells a session's memory before it is taken; a session takes it once, and
+//! generation allocates nothing.
+
+mod cpu;
+mod generate;
+mod model;
+mod pool;
+mod session;
+
+pub use cpu::{available_cpus, default_threads};
+pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
+pub use kinglet_backends::Tier;
+pub use kinglet_core::kv::KvType;
+pub use kinglet_core::plan::{Part, Plan};
+pub use kinglet_core::sample::Sampling;
+pub use kinglet_core::tokenizer::{Specials, Tokenizer};
+pub use kinglet_quant::file::{File, TextKey};
+pub use kinglet_quant::{Code, Config, Error, Result, Role, Type};
+pub use model::Model;
+pub use pool::Pool;
+pub use session::{Session, SessionOptions};

@@ -1,0 +1,214 @@
+//! Generation: from a prompt to streamed text and the reason why it ended.
+
+use crate::Session;
+use kinglet_core::sample::{Sampler, Sampling};
+use kinglet_core::stop::StopMatcher;
+use kinglet_core::tokenizer::{TextStream, Tokenizer};
+use kinglet_quant::Result;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+pub use kinglet_core::stop::MAX_STOPS as MAX_STOP_STRINGS;
+
+/// How to generate.
+#[derive(Clone, Copy, Debug)]
+pub struct GenerateOptions<'a> {
+    /// Tokens to generate at most.
+    pub max_tokens: usize,
+    /// How to choose each token.
+    pub sampling: Sampling<'a>,
+    /// Texts that end the reply, at most [`MAX_STOP_STRINGS`]; they are not part of it.
+    pub stop: &'a [&'a str],
+    /// Goes on behind end-of-text tokens.
+    pub ignore_eos: bool,
+}
+
+impl Default for GenerateOptions<'_> {
+    fn default() -> Self {
+        Self { max_tokens: 256, sampling: Sampling::default(), stop: &[], ignore_eos: false }
+    }
+}
+
+/// A step of the output: a chosen token, text that became certain, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// The token, once for each.
+    pub token: Option<u32>,
+    /// Text; empty while a character or a possible stop string is incomplete.
+    pub text: &'a str,
+}
+
+/// Why generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// As many tokens as asked for.
+    MaxTokens,
+    /// The model ended its text.
+    EndOfText,
+    /// A stop string appeared.
+    StopString,
+    /// The context is full; [`Session::rewind`] or [`Session::reset`] makes room.
+    ContextFull,
+    /// The callback said so.
+    Cancelled,
+}
+
+impl StopReason {
+    /// The name in machine-readable output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::EndOfText => "end_of_text",
+            Self::StopString => "stop_string",
+            Self::ContextFull => "context_full",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What a generation did.
+#[derive(Clone, Copy, Debug)]
+pub struct Generation {
+    /// Why it ended.
+    pub stop_reason: StopReason,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens chosen, without the end-of-text token.
+    pub tokens: usize,
+    /// Steps of one token that decoding took.
+    pub decode_steps: usize,
+    /// Time for the prompt.
+    pub prefill: Duration,
+    /// Time from the start until the first token was chosen.
+    pub first_token: Duration,
+    /// Time for everything after the first token.
+    pub decode: Duration,
+}
+
+impl Generation {
+    /// Prompt tokens per second.
+    pub fn prefill_tps(&self) -> f64 {
+        rate(self.prompt_tokens, self.prefill)
+    }
+
+    /// Generated tokens per second, each one step through the model.
+    pub fn decode_tps(&self) -> f64 {
+        rate(self.decode_steps, self.decode)
+    }
+}
+
+fn rate(count: usize, time: Duration) -> f64 {
+    if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
+}
+
+pub(crate) fn generate(
+    session: &mut Session,
+    prompt: &[u32],
+    options: &GenerateOptions<'_>,
+    on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+) -> Result<Generation> {
+    let mut output = Output::new(session, options.stop, on_piece)?;
+    let mut sampler = Sampler::new(options.sampling);
+    let start = Instant::now();
+    if !prompt.is_empty() || session.tokens().is_empty() {
+        session.prefill(prompt)?;
+    }
+    let prefill = start.elapsed();
+    let (mut tokens, mut decode_steps, mut first_token) = (0, 0, prefill);
+    let stop_reason = loop {
+        if tokens == options.max_tokens {
+            break StopReason::MaxTokens;
+        }
+        let token = session.sample(&mut sampler);
+        if tokens == 0 {
+            first_token = start.elapsed();
+        }
+        if !options.ignore_eos && output.is_eos(token) {
+            break StopReason::EndOfText;
+        }
+        tokens += 1;
+        if let Some(reason) = output.push(token) {
+            break reason;
+        }
+        if tokens == options.max_tokens {
+            break StopReason::MaxTokens;
+        }
+        if session.room() == 0 {
+            break StopReason::ContextFull;
+        }
+        session.push(token)?;
+        decode_steps += 1;
+    };
+    output.finish(stop_reason);
+    let decode = start.elapsed().saturating_sub(first_token);
+    let prompt_tokens = prompt.len();
+    Ok(Generation { stop_reason, prompt_tokens, tokens, decode_steps, prefill, first_token, decode })
+}
+
+/// Turns tokens into pieces: decoding, stop strings, the callback.
+struct Output<'o> {
+    tokenizer: Tokenizer<'static>,
+    eos: &'static [u32],
+    stream: TextStream,
+    stops: StopMatcher,
+    on_piece: &'o mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+}
+
+impl<'o> Output<'o> {
+    fn new(
+        session: &Session,
+        stops: &[&str],
+        on_piece: &'o mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+    ) -> Result<Self> {
+        let file = *session.core().model();
+        Ok(Self {
+            tokenizer: Tokenizer::new(file.vocab()),
+            eos: file.config().eos_tokens(),
+            stream: TextStream::new(),
+            stops: StopMatcher::new(stops)?,
+            on_piece,
+        })
+    }
+
+    fn is_eos(&self, token: u32) -> bool {
+        self.eos.contains(&token)
+    }
+
+    /// Hands on a token and the text that it makes certain. Control tokens have no text.
+    fn push(&mut self, token: u32) -> Option<StopReason> {
+        let Self { tokenizer, stream, stops, on_piece, .. } = self;
+        let (mut announced, mut is_stopped, mut is_cancelled) = (Some(token), false, false);
+        let mut hand_on = |text: &str| {
+            is_cancelled |= on_piece(Piece { token: announced.take(), text }).is_break();
+        };
+        if !tokenizer.vocab().is_control(token) {
+            stream.push(tokenizer.decode(token), |text| {
+                is_stopped |= stops.push(text, &mut hand_on);
+            });
+        }
+        if announced.is_some() {
+            is_cancelled |= on_piece(Piece { token: announced, text: "" }).is_break();
+        }
+        match (is_cancelled, is_stopped) {
+            (true, _) => Some(StopReason::Cancelled),
+            (false, true) => Some(StopReason::StopString),
+            (false, false) => None,
+        }
+    }
+
+    /// Hands on what was held back, unless a stop string or the caller cut the text off.
+    fn finish(&mut self, reason: StopReason) {
+        if matches!(reason, StopReason::StopString | StopReason::Cancelled) {
+            return;
+        }
+        let Self { stream, stops, on_piece, .. } = self;
+        let mut hand_on = |text: &str| {
+            // Nothing is left to stop.
+            let _ = on_piece(Piece { token: None, text });
+        };
+        stream.finish(|text| {
+            stops.push(text, &mut hand_on);
+        });
+        stops.finish(&mut hand_on);
+    }
+}

@@ -1,0 +1,111 @@
+//! A weight file, mapped.
+
+use crate::session::{Session, SessionOptions};
+use kinglet_core::plan::Plan;
+use kinglet_core::tokenizer::{Specials, Tokenizer};
+use kinglet_quant::{Code, Config, Error, File, Result, ensure};
+use memmap2::Mmap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A model: its weight file mapped read-only. Clones share the mapping.
+#[derive(Clone, Debug)]
+pub struct Model {
+    mapped: Arc<Mapped>,
+}
+
+/// The mapping and the view of it.
+#[derive(Debug)]
+struct Mapped {
+    /// Borrows from `map`; only handed out with a lifetime bound to the model's.
+    file: File<'static>,
+    map: Mmap,
+}
+
+impl Model {
+    /// Maps and validates a weight file. Weights are not read: pages come in as they are used.
+    ///
+    /// `NotFound`, `Unreadable`, and what [`File::open`] returns. The file must not be shortened
+    /// while it is mapped.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let cannot = |error: std::io::Error| {
+            let code = match error.kind() {
+                ErrorKind::NotFound => Code::NotFound,
+                _ => Code::Unreadable,
+            };
+            Error::new(code, format_args!("cannot open {}: {error}", path.display()))
+        };
+        let file = std::fs::File::open(path).map_err(cannot)?;
+        ensure!(
+            file.metadata().map_err(cannot)?.is_file(),
+            Code::Unreadable,
+            "{} is not a file",
+            path.display()
+        );
+        // SAFETY: the mapping is private and read-only; that nobody shortens the file meanwhile is the
+        // documented duty of whoever owns it, as with every mapped file.
+        let map = unsafe { Mmap::map(&file) }.map_err(cannot)?;
+        // SAFETY: `map` owns the bytes, does not move them, and is dropped after `file` (field order).
+        let bytes = unsafe { std::slice::from_raw_parts::<'static, u8>(map.as_ptr(), map.len()) };
+        let file = File::open(bytes).map_err(|error| {
+            let message = format_args!("{}: {}", path.display(), error.message());
+            Error::new(error.code(), message)
+        })?;
+        Ok(Self { mapped: Arc::new(Mapped { file, map }) })
+    }
+
+    /// The validated file.
+    pub fn file(&self) -> File<'_> {
+        self.mapped.file
+    }
+
+    /// The file with the lifetime of the mapping, which the caller must keep.
+    pub(crate) fn file_for_session(&self) -> File<'static> {
+        self.mapped.file
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &Config {
+        self.file().config()
+    }
+
+    /// Bytes of the file.
+    pub fn file_bytes(&self) -> usize {
+        self.mapped.map.len()
+    }
+
+    /// Bytes of weights that one generated token reads.
+    pub fn read_bytes_per_token(&self) -> usize {
+        self.file().read_bytes_per_token()
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> Tokenizer<'_> {
+        Tokenizer::new(self.file().vocab())
+    }
+
+    /// The tokens of a text; special tokens in it are recognised.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
+        self.tokenize_as(text.as_bytes(), Specials::Parse)
+    }
+
+    /// The tokens of a text, with special tokens recognised or taken as plain text.
+    pub fn tokenize_as(&self, text: &[u8], specials: Specials) -> Result<Vec<u32>> {
+        let mut tokens = vec![0; Tokenizer::max_tokens(text.len())];
+        let count = self.tokenizer().encode(text, specials, &mut tokens)?;
+        tokens.truncate(count);
+        Ok(tokens)
+    }
+
+    /// The memory that a session with these options takes, without taking it.
+    pub fn plan(&self, options: &SessionOptions) -> Result<Plan> {
+        Plan::new(&self.file(), &options.limits(self.config()))
+    }
+
+    /// A session: takes its memory and starts its threads.
+    pub fn session(&self, options: &SessionOptions) -> Result<Session> {
+        Session::new(self.clone(), options)
+    }
+}
