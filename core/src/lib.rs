@@ -13,6 +13,9 @@ pub mod arena;
 pub mod kernels;
 pub mod kv;
 pub mod scalar;
+pub mod stop;
+pub mod tokenizer;
+pub mod unicode;
 
 pub use kernels::{Activations, Kernels, Workers};
 pub use kv::KvType;
