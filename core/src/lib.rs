@@ -17,6 +17,9 @@ pub mod plan;
 pub mod sample;
 pub mod scalar;
 pub mod session;
+pub mod stop;
+pub mod tokenizer;
+pub mod unicode;
 
 pub use kernels::{Activations, Kernels, Workers};
 pub use kv::KvType;

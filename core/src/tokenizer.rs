@@ -1,0 +1,164 @@
+//! Text to tokens and back: byte-level BPE exactly as the `tokenizers` library computes it.
+//!
+//! Special tokens are cut out first, the rest is split into words (`words`), and the bytes of each
+//! word are merged pair by pair (`merge`). [`TextStream`] turns the bytes of tokens back into text.
+
+mod merge;
+mod stream;
+mod words;
+
+pub use stream::TextStream;
+
+use kinglet_quant::{Code, Result, Vocab, ensure};
+use merge::Merger;
+use words::Words;
+
+/// What becomes of control tokens such as `<|im_end|>` that are spelled out in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Specials {
+    /// They become the token: for templates, which are trusted.
+    Parse,
+    /// They are split like any text: for what users write. Added tokens that are not control tokens
+    /// are found all the same, because models are trained on them as on words.
+    AsText,
+}
+
+/// The most tokens that a text of `text_bytes` bytes can have.
+///
+/// Valid UTF-8 has at most a token per byte. A broken byte is read as U+FFFD, which has three.
+pub const fn max_tokens(text_bytes: usize) -> usize {
+    text_bytes.saturating_mul(char::REPLACEMENT_CHARACTER.len_utf8())
+}
+
+/// A tokenizer over the tables of a weight file.
+#[derive(Clone, Debug)]
+pub struct Tokenizer<'a> {
+    vocab: Vocab<'a>,
+    /// Whether a special token starts with the byte.
+    starts_special: [bool; 256],
+}
+
+/// A special token found in a text.
+struct Found {
+    /// Offset of its first byte.
+    start: usize,
+    /// Offset behind its last byte.
+    end: usize,
+    token: u32,
+}
+
+/// The caller's token ids, filled from the front.
+struct Output<'o> {
+    tokens: &'o mut [u32],
+    len: usize,
+}
+
+impl Output<'_> {
+    /// Appends a token. `PromptTooLong` when there is no room.
+    fn push(&mut self, token: u32) -> Result<()> {
+        ensure!(
+            self.len < self.tokens.len(),
+            Code::PromptTooLong,
+            "the text does not fit into {} tokens: shorten it or give it more room",
+            self.tokens.len()
+        );
+        self.tokens[self.len] = token;
+        self.len += 1;
+        Ok(())
+    }
+}
+
+impl<'a> Tokenizer<'a> {
+    /// A tokenizer over checked tables.
+    pub fn new(vocab: Vocab<'a>) -> Self {
+        let mut starts_special = [false; 256];
+        for special in vocab.specials() {
+            starts_special[usize::from(vocab.text(special.token)[0])] = true;
+        }
+        Self { vocab, starts_special }
+    }
+
+    /// The tables.
+    pub fn vocab(&self) -> &Vocab<'a> {
+        &self.vocab
+    }
+
+    /// Writes the tokens of a text to the front of `out` and returns their number.
+    ///
+    /// Broken UTF-8 is read as `String::from_utf8_lossy` reads it. Bytes that no token stands for
+    /// are left out. Words are merged inside `out`, which therefore needs room for the tokens so far
+    /// plus an entry for each byte of the next word: `text.len()` entries are always enough for
+    /// valid UTF-8, [`max_tokens`] for any bytes. Otherwise `PromptTooLong`.
+    ///
+    /// Takes time in proportion to the text, except that a single word of more than 4 KiB (a run of
+    /// letters or of spaces) takes time in proportion to the square of its length.
+    pub fn encode(&self, text: &[u8], specials: Specials, out: &mut [u32]) -> Result<usize> {
+        let mut merger = Merger::new(self.vocab);
+        let mut out = Output { tokens: out, len: 0 };
+        let mut rest = text;
+        while let Some(found) = self.find_special(rest, specials) {
+            self.encode_words(&rest[..found.start], &mut merger, &mut out)?;
+            out.push(found.token)?;
+            rest = &rest[found.end..];
+        }
+        self.encode_words(rest, &mut merger, &mut out)?;
+        Ok(out.len)
+    }
+
+    /// The bytes that a token stands for; not always whole characters.
+    ///
+    /// Panics for a token outside the vocabulary.
+    pub fn decode(&self, token: u32) -> &'a [u8] {
+        self.vocab.text(token)
+    }
+
+    /// Finds the leftmost special token, and the longest of those that start there.
+    fn find_special(&self, text: &[u8], specials: Specials) -> Option<Found> {
+        let mut at = 0;
+        loop {
+            at += text[at..].iter().position(|&byte| self.starts_special[usize::from(byte)])?;
+            let here = &text[at..];
+            let matches = self.vocab.specials().iter().filter_map(|special| {
+                let content = self.vocab.text(special.token);
+                here.starts_with(content).then_some((content.len(), special))
+            });
+            match matches.max_by_key(|(length, _)| *length) {
+                None => at += 1,
+                Some((length, special)) if specials == Specials::AsText && special.control == 1 => {
+                    at += length;
+                }
+                Some((length, special)) => {
+                    return Some(Found { start: at, end: at + length, token: special.token });
+                }
+            }
+        }
+    }
+
+    /// Appends the tokens of a text without special tokens.
+    fn encode_words(
+        &self,
+        text: &[u8],
+        merger: &mut Merger<'_>,
+        out: &mut Output<'_>,
+    ) -> Result<()> {
+        for word in Words::new(text, &self.vocab) {
+            let start = out.len;
+            for chunk in word.utf8_chunks() {
+                self.push_bytes(chunk.valid().as_bytes(), out)?;
+                if !chunk.invalid().is_empty() {
+                    self.push_bytes("\u{FFFD}".as_bytes(), out)?;
+                }
+            }
+            out.len = start + merger.merge(&mut out.tokens[start..out.len]);
+        }
+        Ok(())
+    }
+
+    /// Appends the token of each byte that has one.
+    fn push_bytes(&self, bytes: &[u8], out: &mut Output<'_>) -> Result<()> {
+        bytes
+            .iter()
+            .filter_map(|&byte| self.vocab.byte_token(byte))
+            .try_for_each(|token| out.push(token))
+    }
+}
