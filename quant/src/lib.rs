@@ -19,6 +19,8 @@ pub mod file;
 pub mod format;
 pub mod tensor;
 pub mod vocab;
+#[cfg(feature = "import")]
+pub mod vocab_build;
 
 pub use config::Config;
 pub use error::{Code, Error, Result};
@@ -26,3 +28,5 @@ pub use file::File;
 pub use format::{Matrix, Tile, Type};
 pub use tensor::Role;
 pub use vocab::Vocab;
+#[cfg(feature = "import")]
+pub use vocab_build::TokenizerTables;

@@ -1,0 +1,255 @@
+//! Builds the `VOCAB` section from a checkpoint's tokenizer: `tokenizer.json` or GGUF metadata.
+//!
+//! Byte-level BPE only. Whatever would make Kinglet split text differently from the checkpoint's own
+//! tokenizer is refused, so that a model never silently sees other tokens than it was trained on.
+
+mod json;
+#[cfg(test)]
+mod tests;
+
+use crate::vocab::{FLAG_GPT2_SPLIT, FLAG_SINGLE_DIGITS, Header, MAX_TOKEN_BYTES, NO_TOKEN};
+use crate::vocab::{Merge, Special};
+use crate::{Code, Error, Result, ensure, fail};
+use bytemuck::Zeroable;
+use std::collections::HashMap;
+
+/// Token ids above this are taken for a broken file rather than for a request for memory.
+const MAX_TOKENS: u32 = 1 << 24;
+
+/// GGUF's `tokenizer.ggml.token_type`: 2 unknown, 3 control, 4 user-defined, 5 unused.
+const GGUF_UNKNOWN: i32 = 2;
+const GGUF_CONTROL: i32 = 3;
+const GGUF_USER_DEFINED: i32 = 4;
+const GGUF_UNUSED: i32 = 5;
+
+/// A tokenizer's tables, ready to be written as the `VOCAB` section.
+#[derive(Clone, Debug)]
+pub struct TokenizerTables {
+    texts: Vec<Vec<u8>>,
+    byte_tokens: [u32; 256],
+    /// By left token, then right token.
+    merges: Vec<(u32, Merge)>,
+    /// By token.
+    specials: Vec<Special>,
+    flags: u32,
+}
+
+/// A tokenizer as its source spells it: tokens in GPT-2's printable form of bytes.
+struct Spelling {
+    /// By token; empty where the ids have a hole.
+    tokens: Vec<String>,
+    /// The tokens that merging can reach.
+    ids: HashMap<String, u32>,
+    /// Token, literal content, whether it is a control token.
+    added: Vec<(u32, String, bool)>,
+    /// Left and right token of each merge, by rank.
+    merges: Vec<(String, String)>,
+    flags: u32,
+}
+
+impl TokenizerTables {
+    /// Reads a Hugging Face `tokenizer.json`. `BadSource` or `UnsupportedTokenizer`.
+    pub fn from_tokenizer_json(json: &str) -> Result<Self> {
+        Self::build(json::parse(json)?)
+    }
+
+    /// Reads GGUF's `tokenizer.ggml.tokens`, `.merges`, `.token_type` and `.pre`.
+    /// `BadSource` or `UnsupportedTokenizer`.
+    pub fn from_gguf(
+        tokens: &[String],
+        merges: &[String],
+        token_types: &[i32],
+        pre: &str,
+    ) -> Result<Self> {
+        let flags = match pre {
+            "smollm" => FLAG_SINGLE_DIGITS | FLAG_GPT2_SPLIT,
+            "gpt-2" | "gpt2" => FLAG_GPT2_SPLIT,
+            _ => fail!(
+                Code::UnsupportedTokenizer,
+                "the GGUF file splits words as {pre:?}: only \"smollm\" and \"gpt-2\" are supported"
+            ),
+        };
+        ensure!(
+            tokens.len() == token_types.len() && tokens.len() < MAX_TOKENS as usize,
+            Code::BadSource,
+            "the GGUF file has {} tokens but {} token types: fetch it again",
+            tokens.len(),
+            token_types.len()
+        );
+        let mut spelling = Spelling {
+            tokens: tokens.to_vec(),
+            ids: HashMap::with_capacity(tokens.len()),
+            added: Vec::new(),
+            merges: merges.iter().map(|merge| split_merge(merge)).collect::<Result<_>>()?,
+            flags,
+        };
+        for (id, (text, &kind)) in (0..).zip(tokens.iter().zip(token_types)) {
+            match kind {
+                GGUF_UNKNOWN | GGUF_CONTROL => spelling.added.push((id, text.clone(), true)),
+                GGUF_USER_DEFINED => spelling.added.push((id, text.clone(), false)),
+                GGUF_UNUSED => {
+                    spelling.tokens[id as usize].clear();
+                    continue;
+                }
+                _ => {}
+            }
+            ensure!(
+                spelling.ids.insert(text.clone(), id).is_none(),
+                Code::BadSource,
+                "the GGUF file has the token {text:?} twice: fetch it again"
+            );
+        }
+        Self::build(spelling)
+    }
+
+    fn build(spelling: Spelling) -> Result<Self> {
+        let bytes_of = byte_alphabet();
+        let mut texts: Vec<Vec<u8>> =
+            spelling.tokens.iter().map(|token| token_bytes(token, &bytes_of)).collect();
+        let mut specials = Vec::new();
+        for (token, content, control) in &spelling.added {
+            let text = &mut texts[*token as usize];
+            ensure!(
+                text.is_empty()
+                    || !spelling.ids.contains_key(content)
+                    || text == content.as_bytes(),
+                Code::UnsupportedTokenizer,
+                "the added token {content:?} is also an ordinary token with another meaning"
+            );
+            *text = content.as_bytes().to_vec();
+            specials.push(Special { token: *token, control: u32::from(*control) });
+        }
+        specials.sort_by_key(|special| special.token);
+        let byte_tokens = byte_tokens(&spelling.ids);
+        if let Some(text) = texts.iter().find(|text| text.len() > MAX_TOKEN_BYTES as usize) {
+            fail!(
+                Code::UnsupportedTokenizer,
+                "a token of {} bytes: at most {MAX_TOKEN_BYTES} are supported",
+                text.len()
+            );
+        }
+        let merges = merges(&spelling)?;
+        Ok(Self { texts, byte_tokens, merges, specials, flags: spelling.flags })
+    }
+
+    /// Tokens in the vocabulary.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The token with this literal text; a special token is preferred to an ordinary one.
+    pub fn token_id(&self, text: &str) -> Option<u32> {
+        let is_text = |token: u32| self.texts[token as usize] == text.as_bytes();
+        let special = self.specials.iter().map(|special| special.token).find(|&t| is_text(t));
+        special.or_else(|| (0..self.len() as u32).find(|&t| is_text(t)))
+    }
+
+    /// Adds empty tokens until there are `tokens`, for models with more rows than their tokenizer.
+    pub fn pad_to(&mut self, tokens: usize) {
+        self.texts.resize(self.len().max(tokens), Vec::new());
+    }
+
+    /// The bytes of the `VOCAB` section, as [`crate::Vocab`] reads them.
+    pub fn to_section(&self) -> Vec<u8> {
+        let text: Vec<u8> = self.texts.concat();
+        let longest = self.texts.iter().map(Vec::len).max().unwrap_or(0);
+        let header = Header {
+            tokens: self.texts.len() as u32,
+            merges: self.merges.len() as u32,
+            specials: self.specials.len() as u32,
+            flags: self.flags,
+            text_bytes: text.len() as u32,
+            longest: longest as u32,
+            ..Header::zeroed()
+        };
+        let merge_counts = self.merges.iter().fold(vec![0; self.len()], |mut counts, (left, _)| {
+            counts[*left as usize] += 1;
+            counts
+        });
+        let merges: Vec<Merge> = self.merges.iter().map(|(_, merge)| *merge).collect();
+        [
+            bytemuck::bytes_of(&header),
+            bytemuck::cast_slice(&self.byte_tokens),
+            bytemuck::cast_slice(&ends(self.texts.iter().map(Vec::len))),
+            bytemuck::cast_slice(&ends(merge_counts)),
+            bytemuck::cast_slice(&merges),
+            bytemuck::cast_slice(&self.specials),
+            &text,
+        ]
+        .concat()
+    }
+}
+
+/// Where each of several spans laid end to end closes.
+fn ends(lengths: impl IntoIterator<Item = usize>) -> Vec<u32> {
+    let add = |end: &mut u32, length: usize| {
+        *end += length as u32;
+        Some(*end)
+    };
+    lengths.into_iter().scan(0, add).collect()
+}
+
+/// GPT-2's printable character for each byte: itself where printable, else the next one from U+0100.
+///
+/// <https://github.com/openai/gpt-2/blob/master/src/encoder.py>, `bytes_to_unicode`.
+fn byte_characters() -> [char; 256] {
+    let mut next_spare = 0x100;
+    std::array::from_fn(|byte| match byte as u8 {
+        printable @ (b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF) => char::from(printable),
+        _ => {
+            next_spare += 1;
+            char::from_u32(next_spare - 1).expect("a character below U+0200")
+        }
+    })
+}
+
+/// The byte that each of GPT-2's printable characters stands for.
+fn byte_alphabet() -> HashMap<char, u8> {
+    byte_characters().into_iter().zip(0..=u8::MAX).collect()
+}
+
+/// The bytes of a token; one with a character outside the alphabet stands for itself.
+fn token_bytes(token: &str, bytes_of: &HashMap<char, u8>) -> Vec<u8> {
+    let bytes: Option<Vec<u8>> = token.chars().map(|c| bytes_of.get(&c).copied()).collect();
+    bytes.unwrap_or_else(|| token.as_bytes().to_vec())
+}
+
+fn byte_tokens(ids: &HashMap<String, u32>) -> [u32; 256] {
+    let mut utf8 = [0; 4];
+    byte_characters()
+        .map(|character| *ids.get(character.encode_utf8(&mut utf8) as &str).unwrap_or(&NO_TOKEN))
+}
+
+/// Splits a merge written as two tokens and a space between them.
+fn split_merge(merge: &str) -> Result<(String, String)> {
+    let parts = merge
+        .split_once(' ')
+        .filter(|(left, right)| !left.is_empty() && !right.is_empty() && !right.contains(' '));
+    let Some((left, right)) = parts else {
+        fail!(Code::BadSource, "the tokenizer's merge {merge:?} is not two tokens: fetch it again");
+    };
+    Ok((left.to_owned(), right.to_owned()))
+}
+
+/// Resolves the merges; of two merges of one pair the later counts, as in the `tokenizers` crate.
+fn merges(spelling: &Spelling) -> Result<Vec<(u32, Merge)>> {
+    let id = |token: &str| {
+        spelling.ids.get(token).copied().ok_or_else(|| {
+            let sentence = "the tokenizer merges into or from the unknown token";
+            Error::new(Code::BadSource, format_args!("{sentence} {token:?}: fetch it again"))
+        })
+    };
+    let mut by_pair = HashMap::with_capacity(spelling.merges.len());
+    for (rank, (left, right)) in (0..).zip(&spelling.merges) {
+        let merge = Merge { right: id(right)?, rank, token: id(&format!("{left}{right}"))? };
+        by_pair.insert((id(left)?, merge.right), merge);
+    }
+    let mut merges: Vec<_> = by_pair.into_iter().map(|((left, _), merge)| (left, merge)).collect();
+    merges.sort_unstable_by_key(|&(left, merge)| (left, merge.right));
+    Ok(merges)
+}
