@@ -4,7 +4,8 @@
 //! model has), [`config`], [`vocab`], [`file`] (how they lie in one file; the full specification is
 //! `FORMAT.md` beside this crate). These modules are `no_std`, allocate nothing and contain no
 //! `unsafe`. The offline half, behind the feature `import`, reads checkpoints and writes files:
-//! `source` (Hugging Face folders and GGUF), `quantize`, `convert` and `write`.
+//! `source` (Hugging Face folders and GGUF), `quantize`, `arrange` (which tensor is stored how and
+//! where), `convert` and `write`.
 #![cfg_attr(not(feature = "import"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -13,19 +14,31 @@ compile_error!(
     "Kinglet maps little-endian files as they are: big-endian targets are not supported"
 );
 
+#[cfg(feature = "import")]
+pub mod arrange;
 pub mod config;
+#[cfg(feature = "import")]
+pub mod convert;
 pub mod error;
 pub mod file;
 pub mod format;
+#[cfg(feature = "import")]
+pub mod quantize;
+#[cfg(feature = "import")]
+pub mod source;
 pub mod tensor;
 pub mod vocab;
 #[cfg(feature = "import")]
 pub mod vocab_build;
+#[cfg(feature = "import")]
+pub mod write;
 
 pub use config::Config;
 pub use error::{Code, Error, Result};
 pub use file::File;
 pub use format::{Matrix, Tile, Type};
+#[cfg(feature = "import")]
+pub use source::Source;
 pub use tensor::Role;
 pub use vocab::Vocab;
 #[cfg(feature = "import")]

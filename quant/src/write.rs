@@ -1,0 +1,201 @@
+//! The writer of weight files.
+//!
+//! Everything goes to a temporary file beside the output, which takes the output's name only when it
+//! is complete and on the disk. Until then, whatever had that name stays as it was.
+
+use crate::config::Config;
+use crate::file::{
+    self, Header, MAGIC, SECTION_ALIGN, SECTIONS, Section, SectionKind, TextKey, VERSION,
+};
+use crate::tensor::{self, Record};
+use crate::{Code, Error, Result, ensure};
+use bytemuck::Zeroable;
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// A weight file in the making; dropping it removes all traces.
+#[derive(Debug)]
+pub struct Writer {
+    temporary: NamedTempFile,
+    output: PathBuf,
+    config: Config,
+    vocab: Vec<u8>,
+    text: Vec<u8>,
+    weights_start: u64,
+    weights_bytes: u64,
+    weights_hash: Sha256,
+}
+
+impl Writer {
+    /// Begins a file of this model. `vocab` and `text` are whole sections.
+    ///
+    /// `Unwritable` when the folder cannot be written to, or when `output` exists and is neither empty
+    /// nor a weight file.
+    pub fn create(output: &Path, config: &Config, vocab: Vec<u8>, text: Vec<u8>) -> Result<Self> {
+        check_replaceable(output)?;
+        let name = output.file_name().unwrap_or_default().to_string_lossy();
+        let folder = match output.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let temporary = tempfile::Builder::new()
+            .prefix(&format!(".{name}."))
+            .suffix(".partial")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(|e| unwritable(output, &e))?;
+        let mut writer = Self {
+            temporary,
+            output: output.to_owned(),
+            config: *config,
+            vocab,
+            text,
+            weights_start: 0,
+            weights_bytes: 0,
+            weights_hash: Sha256::new(),
+        };
+        writer.weights_start = writer.front_sections()[SECTIONS.len() - 1].offset;
+        writer.seek(writer.weights_start)?;
+        Ok(writer)
+    }
+
+    /// Bytes of the `WEIGHTS` section so far.
+    pub fn weights_bytes(&self) -> u64 {
+        self.weights_bytes
+    }
+
+    /// Appends to the `WEIGHTS` section.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.weights_hash.update(bytes);
+        self.weights_bytes += bytes.len() as u64;
+        self.write_raw(bytes)
+    }
+
+    /// Writes the sections before the weights and gives the file its name. Returns its bytes.
+    ///
+    /// `records` are those of [`tensor::order`].
+    pub fn finish(mut self, records: &[Record]) -> Result<u64> {
+        assert_eq!(records.len(), tensor::count(&self.config));
+        let mut sections = self.front_sections();
+        let bodies: [&[u8]; 4] = [
+            bytemuck::bytes_of(&self.config),
+            bytemuck::cast_slice(records),
+            &self.vocab,
+            &self.text,
+        ];
+        for (section, body) in sections.iter_mut().zip(bodies) {
+            section.sha256 = Sha256::digest(body).into();
+        }
+        let weights = sections.last_mut().expect("there are sections");
+        weights.bytes = self.weights_bytes;
+        weights.sha256 = self.weights_hash.clone().finalize().into();
+        let file_bytes = self.weights_start + self.weights_bytes;
+        let mut header = Header {
+            magic: MAGIC,
+            version: VERSION,
+            sections: sections.len() as u32,
+            file_bytes,
+            ..Header::zeroed()
+        };
+        header.sha256 = file::header_hash(&header, &sections);
+        // Seeking leaves holes, which read as zeros: the padding between sections.
+        let mut front = vec![0; sections[SECTIONS.len() - 1].offset as usize];
+        front[..size_of::<Header>()].copy_from_slice(bytemuck::bytes_of(&header));
+        let table: &[u8] = bytemuck::cast_slice(&sections);
+        front[size_of::<Header>()..][..table.len()].copy_from_slice(table);
+        for (section, body) in sections.iter().zip(bodies) {
+            front[section.offset as usize..][..body.len()].copy_from_slice(body);
+        }
+        self.seek(0)?;
+        self.write_raw(&front)?;
+        self.persist()?;
+        Ok(file_bytes)
+    }
+
+    /// The section table without hashes, and without the weights' length.
+    fn front_sections(&self) -> [Section; SECTIONS.len()] {
+        let mut offset = SECTION_ALIGN;
+        SECTIONS.map(|(kind, _)| {
+            let bytes = match kind {
+                SectionKind::Config => size_of::<Config>(),
+                SectionKind::Tensors => tensor::count(&self.config) * size_of::<Record>(),
+                SectionKind::Vocab => self.vocab.len(),
+                SectionKind::Text => self.text.len(),
+                SectionKind::Weights => 0,
+            } as u64;
+            let section = Section { kind: kind as u32, offset, bytes, ..Section::zeroed() };
+            offset = (offset + bytes).next_multiple_of(SECTION_ALIGN);
+            section
+        })
+    }
+
+    fn seek(&mut self, to: u64) -> Result<()> {
+        let result = self.temporary.as_file_mut().seek(SeekFrom::Start(to));
+        result.map(drop).map_err(|e| unwritable(&self.output, &e))
+    }
+
+    fn write_raw(&mut self, bytes: &[u8]) -> Result<()> {
+        let result = self.temporary.as_file_mut().write_all(bytes);
+        result.map_err(|e| unwritable(&self.output, &e))
+    }
+
+    fn persist(self) -> Result<()> {
+        let output = &self.output;
+        self.temporary.as_file().sync_all().map_err(|e| unwritable(output, &e))?;
+        let folder = self.temporary.path().parent().map(Path::to_owned);
+        self.temporary.persist(output).map_err(|e| unwritable(output, &e.error))?;
+        // The name itself reaches the disk with the folder; not every file system can sync one.
+        if let Some(Err(e)) = folder.map(|folder| fs::File::open(folder)?.sync_all()) {
+            log::debug!("cannot sync the folder of {}: {e}", output.display());
+        }
+        Ok(())
+    }
+}
+
+/// The `TEXT` section with these texts; see [`TextKey`].
+pub fn text_section(texts: &[(TextKey, &str)]) -> Vec<u8> {
+    let mut section = Vec::new();
+    for &(key, text) in texts {
+        section.extend((key as u32).to_le_bytes());
+        section.extend((text.len() as u32).to_le_bytes());
+        section.extend(text.as_bytes());
+        section.resize(section.len().next_multiple_of(4), 0);
+    }
+    section
+}
+
+/// The error for an output that cannot be written.
+fn unwritable(output: &Path, error: &io::Error) -> Error {
+    let output = output.display();
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::new(
+            Code::DiskFull,
+            format_args!("the disk is full: free some space to write {output}"),
+        ),
+        _ => Error::new(Code::Unwritable, format_args!("cannot write {output}: {error}")),
+    }
+}
+
+/// Refuses to replace what no conversion has made.
+fn check_replaceable(output: &Path) -> Result<()> {
+    let metadata = match fs::metadata(output) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(unwritable(output, &e)),
+    };
+    let mut magic = [0; MAGIC.len()];
+    let is_ours = metadata.is_file()
+        && (metadata.len() == 0
+            || fs::File::open(output).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+                && magic == MAGIC);
+    ensure!(
+        is_ours,
+        Code::Unwritable,
+        "{} exists and is no Kinglet file: choose another name",
+        output.display()
+    );
+    Ok(())
+}
