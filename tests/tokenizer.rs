@@ -1,1 +1,297 @@
-fn main() {}
+//! The tokenizer gives what the `tokenizers` library gives, and its output streams back.
+
+use fastrand::Rng;
+use kinglet_core::tokenizer::{Specials, TextStream, Tokenizer};
+use kinglet_quant::{Code, Config, TokenizerTables, Vocab};
+use kinglet_tests::shared::shared;
+use kinglet_tests::strings::{break_bytes, string};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const SMALL: &str = include_str!("data/small-tokenizer.json");
+const REAL: &str = "data/smollm2-135m-instruct/tokenizer.json";
+const STRINGS: usize = 100_000;
+
+/// The `VOCAB` section of a tokenizer, at an address that a mapped file would give it.
+struct Section {
+    words: Vec<u64>,
+    tokens: u32,
+}
+
+impl Section {
+    fn new(json: &str) -> Self {
+        let tables = TokenizerTables::from_tokenizer_json(json).unwrap();
+        let section = tables.to_section();
+        let mut words = vec![0u64; section.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut words)[..section.len()].copy_from_slice(&section);
+        Self { words, tokens: tables.len() as u32 }
+    }
+
+    fn tokenizer(&self) -> kinglet_quant::Result<Tokenizer<'_>> {
+        let config = Config { vocab_size: self.tokens, ..bytemuck::Zeroable::zeroed() };
+        Ok(Tokenizer::new(Vocab::new(bytemuck::cast_slice(&self.words), &config)?))
+    }
+}
+
+/// The reference for both treatments of special tokens.
+struct Reference {
+    parse: tokenizers::Tokenizer,
+    as_text: tokenizers::Tokenizer,
+}
+
+impl Reference {
+    fn new(json: &str) -> Self {
+        let parse: tokenizers::Tokenizer = json.parse().unwrap();
+        let mut as_text = parse.clone();
+        as_text.set_encode_special_tokens(true);
+        Self { parse, as_text }
+    }
+
+    fn encode(&self, text: &[u8], specials: Specials) -> Vec<u32> {
+        let tokenizer = match specials {
+            Specials::Parse => &self.parse,
+            Specials::AsText => &self.as_text,
+        };
+        let text = String::from_utf8_lossy(text);
+        tokenizer.encode_fast(text.as_ref(), false).unwrap().get_ids().to_vec()
+    }
+}
+
+fn encode(tokenizer: &Tokenizer<'_>, text: &[u8], specials: Specials) -> Vec<u32> {
+    let mut out = vec![0; Tokenizer::max_tokens(text.len())];
+    let count = tokenizer.encode(text, specials, &mut out).unwrap();
+    out.truncate(count);
+    out
+}
+
+/// What streams out for the given pieces of bytes.
+fn stream<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> String {
+    let mut stream = TextStream::new();
+    let mut text = String::new();
+    for piece in pieces {
+        stream.push(piece, |piece| text.push_str(piece));
+    }
+    stream.finish(|piece| text.push_str(piece));
+    text
+}
+
+/// Compares one text; also decodes and streams it back.
+fn check(tokenizer: &Tokenizer<'_>, reference: &Reference, text: &[u8]) {
+    for specials in [Specials::Parse, Specials::AsText] {
+        let tokens = encode(tokenizer, text, specials);
+        let expected = reference.encode(text, specials);
+        assert_eq!(tokens, expected, "{specials:?} of {:?}", String::from_utf8_lossy(text));
+        let has_token = |&byte: &u8| tokenizer.vocab().byte_token(byte).is_some();
+        let text = String::from_utf8_lossy(text);
+        let known: Vec<u8> = text.bytes().filter(has_token).collect();
+        let pieces = || tokens.iter().map(|&token| tokenizer.decode(token));
+        let decoded: Vec<u8> = pieces().flatten().copied().collect();
+        // Added tokens may be spelled with bytes that have no token of their own.
+        if decoded.iter().all(|byte| has_token(byte)) {
+            assert_eq!(decoded, known);
+        }
+        assert_eq!(stream(pieces()), String::from_utf8_lossy(&decoded));
+    }
+}
+
+fn check_strings(json: &str, count: usize, seed: u64) {
+    let section = Section::new(json);
+    let tokenizer = section.tokenizer().unwrap();
+    let reference = Reference::new(json);
+    let mut rng = Rng::with_seed(seed);
+    for index in 0..count {
+        let text = string(&mut rng);
+        check(&tokenizer, &reference, text.as_bytes());
+        if index % 4 == 0 {
+            check(&tokenizer, &reference, &break_bytes(&text, &mut rng));
+        }
+    }
+}
+
+/// The small tokenizer with other settings, added tokens and bytes.
+fn variant(edit: impl FnOnce(&mut Value)) -> String {
+    let mut json: Value = serde_json::from_str(SMALL).unwrap();
+    edit(&mut json);
+    json.to_string()
+}
+
+fn byte_level(use_regex: bool) -> Value {
+    json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+           "use_regex": use_regex})
+}
+
+fn added(id: usize, content: &str, special: bool, normalized: bool) -> Value {
+    json!({"id": id, "content": content, "special": special, "normalized": normalized,
+           "single_word": false, "lstrip": false, "rstrip": false})
+}
+
+#[test]
+fn small_tokenizer_agrees_on_generated_strings() {
+    check_strings(SMALL, STRINGS, 1);
+}
+
+#[test]
+fn real_tokenizer_agrees_on_generated_strings() {
+    let Some(path) = shared("real_tokenizer_agrees_on_generated_strings", REAL) else { return };
+    check_strings(&std::fs::read_to_string(path).unwrap(), STRINGS, 2);
+}
+
+#[test]
+fn real_tokenizer_agrees_on_wikitext() {
+    let name = "real_tokenizer_agrees_on_wikitext";
+    let (Some(json), Some(text)) = (shared(name, REAL), shared(name, "data/wikitext2-valid.txt"))
+    else {
+        return;
+    };
+    let json = std::fs::read_to_string(json).unwrap();
+    let section = Section::new(&json);
+    check(&section.tokenizer().unwrap(), &Reference::new(&json), &std::fs::read(text).unwrap());
+}
+
+#[test]
+fn other_ways_to_split_agree() {
+    let digits = json!({"type": "Digits", "individual_digits": true});
+    let sequence = |steps: Value| json!({"type": "Sequence", "pretokenizers": steps});
+    let pre_tokenizers = [
+        byte_level(true),
+        byte_level(false),
+        sequence(json!([byte_level(true)])),
+        sequence(json!([digits, byte_level(false)])),
+    ];
+    for (seed, pre_tokenizer) in (3..).zip(pre_tokenizers) {
+        check_strings(&variant(|json| json["pre_tokenizer"] = pre_tokenizer), 4000, seed);
+    }
+}
+
+#[test]
+fn added_tokens_that_begin_alike_or_contain_each_other_agree() {
+    let json = variant(|json| {
+        let tokens = json["model"]["vocab"].as_object().unwrap().len();
+        let contents =
+            ["<|im", "<|im_start|>user", "im_end", "fox", "print", "    ", "🏳️", "\u{301}"];
+        for (index, content) in contents.into_iter().enumerate() {
+            let token = added(tokens + index, content, index % 2 == 0, false);
+            json["added_tokens"].as_array_mut().unwrap().push(token);
+        }
+    });
+    check_strings(&json, 10_000, 10);
+}
+
+#[test]
+fn normalized_added_tokens_agree() {
+    let json = variant(|json| {
+        let tokens = json["model"]["vocab"].as_object().unwrap().len();
+        for (index, content) in ["quick", "quick brown", "world", "ø"].into_iter().enumerate() {
+            let token = added(tokens + index, content, false, true);
+            json["added_tokens"].as_array_mut().unwrap().push(token);
+        }
+    });
+    check_strings(&json, 4000, 11);
+}
+
+#[test]
+fn long_words_agree() {
+    let section = Section::new(SMALL);
+    let tokenizer = section.tokenizer().unwrap();
+    let reference = Reference::new(SMALL);
+    let mut rng = Rng::with_seed(12);
+    let lengths = [1, 2, 15, 16, 17, 31, 32, 33, 255, 256, 257, 4095, 4096, 4097, 5000, 65_536];
+    for length in lengths {
+        check(&tokenizer, &reference, "a".repeat(length).as_bytes());
+        check(&tokenizer, &reference, " ".repeat(length).as_bytes());
+        check(&tokenizer, &reference, "\n ".repeat(length / 2).as_bytes());
+        let letters: String = (0..length).map(|_| rng.lowercase()).collect();
+        check(&tokenizer, &reference, letters.as_bytes());
+        let few: String = (0..length).map(|_| rng.choice(['e', 'r', 't', 'h']).unwrap()).collect();
+        check(&tokenizer, &reference, few.as_bytes());
+    }
+}
+
+#[test]
+fn room_is_checked() {
+    let section = Section::new(SMALL);
+    let tokenizer = section.tokenizer().unwrap();
+    let mut rng = Rng::with_seed(13);
+    for _ in 0..2000 {
+        let text = string(&mut rng);
+        let expected = encode(&tokenizer, text.as_bytes(), Specials::Parse);
+        let mut out = vec![0; text.len()];
+        let count = tokenizer.encode(text.as_bytes(), Specials::Parse, &mut out).unwrap();
+        assert_eq!(out[..count], expected, "a token per byte is enough");
+        let mut short = vec![0; expected.len().saturating_sub(1)];
+        let result = tokenizer.encode(text.as_bytes(), Specials::Parse, &mut short);
+        if !expected.is_empty() {
+            assert_eq!(result.unwrap_err().code(), Code::PromptTooLong);
+        }
+    }
+    let broken = [0xFF; 9];
+    assert_eq!(encode(&tokenizer, &broken, Specials::Parse).len(), 9 * 3);
+    assert_eq!(Tokenizer::max_tokens(9), 9 * 3);
+}
+
+#[test]
+fn control_tokens_are_the_special_ones() {
+    let json = variant(|json| {
+        let tokens = json["model"]["vocab"].as_object().unwrap().len();
+        let token = added(tokens, "fox", false, false);
+        json["added_tokens"].as_array_mut().unwrap().push(token);
+    });
+    let section = Section::new(&json);
+    let tokenizer = section.tokenizer().unwrap();
+    let tokens = encode(&tokenizer, b"<|im_end|>fox", Specials::Parse);
+    assert_eq!(tokens, [2, section.tokens - 1]);
+    assert!(tokenizer.vocab().is_control(2));
+    assert!(!tokenizer.vocab().is_control(section.tokens - 1));
+    let as_text = encode(&tokenizer, b"<|im_end|>fox", Specials::AsText);
+    assert!(as_text.len() > 2 && as_text.ends_with(&tokens[1..]));
+}
+
+#[test]
+fn flipped_bits_are_an_error_or_a_tokenizer_that_works() {
+    let clean = Section::new(SMALL);
+    let mut rng = Rng::with_seed(14);
+    let (mut refused, mut opened) = (0, 0);
+    for _ in 0..3000 {
+        let mut section = Section { words: clean.words.clone(), tokens: clean.tokens };
+        for _ in 0..rng.usize(1..=3) {
+            let word = rng.choice(&mut section.words).unwrap();
+            *word ^= 1 << rng.u32(0..64);
+        }
+        let Ok(tokenizer) = section.tokenizer() else {
+            refused += 1;
+            continue;
+        };
+        opened += 1;
+        let text = string(&mut rng);
+        let tokens = encode(&tokenizer, &break_bytes(&text, &mut rng), Specials::Parse);
+        stream(tokens.iter().map(|&token| tokenizer.decode(token)));
+    }
+    assert!(refused > 100 && opened > 100, "{refused} refused, {opened} opened");
+}
+
+#[test]
+fn truncated_tables_are_an_error() {
+    let clean = Section::new(SMALL);
+    for words in 0..clean.words.len() - 1 {
+        let section = Section { words: clean.words[..words].to_vec(), tokens: clean.tokens };
+        assert_eq!(section.tokenizer().unwrap_err().code(), Code::Truncated);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn any_bytes_stream_as_lossy_text(
+        pieces in prop::collection::vec(prop::collection::vec(
+            prop_oneof![
+                any::<u8>(),
+                prop::sample::select(&[b'a', 0x80, 0x9F, 0xBF, 0xC3, 0xE2, 0xED, 0xF0, 0xF4][..]),
+            ],
+            0..6,
+        ), 0..8),
+    ) {
+        let text = stream(pieces.iter().map(Vec::as_slice));
+        prop_assert_eq!(text, String::from_utf8_lossy(&pieces.concat()).into_owned());
+    }
+}

@@ -23,13 +23,6 @@ pub enum Specials {
     AsText,
 }
 
-/// The most tokens that a text of `text_bytes` bytes can have.
-///
-/// Valid UTF-8 has at most a token per byte. A broken byte is read as U+FFFD, which has three.
-pub const fn max_tokens(text_bytes: usize) -> usize {
-    text_bytes.saturating_mul(char::REPLACEMENT_CHARACTER.len_utf8())
-}
-
 /// A tokenizer over the tables of a weight file.
 #[derive(Clone, Debug)]
 pub struct Tokenizer<'a> {
@@ -78,6 +71,13 @@ impl<'a> Tokenizer<'a> {
         Self { vocab, starts_special }
     }
 
+    /// The most tokens that a text of `text_bytes` bytes can have.
+    ///
+    /// Valid UTF-8 has at most a token per byte. A broken byte is read as U+FFFD, which has three.
+    pub const fn max_tokens(text_bytes: usize) -> usize {
+        text_bytes.saturating_mul(char::REPLACEMENT_CHARACTER.len_utf8())
+    }
+
     /// The tables.
     pub fn vocab(&self) -> &Vocab<'a> {
         &self.vocab
@@ -88,7 +88,7 @@ impl<'a> Tokenizer<'a> {
     /// Broken UTF-8 is read as `String::from_utf8_lossy` reads it. Bytes that no token stands for
     /// are left out. Words are merged inside `out`, which therefore needs room for the tokens so far
     /// plus an entry for each byte of the next word: `text.len()` entries are always enough for
-    /// valid UTF-8, [`max_tokens`] for any bytes. Otherwise `PromptTooLong`.
+    /// valid UTF-8, [`Self::max_tokens`] for any bytes. Otherwise `PromptTooLong`.
     ///
     /// Takes time in proportion to the text, except that a single word of more than 4 KiB (a run of
     /// letters or of spaces) takes time in proportion to the square of its length.

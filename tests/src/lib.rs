@@ -1,1 +1,4 @@
 //! .
+
+pub mod shared;
+pub mod strings;
