@@ -77,9 +77,13 @@ fn stream<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> String {
 
 /// Compares one text; also decodes and streams it back.
 fn check(tokenizer: &Tokenizer<'_>, reference: &Reference, text: &[u8]) {
-    for specials in [Specials::Parse, Specials::AsText] {
+    let parsed = reference.encode(text, Specials::Parse);
+    // Without control tokens both treatments are the same, which spares the slow reference.
+    let has_control = parsed.iter().any(|&token| tokenizer.vocab().is_control(token));
+    let as_text =
+        if has_control { reference.encode(text, Specials::AsText) } else { parsed.clone() };
+    for (specials, expected) in [(Specials::Parse, parsed), (Specials::AsText, as_text)] {
         let tokens = encode(tokenizer, text, specials);
-        let expected = reference.encode(text, specials);
         assert_eq!(tokens, expected, "{specials:?} of {:?}", String::from_utf8_lossy(text));
         let has_token = |&byte: &u8| tokenizer.vocab().byte_token(byte).is_some();
         let text = String::from_utf8_lossy(text);
@@ -87,7 +91,7 @@ fn check(tokenizer: &Tokenizer<'_>, reference: &Reference, text: &[u8]) {
         let pieces = || tokens.iter().map(|&token| tokenizer.decode(token));
         let decoded: Vec<u8> = pieces().flatten().copied().collect();
         // Added tokens may be spelled with bytes that have no token of their own.
-        if decoded.iter().all(|byte| has_token(byte)) {
+        if decoded.iter().all(has_token) {
             assert_eq!(decoded, known);
         }
         assert_eq!(stream(pieces()), String::from_utf8_lossy(&decoded));
