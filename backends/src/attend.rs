@@ -89,7 +89,8 @@ fn int8_scores<L: Lanes, const Q: usize>(
     let mut odd = even;
     for (d, keys) in (0..dim).step_by(4).zip(keys.chunks(4 * TILE)) {
         let quad = cpu.load_bytes(keys);
-        let keys = [cpu.byte::<0>(quad), cpu.byte::<1>(quad), cpu.byte::<2>(quad), cpu.byte::<3>(quad)];
+        let keys =
+            [cpu.byte::<0>(quad), cpu.byte::<1>(quad), cpu.byte::<2>(quad), cpu.byte::<3>(quad)];
         for q in 0..Q {
             let query = &queries[q * dim + d..][..4];
             even[q] = cpu.mul_add(cpu.splat(query[0]), keys[0], even[q]);

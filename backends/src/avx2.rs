@@ -204,3 +204,20 @@ impl Lanes for Avx2 {
         }
     }
 }
+
+#[cfg(test)]
+mod test {
+    use super::Avx2;
+    use crate::detect::cpu_promises;
+
+    #[test]
+    fn avx2_agrees_with_scalar() {
+        let Some(kernels) =
+            cpu_promises("avx2_agrees_with_scalar", &["avx2", "fma", "f16c"], Avx2::new)
+        else {
+            return;
+        };
+        crate::elementwise::test::exponentials(kernels);
+        kinglet_core::check::kernels(kernels);
+    }
+}

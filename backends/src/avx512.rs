@@ -182,3 +182,22 @@ impl Lanes for Avx512 {
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi8(x)) }
     }
 }
+
+#[cfg(test)]
+mod test {
+    use super::Avx512;
+    use crate::detect::cpu_promises;
+
+    #[test]
+    fn avx512_agrees_with_scalar() {
+        let Some(kernels) = cpu_promises(
+            "avx512_agrees_with_scalar",
+            &["avx512f", "avx512bw", "avx512vl", "avx512_vnni"],
+            Avx512::new,
+        ) else {
+            return;
+        };
+        crate::elementwise::test::exponentials(kernels);
+        kinglet_core::check::kernels(kernels);
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::lanes::Lanes;
 use kinglet_core::kernels::SUM_GROUP;
+use kinglet_core::scalar::block_scale;
 use kinglet_quant::format::BLOCK;
 
 /// `e^x`; arguments are clamped to −87.3..88.3, where the result is a normal number.
@@ -44,14 +45,10 @@ pub(crate) fn quantize<L: Lanes>(
         for x in x.chunks_exact(L::COUNT) {
             max = cpu.max(max, cpu.abs(cpu.load(x)));
         }
-        let max = cpu.max_of_lanes(max);
-        *scale = max / 127.0;
-        let inverse = cpu.splat(if max > 0.0 { 127.0 / max } else { 0.0 });
+        let inverse;
+        (*scale, inverse) = block_scale(cpu.max_of_lanes(max));
         for (x, codes) in x.chunks_exact(L::COUNT).zip(codes.chunks_exact_mut(L::COUNT)) {
-            // The clamp only matters where the inverse of a tiny maximum overflows.
-            let scaled = cpu.mul(cpu.load(x), inverse);
-            let scaled = cpu.min(cpu.max(scaled, cpu.splat(-127.0)), cpu.splat(127.0));
-            cpu.store_i8(cpu.round(scaled), codes);
+            cpu.store_i8(cpu.round(cpu.mul(cpu.load(x), cpu.splat(inverse))), codes);
         }
     }
     for (sum, codes) in sums.iter_mut().zip(codes.chunks_exact(SUM_GROUP)) {
@@ -125,4 +122,22 @@ pub(crate) fn silu_mul<L: Lanes>(cpu: L, gate: &mut [f32], up: &[f32]) {
     }
     let tail = product(cpu.load_part(&gate[whole..]), cpu.load_part(&up[whole..]));
     cpu.store_part(tail, &mut gate[whole..]);
+}
+
+#[cfg(test)]
+pub(crate) mod test {
+    use crate::lanes::Lanes;
+
+    /// `exp` stays within 2 units in the last place of the true power.
+    pub(crate) fn exponentials<L: Lanes>(cpu: L) {
+        for step in -870_000..=880_000 {
+            let x = step as f32 * 1e-4;
+            let mut result = [0f32; 16];
+            cpu.store(super::exp(cpu, cpu.splat(x)), &mut result);
+            let exact = f64::from(x).exp();
+            let unit = f64::from((exact as f32).next_up() - exact as f32);
+            let error = (f64::from(result[0]) - exact).abs() / unit;
+            assert!(error <= 2.0, "exp({x}) is off by {error} units in the last place");
+        }
+    }
 }

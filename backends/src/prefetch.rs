@@ -28,10 +28,11 @@ impl Prefetch {
     /// Fetches what lies ahead of `bytes` bytes (a multiple of 64) from byte `offset` of a tile.
     #[inline(always)]
     pub(crate) fn fetch(self, tile: &Tile<'_>, offset: usize, bytes: usize) {
-        let mut ahead = offset + DISTANCE;
-        if ahead >= self.tile_bytes {
-            ahead += self.gap;
-        }
+        let within = offset + DISTANCE;
+        // Tiles are longer than half the distance, so this passes two gaps at most.
+        let gaps = usize::from(within >= self.tile_bytes)
+            + usize::from(within >= 2 * self.tile_bytes);
+        let ahead = within + gaps * self.gap;
         let start = tile.row_scales().as_ptr().cast::<i8>();
         for line in (ahead..ahead + bytes).step_by(ALIGN) {
             // SAFETY: every x86-64 CPU has the instruction, and it accepts any address: it never

@@ -223,7 +223,8 @@ fn all_tiles<C: Codes, const GROUP: usize>(
             let prefetch = (first == 0).then_some(prefetch);
             if x.tokens - first >= MANY {
                 for half in 0..2 {
-                    let totals = dot_rows::<C, GROUP, 1, MANY>(codes, &tile, half, x, first, prefetch);
+                    let totals =
+                        dot_rows::<C, GROUP, 1, MANY>(codes, &tile, half, x, first, prefetch);
                     store(&totals, &tile, half, first, &mut out, output);
                 }
                 first += MANY;

@@ -154,8 +154,12 @@ fn all_tiles<C: Codes, const GROUP: usize>(
             // Only the first pass over a tile waits for memory.
             let prefetch = (first == 0).then_some(prefetch);
             first += match x.tokens - first {
-                MANY.. => one_tile::<C, GROUP, MANY>(codes, &tile, x, first, &mut out, output, prefetch),
-                FEW.. => one_tile::<C, GROUP, FEW>(codes, &tile, x, first, &mut out, output, prefetch),
+                MANY.. => {
+                    one_tile::<C, GROUP, MANY>(codes, &tile, x, first, &mut out, output, prefetch)
+                }
+                FEW.. => {
+                    one_tile::<C, GROUP, FEW>(codes, &tile, x, first, &mut out, output, prefetch)
+                }
                 _ => one_tile::<C, GROUP, 1>(codes, &tile, x, first, &mut out, output, prefetch),
             };
         }
