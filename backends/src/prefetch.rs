@@ -30,8 +30,8 @@ impl Prefetch {
     pub(crate) fn fetch(self, tile: &Tile<'_>, offset: usize, bytes: usize) {
         let within = offset + DISTANCE;
         // Tiles are longer than half the distance, so this passes two gaps at most.
-        let gaps = usize::from(within >= self.tile_bytes)
-            + usize::from(within >= 2 * self.tile_bytes);
+        let gaps =
+            usize::from(within >= self.tile_bytes) + usize::from(within >= 2 * self.tile_bytes);
         let ahead = within + gaps * self.gap;
         let start = tile.row_scales().as_ptr().cast::<i8>();
         for line in (ahead..ahead + bytes).step_by(ALIGN) {
