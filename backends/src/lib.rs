@@ -1,30 +1,38 @@
-//! Temporary.
-#![cfg_attr(not(feature = "std"), no_std)]
-use kinglet_core::Kernels;
-/// tiers
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// scalar
-    Scalar,
-}
-/// visitor
-pub trait UseKernels {
-    /// out
-    type Output;
-    /// run
-    fn run<K: Kernels>(self, kernels: K) -> Self::Output;
-}
-impl Tier {
-    /// best
-    pub fn best() -> Self {
-        Self::Scalar
-    }
-    /// name
-    pub fn name(self) -> &'static str {
-        "scalar"
-    }
-    /// with
-    pub fn with<V: UseKernels>(self, v: V) -> V::Output {
-        v.run(kinglet_core::scalar::Scalar)
-    }
-}
+//! How fast: the kernels of each instruction set, and the choice between them.
+//!
+//! A [`Tier`] is one of a closed list. Its value proves that this CPU has the instructions, so it
+//! can only be made by asking the CPU ([`Tier::best`], [`Tier::available`], [`Tier::from_name`]).
+//! [`Tier::with`] is the one place that goes from the choice to the code compiled for it:
+//!
+//! | tier | instructions | file |
+//! |---|---|---|
+//! | `scalar` | any CPU; the definition | [`kinglet_core::scalar`] |
+//! | `avx2` | AVX2, FMA, F16C | `avx2.rs` |
+//! | `avx512` | AVX-512 F, BW, VL and VNNI | `avx512.rs` |
+//!
+//! What both x86 tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`,
+//! and `dense.rs` for unquantized weights.
+#![no_std]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(target_arch = "x86_64")]
+mod attend;
+#[cfg(target_arch = "x86_64")]
+pub mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod dense;
+#[cfg(target_arch = "x86_64")]
+mod detect;
+#[cfg(target_arch = "x86_64")]
+mod elementwise;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod prefetch;
+mod tier;
+
+pub use tier::{Tier, UseKernels};

@@ -77,7 +77,8 @@ pub trait Kernels: Copy + Send + Sync {
     );
 
     /// Quantizes a vector for integer products: per 32 columns `scale = max|x| / 127` and
-    /// `code = round_half_even(x / scale)`, per 16 columns the sum of codes.
+    /// `code = round_half_even(x / scale)`, per 16 columns the sum of codes. A block whose scale would
+    /// be subnormal becomes zeros.
     fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
 
     /// RMSNorm (Zhang and Sennrich 2019): `out = x / sqrt(mean(x²) + eps) · gain`.

@@ -10,6 +10,8 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
+#[cfg(feature = "check")]
+pub mod check;
 pub mod forward;
 pub mod kernels;
 pub mod kv;

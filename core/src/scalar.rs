@@ -18,6 +18,13 @@ pub fn round_half_even(x: f32) -> f32 {
     (x + SHIFT) - SHIFT
 }
 
+/// The scale of a block of activations with this largest magnitude, and what to multiply them with.
+///
+/// Both are zero where the scale would be subnormal, because its inverse may be infinite.
+pub fn block_scale(max: f32) -> (f32, f32) {
+    if max < 127.0 * f32::MIN_POSITIVE { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) }
+}
+
 impl Kernels for Scalar {
     fn matmul(
         self,
@@ -57,8 +64,8 @@ impl Kernels for Scalar {
         let blocks = x.chunks_exact(BLOCK).zip(codes.chunks_exact_mut(BLOCK));
         for ((x, codes), scale) in blocks.zip(scales) {
             let max = x.iter().fold(0f32, |max, x| max.max(x.abs()));
-            *scale = max / 127.0;
-            let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+            let inverse;
+            (*scale, inverse) = block_scale(max);
             for (code, x) in codes.iter_mut().zip(x) {
                 *code = round_half_even(x * inverse) as i8;
             }

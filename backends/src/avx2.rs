@@ -1,0 +1,223 @@
+//! Kernels for AVX2, FMA and F16C: every x86 CPU since Haswell and Zen.
+
+mod matmul;
+
+use crate::lanes::{Lanes, register_methods};
+use crate::{attend, dense, detect, elementwise};
+use core::arch::x86_64::*;
+use core::ops::Range;
+use half::{bf16, f16};
+use kinglet_core::arena::Columns;
+use kinglet_core::kernels::Output;
+use kinglet_core::kv::KvHead;
+use kinglet_core::{Activations, Kernels};
+use kinglet_quant::Matrix;
+
+/// Proof that this CPU has AVX2, FMA and F16C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The kernels, if this CPU can run them.
+    pub fn new() -> Option<Self> {
+        Self::detect().ok()
+    }
+
+    /// The kernels, or what the CPU lacks.
+    pub(crate) fn detect() -> Result<Self, &'static str> {
+        detect::require_features!("avx2", "fma", "f16c").map(Self)
+    }
+
+    /// Runs `work`, which must be inlined, compiled for these instructions.
+    #[inline(always)]
+    fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn inside<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        // SAFETY: the value `self` proves that the CPU has the features.
+        unsafe { inside(work) }
+    }
+}
+
+impl Kernels for Avx2 {
+    fn matmul(
+        self,
+        w: &Matrix<'_>,
+        tiles: Range<usize>,
+        x: &Activations<'_>,
+        out: &mut Columns<'_, f32>,
+        output: Output,
+        scratch: &mut [f32],
+    ) {
+        dense::check_product(w, &tiles, x, out);
+        if w.kind().is_quantized() {
+            // SAFETY: the value `self` proves that the CPU has the features.
+            unsafe { matmul::product(self, w, tiles, x, out, output) }
+        } else if !dense::through_gemm(w, tiles.clone(), x, out, output, scratch) {
+            self.compiled(
+                #[inline(always)]
+                || dense::dot_products(self, w, tiles, x, out, output),
+            )
+        }
+    }
+
+    fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+        self.compiled(
+            #[inline(always)]
+            || elementwise::quantize(self, x, codes, scales, sums),
+        )
+    }
+
+    fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+        self.compiled(
+            #[inline(always)]
+            || elementwise::rms_norm(self, x, gain, eps, out),
+        )
+    }
+
+    fn rope(self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        self.compiled(
+            #[inline(always)]
+            || elementwise::rope(self, head, cos, sin),
+        )
+    }
+
+    fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
+        self.compiled(
+            #[inline(always)]
+            || elementwise::silu_mul(self, gate, up),
+        )
+    }
+
+    fn attend(self, queries: &[f32], kv: &KvHead<'_>, span: Range<usize>, partials: &mut [f32]) {
+        self.compiled(
+            #[inline(always)]
+            || attend::attend(self, queries, kv, span, partials),
+        )
+    }
+}
+
+impl Lanes for Avx2 {
+    const COUNT: usize = 8;
+    type F32 = __m256;
+    type I32 = __m256i;
+
+    register_methods! {
+        fn splat(x: f32) -> __m256 { _mm256_set1_ps(x) }
+        fn add(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
+        fn mul(a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
+        fn div(a: __m256, b: __m256) -> __m256 { _mm256_div_ps(a, b) }
+        fn min(a: __m256, b: __m256) -> __m256 { _mm256_min_ps(a, b) }
+        fn max(a: __m256, b: __m256) -> __m256 { _mm256_max_ps(a, b) }
+        fn abs(x: __m256) -> __m256 { _mm256_andnot_ps(_mm256_set1_ps(-0.0), x) }
+        fn sqrt(x: __m256) -> __m256 { _mm256_sqrt_ps(x) }
+        fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
+        fn mul_sub_from(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
+        fn round(x: __m256) -> __m256i { _mm256_cvtps_epi32(x) }
+        fn to_f32(x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
+        fn power_of_two(n: __m256i) -> __m256 {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))))
+        }
+    }
+
+    #[inline(always)]
+    fn byte<const INDEX: usize>(self, x: __m256i) -> __m256 {
+        // SAFETY: the value `self` proves that the CPU has AVX2; registers only.
+        unsafe {
+            let top = match INDEX {
+                0 => _mm256_slli_epi32::<24>(x),
+                1 => _mm256_slli_epi32::<16>(x),
+                2 => _mm256_slli_epi32::<8>(x),
+                _ => x,
+            };
+            _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(top))
+        }
+    }
+
+    #[inline(always)]
+    fn sum_of_lanes(self, x: __m256) -> f32 {
+        // SAFETY: the value `self` proves that the CPU has AVX2; registers only.
+        unsafe {
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+
+    #[inline(always)]
+    fn max_of_lanes(self, x: __m256) -> f32 {
+        // SAFETY: the value `self` proves that the CPU has AVX2; registers only.
+        unsafe {
+            let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> __m256 {
+        let from = &from[..8];
+        // SAFETY: `from` has 8 elements; `self` proves AVX2.
+        unsafe { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[f16]) -> __m256 {
+        let from = &from[..8];
+        // SAFETY: `from` has 8 elements of 2 bytes; `self` proves F16C.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[bf16]) -> __m256 {
+        let from = &from[..8];
+        // SAFETY: `from` has 8 elements of 2 bytes; `self` proves AVX2.
+        unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8]) -> __m256i {
+        let from = &from[..32];
+        // SAFETY: `from` has 32 bytes; `self` proves AVX2.
+        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn store(self, x: __m256, to: &mut [f32]) {
+        let to = &mut to[..8];
+        // SAFETY: `to` has 8 elements; `self` proves AVX2.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn store_i8(self, x: __m256i, to: &mut [i8]) {
+        let to = &mut to[..8];
+        // SAFETY: `to` has 8 bytes; `self` proves AVX2.
+        unsafe {
+            let words =
+                _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            _mm_storel_epi64(to.as_mut_ptr().cast(), _mm_packs_epi16(words, words));
+        }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::Avx2;
+    use crate::detect::cpu_promises;
+
+    #[test]
+    fn avx2_agrees_with_scalar() {
+        let Some(kernels) =
+            cpu_promises("avx2_agrees_with_scalar", &["avx2", "fma", "f16c"], Avx2::new)
+        else {
+            return;
+        };
+        crate::elementwise::test::exponentials(kernels);
+        kinglet_core::check::kernels(kernels);
+    }
+}

@@ -1,0 +1,348 @@
+//! Products of quantized weights. A register holds 8 rows × 4 columns; `vpmaddubsw` multiplies them
+//! with 4 activations, adding pairs in 16 bits, and `vpmaddwd` with the scale of the group adds the
+//! pairs to 32-bit sums.
+//!
+//! The first factor of `vpmaddubsw` is unsigned. Nibbles that stand for −8 to 7 are multiplied as 0
+//! to 15 with sums that start at `−8·Σ a`; other weights as `|w| · (±a)`. All integers are exact, and
+//! there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
+
+use super::Avx2;
+use crate::prefetch::Prefetch;
+use core::arch::x86_64::*;
+use core::ops::Range;
+use kinglet_core::Activations;
+use kinglet_core::arena::Columns;
+use kinglet_core::kernels::{Output, SUM_GROUP};
+use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
+use kinglet_quant::{Matrix, Tile, Type};
+
+/// Rows of a register; a tile has two halves.
+const LANES: usize = 8;
+/// Quads of a [`SUM_GROUP`].
+const QUADS: usize = SUM_GROUP / 4;
+/// Tokens that share one unpacking of weights.
+const MANY: usize = 4;
+
+/// How codes become weights, and how 16 columns of these multiply activations.
+trait Codes: Copy {
+    /// Bytes of a block: 16 rows × 32 columns.
+    const BYTES: usize;
+
+    /// The quads of the first (`high` = 0) or last 16 columns of a block, for the 8 rows whose
+    /// bytes start at `half` in each line.
+    fn quads(self, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS];
+
+    /// `scale · Σ w·a` of 8 rows: `inputs` repeat 4 activations each, all 16 add up to `sum`;
+    /// `scales` hold each scale twice, in 16 bits.
+    fn dot(
+        self,
+        quads: &[__m256i; QUADS],
+        inputs: &[__m256i; QUADS],
+        sum: i32,
+        scales: __m256i,
+    ) -> __m256i;
+}
+
+/// Signed bytes: the products of one quad, 2·128·127 = 32,512, fill 16 bits.
+#[derive(Clone, Copy)]
+struct Bytes(Avx2);
+
+/// Nibbles that stand for −8 to 7: with their start, 16-bit sums stay within 16·8·127 = 16,256.
+#[derive(Clone, Copy)]
+struct Linear(Avx2);
+
+/// Nibbles that stand for entries of a table, repeated in the register: 4·2·32·127 = 32,512.
+#[derive(Clone, Copy)]
+struct Table(Avx2, __m256i);
+
+impl Codes for Bytes {
+    const BYTES: usize = TILE_ROWS * BLOCK;
+
+    #[inline(always)]
+    fn quads(self, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS] {
+        lines(self.0, &block[high * QUADS * ALIGN..], half)
+    }
+
+    #[inline(always)]
+    fn dot(
+        self,
+        quads: &[__m256i; QUADS],
+        inputs: &[__m256i; QUADS],
+        _sum: i32,
+        scales: __m256i,
+    ) -> __m256i {
+        // SAFETY: the `Avx2` inside proves the features; registers only.
+        unsafe {
+            let mut total = _mm256_setzero_si256();
+            for (quad, input) in quads.iter().zip(inputs) {
+                let pairs = signed_product(self.0, *quad, *input);
+                total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, scales));
+            }
+            total
+        }
+    }
+}
+
+impl Codes for Linear {
+    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+
+    #[inline(always)]
+    fn quads(self, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS] {
+        nibbles(self.0, block, high, half)
+    }
+
+    #[inline(always)]
+    fn dot(
+        self,
+        quads: &[__m256i; QUADS],
+        inputs: &[__m256i; QUADS],
+        sum: i32,
+        scales: __m256i,
+    ) -> __m256i {
+        // SAFETY: the `Avx2` inside proves the features; registers only.
+        unsafe {
+            // The low half of each pair starts at −8·Σ a, the high one at zero.
+            let mut pairs = _mm256_set1_epi32((-8 * sum) & 0xffff);
+            for (quad, input) in quads.iter().zip(inputs) {
+                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(*quad, *input));
+            }
+            _mm256_madd_epi16(pairs, scales)
+        }
+    }
+}
+
+impl Codes for Table {
+    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+
+    #[inline(always)]
+    fn quads(self, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS] {
+        let mut quads = nibbles(self.0, block, high, half);
+        for quad in &mut quads {
+            // SAFETY: the `Avx2` inside proves the features; registers only.
+            *quad = unsafe { _mm256_shuffle_epi8(self.1, *quad) };
+        }
+        quads
+    }
+
+    #[inline(always)]
+    fn dot(
+        self,
+        quads: &[__m256i; QUADS],
+        inputs: &[__m256i; QUADS],
+        _sum: i32,
+        scales: __m256i,
+    ) -> __m256i {
+        // SAFETY: the `Avx2` inside proves the features; registers only.
+        unsafe {
+            let mut pairs = _mm256_setzero_si256();
+            for (quad, input) in quads.iter().zip(inputs) {
+                pairs = _mm256_add_epi16(pairs, signed_product(self.0, *quad, *input));
+            }
+            _mm256_madd_epi16(pairs, scales)
+        }
+    }
+}
+
+impl Table {
+    fn new(cpu: Avx2, table: &[i8; 16]) -> Self {
+        // SAFETY: `cpu` proves the features; the 16 bytes of `table` are read.
+        Self(cpu, unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) })
+    }
+}
+
+/// `w · a` as `|w| · (a with the sign of w)`; −128 becomes 128 unsigned.
+#[inline(always)]
+fn signed_product(_cpu: Avx2, weights: __m256i, inputs: __m256i) -> __m256i {
+    // SAFETY: `_cpu` proves the features; registers only.
+    unsafe { _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(inputs, weights)) }
+}
+
+/// 32 bytes from byte `half` on of each of the first 4 lines.
+#[inline(always)]
+fn lines(_cpu: Avx2, block: &[u8], half: usize) -> [__m256i; QUADS] {
+    // SAFETY: `_cpu` proves the features, and the slices that are read have 32 bytes.
+    unsafe {
+        let mut lines = [_mm256_setzero_si256(); QUADS];
+        for (j, line) in lines.iter_mut().enumerate() {
+            let bytes = &block[j * ALIGN + half..][..ALIGN / 2];
+            *line = _mm256_loadu_si256(bytes.as_ptr().cast());
+        }
+        lines
+    }
+}
+
+/// The low or high nibbles of [`lines`] as bytes.
+#[inline(always)]
+fn nibbles(cpu: Avx2, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS] {
+    let mut quads = lines(cpu, block, half);
+    for quad in &mut quads {
+        // SAFETY: `cpu` proves the features; registers only.
+        unsafe {
+            let shifted = if high == 0 { *quad } else { _mm256_srli_epi16::<4>(*quad) };
+            *quad = _mm256_and_si256(shifted, _mm256_set1_epi8(15));
+        }
+    }
+    quads
+}
+
+/// `out (+)= w · x` for the rows of `tiles`; the caller has checked that shapes fit together.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn product(
+    cpu: Avx2,
+    w: &Matrix<'_>,
+    tiles: Range<usize>,
+    x: &Activations<'_>,
+    out: &mut Columns<'_, f32>,
+    output: Output,
+) {
+    match (w.kind(), w.is_linear(), w.group()) {
+        (Type::Q8, ..) => all_tiles::<_, 32>(Bytes(cpu), w, tiles, x, out, output),
+        (_, true, 16) => all_tiles::<_, 16>(Linear(cpu), w, tiles, x, out, output),
+        (_, true, _) => all_tiles::<_, 32>(Linear(cpu), w, tiles, x, out, output),
+        (_, _, 16) => all_tiles::<_, 16>(Table::new(cpu, w.table()), w, tiles, x, out, output),
+        _ => all_tiles::<_, 32>(Table::new(cpu, w.table()), w, tiles, x, out, output),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn all_tiles<C: Codes, const GROUP: usize>(
+    codes: C,
+    w: &Matrix<'_>,
+    tiles: Range<usize>,
+    x: &Activations<'_>,
+    out: &mut Columns<'_, f32>,
+    output: Output,
+) {
+    let prefetch = Prefetch::new(w);
+    for (t, tile) in tiles.enumerate() {
+        let tile = w.tile(tile);
+        let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
+        let mut first = 0;
+        while first < x.tokens {
+            // Only the first pass over a tile waits for memory.
+            let prefetch = (first == 0).then_some(prefetch);
+            if x.tokens - first >= MANY {
+                for half in 0..2 {
+                    let totals =
+                        dot_rows::<C, GROUP, 1, MANY>(codes, &tile, half, x, first, prefetch);
+                    store(&totals, &tile, half, first, &mut out, output);
+                }
+                first += MANY;
+            } else {
+                let totals = dot_rows::<C, GROUP, 2, 1>(codes, &tile, 0, x, first, prefetch);
+                store(&totals, &tile, 0, first, &mut out, output);
+                first += 1;
+            }
+        }
+    }
+}
+
+/// Dot products, not yet scaled by row, of `HALVES` halves of a tile from `half` on with tokens
+/// `first..first + TOKENS`.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot_rows<C: Codes, const GROUP: usize, const HALVES: usize, const TOKENS: usize>(
+    codes: C,
+    tile: &Tile<'_>,
+    half: usize,
+    x: &Activations<'_>,
+    first: usize,
+    prefetch: Option<Prefetch>,
+) -> [[__m256; TOKENS]; HALVES] {
+    let blocks = x.cols / BLOCK;
+    let inputs = &x.codes[first * x.cols..][..TOKENS * x.cols];
+    let scales = &x.scales[first * blocks..][..TOKENS * blocks];
+    let sums = &x.sums[first * 2 * blocks..][..TOKENS * 2 * blocks];
+    let group_scales = &tile.group_scales()[..x.cols / GROUP * TILE_ROWS];
+    let code_bytes = &tile.codes()[..blocks * C::BYTES];
+    let codes_offset = code_bytes.as_ptr().addr() - tile.row_scales().as_ptr().addr();
+    if let Some(prefetch) = prefetch {
+        prefetch.fetch(tile, 0, codes_offset);
+    }
+    let mut totals = [[_mm256_setzero_ps(); TOKENS]; HALVES];
+    for (block, bytes) in code_bytes.chunks_exact(C::BYTES).enumerate() {
+        if let Some(prefetch) = prefetch {
+            prefetch.fetch(tile, codes_offset + block * C::BYTES, C::BYTES);
+        }
+        for (h, totals) in totals.iter_mut().enumerate() {
+            let half = half + h;
+            let mut integers = [_mm256_setzero_si256(); TOKENS];
+            for high in 0..2 {
+                let quads = codes.quads(bytes, high, half * LANES * 4);
+                let group = (block * BLOCK + high * SUM_GROUP) / GROUP;
+                let group_scales = widen(&group_scales[group * TILE_ROWS + half * LANES..]);
+                for (token, integer) in integers.iter_mut().enumerate() {
+                    // SAFETY: `token` is below `TOKENS`, `block` below `blocks` and `high` below 2;
+                    // the slices hold `2 · blocks` sums and as many times 16 codes for each token.
+                    let (inputs, sum) = unsafe {
+                        let index = (token * blocks + block) * 2 + high;
+                        let inputs = repeat(inputs.as_ptr().add(index * SUM_GROUP));
+                        (inputs, *sums.as_ptr().add(index))
+                    };
+                    let product = codes.dot(&quads, &inputs, sum, group_scales);
+                    *integer = _mm256_add_epi32(*integer, product);
+                }
+            }
+            for (token, (total, integer)) in totals.iter_mut().zip(integers).enumerate() {
+                // SAFETY: as above; `scales` holds `blocks` for each token.
+                let scale = unsafe { *scales.as_ptr().add(token * blocks + block) };
+                let integer = _mm256_cvtepi32_ps(integer);
+                *total = _mm256_fmadd_ps(integer, _mm256_set1_ps(scale), *total);
+            }
+        }
+    }
+    totals
+}
+
+/// 16 activations, each 4 repeated over a register.
+///
+/// # Safety
+/// `input` has 16 codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn repeat(input: *const i8) -> [__m256i; QUADS] {
+    let mut quads = [_mm256_setzero_si256(); QUADS];
+    for (j, quad) in quads.iter_mut().enumerate() {
+        // SAFETY: by this function's contract.
+        *quad = _mm256_set1_epi32(unsafe { input.add(4 * j).cast::<i32>().read_unaligned() });
+    }
+    quads
+}
+
+/// The first 8 scales, each twice as 16-bit integers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen(scales: &[i8]) -> __m256i {
+    let scales = &scales[..LANES];
+    // SAFETY: `scales` has the 8 bytes that are read.
+    let scales = _mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(scales.as_ptr().cast()) });
+    // The low 16 bits of a small integer are itself in 16 bits.
+    _mm256_blend_epi16::<0b1010_1010>(scales, _mm256_slli_epi32::<16>(scales))
+}
+
+/// Multiplies the totals by the scales of their rows and writes them.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store<const HALVES: usize, const TOKENS: usize>(
+    totals: &[[__m256; TOKENS]; HALVES],
+    tile: &Tile<'_>,
+    half: usize,
+    first: usize,
+    out: &mut Columns<'_, f32>,
+    output: Output,
+) {
+    for (h, totals) in totals.iter().enumerate() {
+        let start = (half + h) * LANES;
+        let row_scales = &tile.row_scales()[start..][..LANES];
+        for (token, total) in totals.iter().enumerate() {
+            let row = &mut out.row(first + token)[start..][..LANES];
+            // SAFETY: `row_scales` and `row` have 8 elements.
+            unsafe {
+                let mut result = _mm256_mul_ps(*total, _mm256_loadu_ps(row_scales.as_ptr()));
+                if output == Output::Add {
+                    result = _mm256_add_ps(result, _mm256_loadu_ps(row.as_ptr()));
+                }
+                _mm256_storeu_ps(row.as_mut_ptr(), result);
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Kernels for AVX-512 F, BW, VL and VNNI: Intel since Cascade Lake, AMD since Zen 4.
+
+mod matmul;
+
+use crate::lanes::{Lanes, register_methods};
+use crate::{attend, dense, detect, elementwise};
+use core::arch::x86_64::*;
+use core::ops::Range;
+use half::{bf16, f16};
+use kinglet_core::arena::Columns;
+use kinglet_core::kernels::Output;
+use kinglet_core::kv::KvHead;
+use kinglet_core::{Activations, Kernels};
+use kinglet_quant::Matrix;
+
+/// Proof that this CPU has AVX-512 F, BW, VL and VNNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The kernels, if this CPU can run them.
+    pub fn new() -> Option<Self> {
+        Self::detect().ok()
+    }
+
+    /// The kernels, or what the CPU lacks.
+    pub(crate) fn detect() -> Result<Self, &'static str> {
+        detect::require_features!("avx512f", "avx512bw", "avx512vl", "avx512vnni").map(Self)
+    }
+
+    /// Runs `work`, which must be inlined, compiled for these instructions.
+    #[inline(always)]
+    fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+        fn inside<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        // SAFETY: the value `self` proves that the CPU has the features.
+        unsafe { inside(work) }
+    }
+}
+
+impl Kernels for Avx512 {
+    fn matmul(
+        self,
+        w: &Matrix<'_>,
+        tiles: Range<usize>,
+        x: &Activations<'_>,
+        out: &mut Columns<'_, f32>,
+        output: Output,
+        scratch: &mut [f32],
+    ) {
+        dense::check_product(w, &tiles, x, out);
+        if w.kind().is_quantized() {
+            // SAFETY: the value `self` proves that the CPU has the features.
+            unsafe { matmul::product(self, w, tiles, x, out, output) }
+        } else if !dense::through_gemm(w, tiles.clone(), x, out, output, scratch) {
+            self.compiled(
+                #[inline(always)]
+                || dense::dot_products(self, w, tiles, x, out, output),
+            )
+        }
+    }
+
+    fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+        self.compiled(
+            #[inline(always)]
+            || elementwise::quantize(self, x, codes, scales, sums),
+        )
+    }
+
+    fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+        self.compiled(
+            #[inline(always)]
+            || elementwise::rms_norm(self, x, gain, eps, out),
+        )
+    }
+
+    fn rope(self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        self.compiled(
+            #[inline(always)]
+            || elementwise::rope(self, head, cos, sin),
+        )
+    }
+
+    fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
+        self.compiled(
+            #[inline(always)]
+            || elementwise::silu_mul(self, gate, up),
+        )
+    }
+
+    fn attend(self, queries: &[f32], kv: &KvHead<'_>, span: Range<usize>, partials: &mut [f32]) {
+        self.compiled(
+            #[inline(always)]
+            || attend::attend(self, queries, kv, span, partials),
+        )
+    }
+}
+
+impl Lanes for Avx512 {
+    const COUNT: usize = 16;
+    type F32 = __m512;
+    type I32 = __m512i;
+
+    register_methods! {
+        fn splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
+        fn add(a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
+        fn mul(a: __m512, b: __m512) -> __m512 { _mm512_mul_ps(a, b) }
+        fn div(a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
+        fn min(a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }
+        fn max(a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
+        fn abs(x: __m512) -> __m512 { _mm512_abs_ps(x) }
+        fn sqrt(x: __m512) -> __m512 { _mm512_sqrt_ps(x) }
+        fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
+        fn mul_sub_from(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fnmadd_ps(a, b, c) }
+        fn round(x: __m512) -> __m512i { _mm512_cvtps_epi32(x) }
+        fn to_f32(x: __m512i) -> __m512 { _mm512_cvtepi32_ps(x) }
+        fn power_of_two(n: __m512i) -> __m512 {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(n, _mm512_set1_epi32(127))))
+        }
+        fn sum_of_lanes(x: __m512) -> f32 { _mm512_reduce_add_ps(x) }
+        fn max_of_lanes(x: __m512) -> f32 { _mm512_reduce_max_ps(x) }
+    }
+
+    #[inline(always)]
+    fn byte<const INDEX: usize>(self, x: __m512i) -> __m512 {
+        // SAFETY: the value `self` proves that the CPU has AVX-512; registers only.
+        unsafe {
+            let top = match INDEX {
+                0 => _mm512_slli_epi32::<24>(x),
+                1 => _mm512_slli_epi32::<16>(x),
+                2 => _mm512_slli_epi32::<8>(x),
+                _ => x,
+            };
+            _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(top))
+        }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> __m512 {
+        let from = &from[..16];
+        // SAFETY: `from` has 16 elements; `self` proves AVX-512.
+        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[f16]) -> __m512 {
+        let from = &from[..16];
+        // SAFETY: `from` has 16 elements of 2 bytes; `self` proves AVX-512.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[bf16]) -> __m512 {
+        let from = &from[..16];
+        // SAFETY: `from` has 16 elements of 2 bytes; `self` proves AVX-512.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8]) -> __m512i {
+        let from = &from[..64];
+        // SAFETY: `from` has 64 bytes; `self` proves AVX-512.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn store(self, x: __m512, to: &mut [f32]) {
+        let to = &mut to[..16];
+        // SAFETY: `to` has 16 elements; `self` proves AVX-512.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn store_i8(self, x: __m512i, to: &mut [i8]) {
+        let to = &mut to[..16];
+        // SAFETY: `to` has 16 bytes; `self` proves AVX-512.
+        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi8(x)) }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::Avx512;
+    use crate::detect::cpu_promises;
+
+    #[test]
+    fn avx512_agrees_with_scalar() {
+        let Some(kernels) = cpu_promises(
+            "avx512_agrees_with_scalar",
+            &["avx512f", "avx512bw", "avx512vl", "avx512_vnni"],
+            Avx512::new,
+        ) else {
+            return;
+        };
+        crate::elementwise::test::exponentials(kernels);
+        kinglet_core::check::kernels(kernels);
+    }
+}

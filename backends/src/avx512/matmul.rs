@@ -1,0 +1,287 @@
+//! Products of quantized weights. A register holds 16 rows × 4 columns, and `vpdpbusd` adds their
+//! products with 4 activations, broadcast from memory, to 16 sums.
+//!
+//! `vpdpbusd` wants one factor unsigned, so weights carry an offset: `Σ w·a = Σ (w + z)·a − z·Σ a`,
+//! and sums start at `−z·Σ a`. All integers are exact (|Σ| < 2²⁷ with the scale of the group), and
+//! there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
+
+use super::Avx512;
+use crate::prefetch::Prefetch;
+use core::arch::x86_64::*;
+use core::ops::Range;
+use kinglet_core::Activations;
+use kinglet_core::arena::Columns;
+use kinglet_core::kernels::{Output, SUM_GROUP};
+use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
+use kinglet_quant::{Matrix, Tile, Type};
+
+/// Tokens that share one unpacking of weights, most first: their sums and the weights of a block
+/// fill the 32 registers.
+const MANY: usize = 12;
+const FEW: usize = 4;
+
+/// How the codes of 32 columns become unsigned bytes.
+trait Codes: Copy {
+    /// What the bytes exceed the weights by.
+    const OFFSET: i32;
+    /// Bytes of a block: 16 rows × 32 columns.
+    const BYTES: usize;
+
+    /// The 8 column quads of a block.
+    fn quads(self, block: &[u8]) -> [__m512i; 8];
+}
+
+/// Signed bytes.
+#[derive(Clone, Copy)]
+struct Bytes(Avx512);
+
+/// Nibbles that stand for −8 to 7.
+#[derive(Clone, Copy)]
+struct Linear(Avx512);
+
+/// Nibbles that stand for entries of a table; the register repeats the table plus the offset.
+#[derive(Clone, Copy)]
+struct Table(Avx512, __m512i);
+
+impl Codes for Bytes {
+    const OFFSET: i32 = 128;
+    const BYTES: usize = TILE_ROWS * BLOCK;
+
+    #[inline(always)]
+    fn quads(self, block: &[u8]) -> [__m512i; 8] {
+        // SAFETY: the `Avx512` inside proves the features; registers only.
+        unsafe {
+            let offset = _mm512_set1_epi8(i8::MIN);
+            let mut quads = [offset; 8];
+            for (quad, line) in quads.iter_mut().zip(block.chunks_exact(ALIGN)) {
+                *quad = _mm512_xor_si512(load_line(self.0, line), offset);
+            }
+            quads
+        }
+    }
+}
+
+impl Codes for Linear {
+    const OFFSET: i32 = 8;
+    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+
+    #[inline(always)]
+    fn quads(self, block: &[u8]) -> [__m512i; 8] {
+        nibbles(self.0, block)
+    }
+}
+
+impl Codes for Table {
+    const OFFSET: i32 = 32;
+    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+
+    #[inline(always)]
+    fn quads(self, block: &[u8]) -> [__m512i; 8] {
+        let mut quads = nibbles(self.0, block);
+        for quad in &mut quads {
+            // SAFETY: the `Avx512` inside proves the features; registers only.
+            *quad = unsafe { _mm512_shuffle_epi8(self.1, *quad) };
+        }
+        quads
+    }
+}
+
+impl Table {
+    fn new(cpu: Avx512, table: &[i8; 16]) -> Self {
+        let table = table.map(|entry| entry + Self::OFFSET as i8);
+        // SAFETY: `cpu` proves the features; the 16 bytes of `table` are read.
+        Self(cpu, unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())) })
+    }
+}
+
+/// The nibbles of 4 lines as bytes: the low ones are quads 0 to 3, the high ones 4 to 7.
+#[inline(always)]
+fn nibbles(cpu: Avx512, block: &[u8]) -> [__m512i; 8] {
+    // SAFETY: `cpu` proves the features; registers only.
+    unsafe {
+        let mask = _mm512_set1_epi8(15);
+        let mut quads = [mask; 8];
+        for (j, line) in block.chunks_exact(ALIGN).enumerate() {
+            let line = load_line(cpu, line);
+            quads[j] = _mm512_and_si512(line, mask);
+            quads[j + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(line), mask);
+        }
+        quads
+    }
+}
+
+#[inline(always)]
+fn load_line(_cpu: Avx512, line: &[u8]) -> __m512i {
+    assert_eq!(line.len(), ALIGN);
+    // SAFETY: `_cpu` proves AVX-512, and the line has the 64 bytes that are read.
+    unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
+}
+
+/// `out (+)= w · x` for the rows of `tiles`; the caller has checked that shapes fit together.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn product(
+    cpu: Avx512,
+    w: &Matrix<'_>,
+    tiles: Range<usize>,
+    x: &Activations<'_>,
+    out: &mut Columns<'_, f32>,
+    output: Output,
+) {
+    match (w.kind(), w.is_linear(), w.group()) {
+        (Type::Q8, ..) => all_tiles::<_, 32>(Bytes(cpu), w, tiles, x, out, output),
+        (_, true, 16) => all_tiles::<_, 16>(Linear(cpu), w, tiles, x, out, output),
+        (_, true, _) => all_tiles::<_, 32>(Linear(cpu), w, tiles, x, out, output),
+        (_, _, 16) => all_tiles::<_, 16>(Table::new(cpu, w.table()), w, tiles, x, out, output),
+        _ => all_tiles::<_, 32>(Table::new(cpu, w.table()), w, tiles, x, out, output),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn all_tiles<C: Codes, const GROUP: usize>(
+    codes: C,
+    w: &Matrix<'_>,
+    tiles: Range<usize>,
+    x: &Activations<'_>,
+    out: &mut Columns<'_, f32>,
+    output: Output,
+) {
+    let prefetch = Prefetch::new(w);
+    for (t, tile) in tiles.enumerate() {
+        let tile = w.tile(tile);
+        let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
+        let mut first = 0;
+        while first < x.tokens {
+            // Only the first pass over a tile waits for memory.
+            let prefetch = (first == 0).then_some(prefetch);
+            first += match x.tokens - first {
+                MANY.. => {
+                    one_tile::<C, GROUP, MANY>(codes, &tile, x, first, &mut out, output, prefetch)
+                }
+                FEW.. => {
+                    one_tile::<C, GROUP, FEW>(codes, &tile, x, first, &mut out, output, prefetch)
+                }
+                _ => one_tile::<C, GROUP, 1>(codes, &tile, x, first, &mut out, output, prefetch),
+            };
+        }
+    }
+}
+
+/// The product of one tile with tokens `first..first + TOKENS`; returns `TOKENS`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn one_tile<C: Codes, const GROUP: usize, const TOKENS: usize>(
+    codes: C,
+    tile: &Tile<'_>,
+    x: &Activations<'_>,
+    first: usize,
+    out: &mut Columns<'_, f32>,
+    output: Output,
+    prefetch: Option<Prefetch>,
+) -> usize {
+    let blocks = x.cols / BLOCK;
+    let inputs = &x.codes[first * x.cols..][..TOKENS * x.cols];
+    let scales = &x.scales[first * blocks..][..TOKENS * blocks];
+    let sums = &x.sums[first * 2 * blocks..][..TOKENS * 2 * blocks];
+    let group_scales = &tile.group_scales()[..x.cols / GROUP * TILE_ROWS];
+    let code_bytes = &tile.codes()[..blocks * C::BYTES];
+    let codes_offset = code_bytes.as_ptr().addr() - tile.row_scales().as_ptr().addr();
+    if let Some(prefetch) = prefetch {
+        prefetch.fetch(tile, 0, codes_offset);
+    }
+    let mut totals = [_mm512_setzero_ps(); TOKENS];
+    for (block, bytes) in code_bytes.chunks_exact(C::BYTES).enumerate() {
+        if let Some(prefetch) = prefetch {
+            prefetch.fetch(tile, codes_offset + block * C::BYTES, C::BYTES);
+        }
+        let quads = codes.quads(bytes);
+        // SAFETY: `block` is below `blocks`, so the scales of its one or two groups exist.
+        let (low_scale, high_scale) = unsafe {
+            let scales = group_scales.as_ptr().add(block * BLOCK / GROUP * TILE_ROWS);
+            let low = widen(scales);
+            (low, if GROUP == SUM_GROUP { widen(scales.add(TILE_ROWS)) } else { low })
+        };
+        for (token, total) in totals.iter_mut().enumerate() {
+            // SAFETY: `token` is below `TOKENS` and `block` below `blocks`; the slices hold `cols`
+            // codes, `blocks` scales and `2 · blocks` sums for each of `TOKENS` tokens.
+            let (input, scale, low_sum, high_sum) = unsafe {
+                let index = token * blocks + block;
+                let sums = sums.as_ptr().add(2 * index);
+                let input = inputs.as_ptr().add(index * BLOCK);
+                (input, *scales.as_ptr().add(index), *sums, *sums.add(1))
+            };
+            // SAFETY: `input` has the 32 codes of the block.
+            let sum = unsafe {
+                if GROUP == SUM_GROUP {
+                    let low = dot(start::<C>(low_sum), &quads[..4], input);
+                    let high = dot(start::<C>(high_sum), &quads[4..], input.add(SUM_GROUP));
+                    let low = _mm512_mullo_epi32(low, low_scale);
+                    _mm512_add_epi32(low, _mm512_mullo_epi32(high, high_scale))
+                } else {
+                    let all = dot(start::<C>(low_sum + high_sum), &quads, input);
+                    _mm512_mullo_epi32(all, low_scale)
+                }
+            };
+            *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(scale), *total);
+        }
+    }
+    store(totals, tile, first, out, output);
+    TOKENS
+}
+
+/// Where the sum of a group starts whose activations add up to `sum`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn start<C: Codes>(sum: i32) -> __m512i {
+    _mm512_set1_epi32(-C::OFFSET * sum)
+}
+
+/// Adds the products of column quads with as many activation quads to `sum`.
+///
+/// # Safety
+/// `input` has 4 codes for each quad.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn dot(mut sum: __m512i, quads: &[__m512i], input: *const i8) -> __m512i {
+    for (j, quad) in quads.iter().enumerate() {
+        // SAFETY: by this function's contract.
+        let input = unsafe { input.add(4 * j).cast::<i32>().read_unaligned() };
+        sum = _mm512_dpbusd_epi32(sum, *quad, _mm512_set1_epi32(input));
+    }
+    sum
+}
+
+/// 16 group scales as 32-bit integers.
+///
+/// # Safety
+/// `scales` has 16 elements.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn widen(scales: *const i8) -> __m512i {
+    // SAFETY: by this function's contract.
+    _mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(scales.cast()) })
+}
+
+/// Multiplies the totals by the scales of their rows and writes them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store<const TOKENS: usize>(
+    totals: [__m512; TOKENS],
+    tile: &Tile<'_>,
+    first: usize,
+    out: &mut Columns<'_, f32>,
+    output: Output,
+) {
+    // SAFETY: there are 16 row scales.
+    let row_scales = unsafe { _mm512_loadu_ps(tile.row_scales().as_ptr()) };
+    for (token, total) in totals.into_iter().enumerate() {
+        let row = out.row(first + token);
+        assert_eq!(row.len(), TILE_ROWS);
+        let mut result = _mm512_mul_ps(total, row_scales);
+        // SAFETY: the row has 16 elements, asserted above.
+        unsafe {
+            if output == Output::Add {
+                result = _mm512_add_ps(result, _mm512_loadu_ps(row.as_ptr()));
+            }
+            _mm512_storeu_ps(row.as_mut_ptr(), result);
+        }
+    }
+}

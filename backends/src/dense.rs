@@ -1,0 +1,171 @@
+//! Matrix products of unquantized weights (F32, BF16): row dot products for a few tokens, the
+//! `gemm` crate for many.
+//!
+//! The two round differently, so results agree within 1e-5 of the sum of magnitudes but not to the
+//! bit. `gemm` keeps a packing buffer per thread and allocates on every call; decode never gets
+//! there, and neither do quantized weights.
+
+use crate::lanes::Lanes;
+use core::ops::Range;
+use kinglet_core::Activations;
+use kinglet_core::arena::Columns;
+use kinglet_core::kernels::Output;
+use kinglet_quant::format::TILE_ROWS;
+use kinglet_quant::{Matrix, Type};
+
+/// Rows of a tile whose dot products share each load of the input.
+const ROWS: usize = 4;
+
+/// Asserts what every product relies on: that inputs, tiles and outputs fit together.
+pub(crate) fn check_product(
+    w: &Matrix<'_>,
+    tiles: &Range<usize>,
+    x: &Activations<'_>,
+    out: &Columns<'_, f32>,
+) {
+    x.check(w);
+    assert!(tiles.start <= tiles.end && tiles.end <= w.tile_count());
+    assert!(out.height() == x.tokens && out.width() == tiles.len() * TILE_ROWS);
+}
+
+/// The product by dot products: every output is computed in the same order whatever the tokens and
+/// tiles of the call.
+#[inline(always)]
+pub(crate) fn dot_products<L: Lanes>(
+    cpu: L,
+    w: &Matrix<'_>,
+    tiles: Range<usize>,
+    x: &Activations<'_>,
+    out: &mut Columns<'_, f32>,
+    output: Output,
+) {
+    for (t, tile) in tiles.enumerate() {
+        let tile = w.tile(tile);
+        for token in 0..x.tokens {
+            let values = &x.values[token * x.cols..][..x.cols];
+            let out = &mut out.row(token)[t * TILE_ROWS..][..TILE_ROWS];
+            for (r, out) in (0..TILE_ROWS).step_by(ROWS).zip(out.chunks_exact_mut(ROWS)) {
+                let sums = if w.kind() == Type::Bf16 {
+                    let rows = &tile.bf16_rows()[r * x.cols..];
+                    rows_dot(cpu, values, |i| cpu.load_bf16(&rows[i..]))
+                } else {
+                    let rows = &tile.f32_rows()[r * x.cols..];
+                    rows_dot(cpu, values, |i| cpu.load(&rows[i..]))
+                };
+                for (out, sum) in out.iter_mut().zip(sums) {
+                    match output {
+                        Output::Store => *out = sum,
+                        Output::Add => *out += sum,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Dot products of [`ROWS`] rows with `values`; `load(i)` gives the weights from element `i` on.
+#[inline(always)]
+fn rows_dot<L: Lanes>(cpu: L, values: &[f32], load: impl Fn(usize) -> L::F32) -> [f32; ROWS] {
+    let mut sums = [cpu.splat(0.0); ROWS];
+    for k in (0..values.len()).step_by(L::COUNT) {
+        let value = cpu.load(&values[k..]);
+        for r in 0..ROWS {
+            sums[r] = cpu.mul_add(load(r * values.len() + k), value, sums[r]);
+        }
+    }
+    let mut totals = [0f32; ROWS];
+    for r in 0..ROWS {
+        totals[r] = cpu.sum_of_lanes(sums[r]);
+    }
+    totals
+}
+
+/// The product through the `gemm` crate, when there are tokens enough for it to pay; whether it was
+/// taken. Weights go through `scratch` in panels of 64 rows.
+#[cfg(feature = "std")]
+pub(crate) fn through_gemm(
+    w: &Matrix<'_>,
+    tiles: Range<usize>,
+    x: &Activations<'_>,
+    out: &mut Columns<'_, f32>,
+    output: Output,
+    scratch: &mut [f32],
+) -> bool {
+    /// Below this, packing costs `gemm` more than it saves.
+    const TOKENS: usize = 8;
+    /// Tiles of a panel.
+    const PANEL: usize = kinglet_core::kernels::PANEL_ROWS / TILE_ROWS;
+    if x.tokens < TOKENS {
+        return false;
+    }
+    for first in tiles.clone().step_by(PANEL) {
+        let panel = first..tiles.end.min(first + PANEL);
+        let start = (first - tiles.start) * TILE_ROWS;
+        let mut out = out.narrow(start..start + panel.len() * TILE_ROWS);
+        let weights = &mut scratch[..panel.len() * TILE_ROWS * w.cols()];
+        for (tile, weights) in panel.zip(weights.chunks_exact_mut(TILE_ROWS * w.cols())) {
+            unpack(w, tile, weights);
+        }
+        multiply(weights, x, &mut out, output);
+    }
+    true
+}
+
+/// Writes one tile as f32, `[row][col]`.
+#[cfg(feature = "std")]
+fn unpack(w: &Matrix<'_>, tile: usize, to: &mut [f32]) {
+    let tile = w.tile(tile);
+    if w.kind() == Type::F32 {
+        to.copy_from_slice(tile.f32_rows());
+    } else {
+        for (to, from) in to.iter_mut().zip(tile.bf16_rows()) {
+            *to = from.to_f32();
+        }
+    }
+}
+
+/// `out[token][r] (+)= Σ_k weights[r][k] · x[token][k]`, one column of `out` per row of `weights`.
+#[cfg(feature = "std")]
+fn multiply(weights: &[f32], x: &Activations<'_>, out: &mut Columns<'_, f32>, output: Output) {
+    let (rows, cols) = (out.width(), x.cols);
+    assert!(weights.len() == rows * cols && x.values.len() >= x.tokens * cols);
+    assert!(out.height() == x.tokens);
+    // SAFETY: `weights` is rows × cols, `x.values` tokens × cols and `out` tokens × rows with its
+    // own stride, all checked above or by the type; `out` is borrowed mutably, so it overlaps none.
+    unsafe {
+        gemm::gemm(
+            rows,
+            x.tokens,
+            cols,
+            out.as_mut_ptr(),
+            out.stride() as isize,
+            1,
+            output == Output::Add,
+            weights.as_ptr(),
+            1,
+            cols as isize,
+            x.values.as_ptr(),
+            cols as isize,
+            1,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// Without the standard library there is no `gemm`.
+#[cfg(not(feature = "std"))]
+pub(crate) fn through_gemm(
+    _w: &Matrix<'_>,
+    _tiles: Range<usize>,
+    _x: &Activations<'_>,
+    _out: &mut Columns<'_, f32>,
+    _output: Output,
+    _scratch: &mut [f32],
+) -> bool {
+    false
+}

@@ -1,0 +1,46 @@
+//! What this CPU can do: asked at run time where the standard library can, else known to the
+//! compiler.
+
+/// `Ok(())`, or the first of these features that the CPU lacks.
+macro_rules! require_features {
+    ($($feature:tt),+) => {'found: {
+        $(if !$crate::detect::has_feature!($feature) {
+            break 'found Err($feature);
+        })+
+        Ok(())
+    }};
+}
+
+#[cfg(feature = "std")]
+macro_rules! has_feature {
+    ($feature:tt) => {
+        std::is_x86_feature_detected!($feature)
+    };
+}
+
+#[cfg(not(feature = "std"))]
+macro_rules! has_feature {
+    ($feature:tt) => {
+        cfg!(target_feature = $feature)
+    };
+}
+
+pub(crate) use {has_feature, require_features};
+
+/// The kernels that a test is about. Panics when `/proc/cpuinfo` lists all `flags` but `new` gives
+/// none; says that the test is skipped where the CPU lacks them.
+#[cfg(test)]
+pub(crate) fn cpu_promises<K>(
+    test: &str,
+    flags: &[&str],
+    new: impl Fn() -> Option<K>,
+) -> Option<K> {
+    let kernels = new();
+    if kernels.is_none() {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let lacks = flags.iter().find(|flag| !info.split_whitespace().any(|word| word == **flag));
+        let lacks = lacks.unwrap_or_else(|| panic!("{test}: the CPU has {flags:?} but no kernels"));
+        std::eprintln!("SKIPPED {test}: this CPU lacks {lacks}");
+    }
+    kernels
+}

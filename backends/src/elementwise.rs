@@ -1,0 +1,143 @@
+//! The operations on vectors, written once for every instruction set with float [`Lanes`].
+
+use crate::lanes::Lanes;
+use kinglet_core::kernels::SUM_GROUP;
+use kinglet_core::scalar::block_scale;
+use kinglet_quant::format::BLOCK;
+
+/// `e^x`; arguments are clamped to −87.3..88.3, where the result is a normal number.
+///
+/// Within 2 units in the last place. Range reduction after Cody and Waite (1980) with `ln 2` in two
+/// parts, then the polynomial of Cephes' `expf` on ±½·ln 2.
+#[inline(always)]
+pub(crate) fn exp<L: Lanes>(cpu: L, x: L::F32) -> L::F32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    const POLYNOMIAL: [f32; 6] =
+        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+    let x = cpu.min(cpu.max(x, cpu.splat(-87.336_54)), cpu.splat(88.376_26));
+    let n = cpu.round(cpu.mul(x, cpu.splat(core::f32::consts::LOG2_E)));
+    let whole = cpu.to_f32(n);
+    let rest = cpu.mul_sub_from(whole, cpu.splat(LN2_HIGH), x);
+    let rest = cpu.mul_sub_from(whole, cpu.splat(LN2_LOW), rest);
+    let mut sum = cpu.splat(POLYNOMIAL[0]);
+    for coefficient in &POLYNOMIAL[1..] {
+        sum = cpu.mul_add(sum, rest, cpu.splat(*coefficient));
+    }
+    let sum = cpu.mul_add(sum, cpu.mul(rest, rest), cpu.add(rest, cpu.splat(1.0)));
+    cpu.mul(sum, cpu.power_of_two(n))
+}
+
+/// [`kinglet_core::Kernels::quantize`]: the same codes, scales and sums as the scalar definition.
+#[inline(always)]
+pub(crate) fn quantize<L: Lanes>(
+    cpu: L,
+    x: &[f32],
+    codes: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [i32],
+) {
+    assert!(x.len().is_multiple_of(BLOCK) && codes.len() == x.len());
+    assert!(scales.len() == x.len() / BLOCK && sums.len() == x.len() / SUM_GROUP);
+    let blocks = x.chunks_exact(BLOCK).zip(codes.chunks_exact_mut(BLOCK));
+    for ((x, codes), scale) in blocks.zip(scales) {
+        let mut max = cpu.splat(0.0);
+        for x in x.chunks_exact(L::COUNT) {
+            max = cpu.max(max, cpu.abs(cpu.load(x)));
+        }
+        let inverse;
+        (*scale, inverse) = block_scale(cpu.max_of_lanes(max));
+        for (x, codes) in x.chunks_exact(L::COUNT).zip(codes.chunks_exact_mut(L::COUNT)) {
+            cpu.store_i8(cpu.round(cpu.mul(cpu.load(x), cpu.splat(inverse))), codes);
+        }
+    }
+    for (sum, codes) in sums.iter_mut().zip(codes.chunks_exact(SUM_GROUP)) {
+        *sum = codes.iter().map(|&c| i32::from(c)).sum();
+    }
+}
+
+/// [`kinglet_core::Kernels::rms_norm`].
+#[inline(always)]
+pub(crate) fn rms_norm<L: Lanes>(cpu: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+    assert!(gain.len() == x.len() && out.len() == x.len());
+    let mut squares = [cpu.splat(0.0); 4];
+    let mut strides = x.chunks_exact(4 * L::COUNT);
+    for x in &mut strides {
+        for (x, squares) in x.chunks_exact(L::COUNT).zip(&mut squares) {
+            let x = cpu.load(x);
+            *squares = cpu.mul_add(x, x, *squares);
+        }
+    }
+    for (x, squares) in strides.remainder().chunks(L::COUNT).zip(&mut squares) {
+        let x = cpu.load_part(x);
+        *squares = cpu.mul_add(x, x, *squares);
+    }
+    let halves = [cpu.add(squares[0], squares[1]), cpu.add(squares[2], squares[3])];
+    let mean_square = cpu.sum_of_lanes(cpu.add(halves[0], halves[1])) / x.len() as f32;
+    let factor = cpu.div(cpu.splat(1.0), cpu.sqrt(cpu.splat(mean_square + eps)));
+    let scaled = |x, gain| cpu.mul(cpu.mul(x, factor), gain);
+    let whole = x.len() / L::COUNT * L::COUNT;
+    for i in (0..whole).step_by(L::COUNT) {
+        cpu.store(scaled(cpu.load(&x[i..]), cpu.load(&gain[i..])), &mut out[i..]);
+    }
+    let tail = scaled(cpu.load_part(&x[whole..]), cpu.load_part(&gain[whole..]));
+    cpu.store_part(tail, &mut out[whole..]);
+}
+
+/// [`kinglet_core::Kernels::rope`].
+#[inline(always)]
+pub(crate) fn rope<L: Lanes>(cpu: L, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    assert!(head.len() == 2 * cos.len() && cos.len() == sin.len());
+    let (first, second) = head.split_at_mut(cos.len());
+    let rotated = |a, b, cos, sin| {
+        let x = cpu.mul_sub_from(b, sin, cpu.mul(a, cos));
+        (x, cpu.mul_add(a, sin, cpu.mul(b, cos)))
+    };
+    let whole = cos.len() / L::COUNT * L::COUNT;
+    for i in (0..whole).step_by(L::COUNT) {
+        let (a, b) = (cpu.load(&first[i..]), cpu.load(&second[i..]));
+        let (a, b) = rotated(a, b, cpu.load(&cos[i..]), cpu.load(&sin[i..]));
+        cpu.store(a, &mut first[i..]);
+        cpu.store(b, &mut second[i..]);
+    }
+    let (first, second) = (&mut first[whole..], &mut second[whole..]);
+    let (a, b) = (cpu.load_part(first), cpu.load_part(second));
+    let (a, b) = rotated(a, b, cpu.load_part(&cos[whole..]), cpu.load_part(&sin[whole..]));
+    cpu.store_part(a, first);
+    cpu.store_part(b, second);
+}
+
+/// [`kinglet_core::Kernels::silu_mul`].
+#[inline(always)]
+pub(crate) fn silu_mul<L: Lanes>(cpu: L, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len());
+    let product = |gate, up| {
+        let power = exp(cpu, cpu.mul(gate, cpu.splat(-1.0)));
+        cpu.mul(cpu.div(gate, cpu.add(power, cpu.splat(1.0))), up)
+    };
+    let whole = gate.len() / L::COUNT * L::COUNT;
+    for i in (0..whole).step_by(L::COUNT) {
+        let result = product(cpu.load(&gate[i..]), cpu.load(&up[i..]));
+        cpu.store(result, &mut gate[i..]);
+    }
+    let tail = product(cpu.load_part(&gate[whole..]), cpu.load_part(&up[whole..]));
+    cpu.store_part(tail, &mut gate[whole..]);
+}
+
+#[cfg(test)]
+pub(crate) mod test {
+    use crate::lanes::Lanes;
+
+    /// `exp` stays within 2 units in the last place of the true power.
+    pub(crate) fn exponentials<L: Lanes>(cpu: L) {
+        for step in -870_000..=880_000 {
+            let x = step as f32 * 1e-4;
+            let mut result = [0f32; 16];
+            cpu.store(super::exp(cpu, cpu.splat(x)), &mut result);
+            let exact = f64::from(x).exp();
+            let unit = f64::from((exact as f32).next_up() - exact as f32);
+            let error = (f64::from(result[0]) - exact).abs() / unit;
+            assert!(error <= 2.0, "exp({x}) is off by {error} units in the last place");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The closed list of tiers, and the one match from a tier to its kernels.
+
+use kinglet_core::Kernels;
+use kinglet_core::scalar::Scalar;
+use kinglet_quant::{Code, Result, fail};
+
+#[cfg(target_arch = "x86_64")]
+use crate::{avx2::Avx2, avx512::Avx512};
+
+/// An instruction set with kernels of its own. A value proves that this CPU has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Plain loops: the definition of every operation.
+    Scalar,
+    /// 256-bit vectors: AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// 512-bit vectors with integer dot products: AVX-512 F, BW, VL and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+/// Work that is compiled once for each tier.
+pub trait UseKernels {
+    /// What the work returns.
+    type Output;
+
+    /// Does the work with the kernels of one tier.
+    fn run<K: Kernels>(self, kernels: K) -> Self::Output;
+}
+
+/// Why there is no tier of a name.
+enum Lack {
+    /// No tier is called so.
+    Name,
+    /// It belongs to another architecture.
+    Build,
+    /// The CPU has not got this feature.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no tier to ask for"))]
+    Instructions(&'static str),
+}
+
+/// The name of every tier of every architecture, fastest last.
+const NAMES: [&str; 3] = ["scalar", "avx2", "avx512"];
+
+impl Tier {
+    /// The tiers that this CPU can run, fastest last.
+    pub fn available() -> impl Iterator<Item = Self> {
+        NAMES.iter().filter_map(|name| Self::find(name).ok())
+    }
+
+    /// The fastest tier that this CPU can run.
+    pub fn best() -> Self {
+        Self::available().last().unwrap_or(Self::Scalar)
+    }
+
+    /// The tier with this name. `BadArgument` when there is none, `TierUnavailable` when this CPU
+    /// or this build lacks it.
+    pub fn from_name(name: &str) -> Result<Self> {
+        let best = Self::best().name();
+        match Self::find(name) {
+            Ok(tier) => Ok(tier),
+            Err(Lack::Name) => {
+                fail!(Code::BadArgument, "there is no tier {name}: choose one of {NAMES:?}")
+            }
+            Err(Lack::Build) => fail!(
+                Code::TierUnavailable,
+                "the tier {name} is not for this kind of processor: choose {best}"
+            ),
+            Err(Lack::Instructions(feature)) => fail!(
+                Code::TierUnavailable,
+                "this CPU lacks {feature}, which the tier {name} needs: choose {best}"
+            ),
+        }
+    }
+
+    fn find(name: &str) -> core::result::Result<Self, Lack> {
+        match name {
+            "scalar" => Ok(Self::Scalar),
+            #[cfg(target_arch = "x86_64")]
+            "avx2" => Avx2::detect().map(Self::Avx2).map_err(Lack::Instructions),
+            #[cfg(target_arch = "x86_64")]
+            "avx512" => Avx512::detect().map(Self::Avx512).map_err(Lack::Instructions),
+            _ if NAMES.contains(&name) => Err(Lack::Build),
+            _ => Err(Lack::Name),
+        }
+    }
+
+    /// The name that the command line uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+        }
+    }
+
+    /// Does `work` with the kernels of this tier.
+    pub fn with<W: UseKernels>(self, work: W) -> W::Output {
+        match self {
+            Self::Scalar => work.run(Scalar),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(kernels) => work.run(kernels),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(kernels) => work.run(kernels),
+        }
+    }
+}
