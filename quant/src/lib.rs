@@ -21,6 +21,8 @@ pub mod config;
 pub mod convert;
 pub mod error;
 pub mod file;
+#[cfg(feature = "import")]
+pub mod fold;
 pub mod format;
 #[cfg(feature = "import")]
 pub mod quantize;

@@ -12,6 +12,7 @@ mod hf;
 mod hf_config;
 mod safetensors;
 
+use crate::fold::Folds;
 use crate::vocab_build::TokenizerTables;
 use crate::{Code, Config, Error, Result, Role, ensure, fail};
 use std::ops::Range;
@@ -39,6 +40,7 @@ pub struct Source {
     texts: Texts,
     tokenizer: TokenizerTables,
     kind: Kind,
+    folds: Vec<Folds>,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,7 @@ impl Source {
             tokenizer.len()
         );
         tokenizer.pad_to(tokens);
-        Ok(Self { config, texts, tokenizer, kind })
+        Ok(Self { config, texts, tokenizer, kind, folds: Vec::new() })
     }
 
     /// The shape of the model.
@@ -90,6 +92,11 @@ impl Source {
     /// The tokenizer, padded with empty tokens to the model's vocabulary.
     pub fn tokenizer(&self) -> &TokenizerTables {
         &self.tokenizer
+    }
+
+    /// Re-scales channels of everything that is loaded from now on; see [`crate::fold`].
+    pub fn fold(&mut self, folds: Folds) {
+        self.folds.push(folds);
     }
 
     /// A whole tensor, `rows × cols` values row by row; see [`Source::load_rows`].
@@ -114,10 +121,12 @@ impl Source {
         assert!(rows.start <= rows.end && rows.end <= all);
         out.clear();
         out.reserve_exact(rows.len() * cols);
+        let range = rows.clone();
         match &self.kind {
-            Kind::Folder(folder) => folder.load_rows(&self.config, role, layer, rows, out)?,
-            Kind::Gguf(model) => model.load_rows(&self.config, role, layer, rows, out)?,
+            Kind::Folder(folder) => folder.load_rows(&self.config, role, layer, range, out)?,
+            Kind::Gguf(model) => model.load_rows(&self.config, role, layer, range, out)?,
         }
+        self.folds.iter().for_each(|folds| folds.apply(role, layer, rows.clone(), out));
         ensure!(
             out.iter().all(|value| value.is_finite()),
             Code::BadSource,

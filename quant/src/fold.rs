@@ -1,0 +1,158 @@
+//! Exact re-scalings of channels: a factor moved from what produces a channel to what reads it.
+//!
+//! They change no result in exact arithmetic, only how large the numbers are that get rounded.
+//! Dividing a channel of activations and multiplying the weights that read it shifts rounding error
+//! from one to the other (SmoothQuant, Xiao et al. 2023; AWQ, Lin et al. 2024).
+
+use crate::{Config, Result, Role, Source};
+use std::ops::Range;
+
+/// How strongly the size of activations, and of the weights that read them, enters a factor.
+///
+/// At 0.35 KL divergence at 8 bits is lowest on SmolLM2-135M among 0, 0.25, 0.35 and 0.5.
+const SMOOTHING_EXPONENT: f32 = 0.35;
+
+/// The factors of one layer: producers are divided by them, readers multiplied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerFolds {
+    /// Inputs of q, k and v, produced by the gain of the first norm `[hidden]`.
+    pub attention: Vec<f32>,
+    /// Values, produced by the rows of v, read by the columns of o of each head that shares them
+    /// `[kv_heads × head_dim]`.
+    pub value: Vec<f32>,
+    /// Inputs of gate and up, produced by the gain of the second norm `[hidden]`.
+    pub feed_forward: Vec<f32>,
+    /// Inputs of down, produced by the rows of up `[ffn]`.
+    pub up: Vec<f32>,
+}
+
+/// The factors of a whole model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folds {
+    head_dim: usize,
+    group: usize,
+    layers: Vec<LayerFolds>,
+}
+
+impl Folds {
+    /// Folds with these factors, one entry for each layer of a model of this shape.
+    pub fn new(config: &Config, layers: Vec<LayerFolds>) -> Self {
+        let hidden = config.hidden as usize;
+        assert_eq!(layers.len(), config.layers as usize);
+        for layer in &layers {
+            assert!(layer.attention.len() == hidden && layer.feed_forward.len() == hidden);
+            assert!(layer.value.len() == config.kv_dim() && layer.up.len() == config.ffn as usize);
+        }
+        Self { head_dim: config.head_dim as usize, group: config.group(), layers }
+    }
+
+    /// Factors that even out activations, estimated from the weights alone: a channel behind a norm
+    /// is taken to be as large as its gain, the others as their producers' rows make them.
+    pub fn smoothing(source: &Source) -> Result<Self> {
+        let layers = (0..source.config().layers as u16).map(|layer| smooth_layer(source, layer));
+        Ok(Self::new(source.config(), layers.collect::<Result<_>>()?))
+    }
+
+    /// Applies the factors to some rows of a tensor, `[rows.len()][cols]`.
+    pub fn apply(&self, role: Role, layer: u16, rows: Range<usize>, weights: &mut [f32]) {
+        let Some(folds) = self.layers.get(usize::from(layer)) else {
+            return;
+        };
+        match role {
+            Role::AttnNorm => divide(weights, &folds.attention),
+            Role::FfnNorm => divide(weights, &folds.feed_forward),
+            Role::Q | Role::K => multiply_columns(weights, &folds.attention),
+            Role::V => {
+                multiply_columns(weights, &folds.attention);
+                divide_rows(weights, &folds.value[rows]);
+            }
+            Role::O => multiply_columns(weights, &self.for_each_query_head(&folds.value)),
+            Role::Gate => multiply_columns(weights, &folds.feed_forward),
+            Role::Up => {
+                multiply_columns(weights, &folds.feed_forward);
+                divide_rows(weights, &folds.up[rows]);
+            }
+            Role::Down => multiply_columns(weights, &folds.up),
+            Role::Embedding | Role::Head | Role::FinalNorm => {}
+        }
+    }
+
+    /// The factors of value heads, repeated for every query head that reads them.
+    fn for_each_query_head(&self, value: &[f32]) -> Vec<f32> {
+        let heads = value.chunks_exact(self.head_dim);
+        heads.flat_map(|head| std::iter::repeat_n(head, self.group).flatten().copied()).collect()
+    }
+}
+
+fn divide(weights: &mut [f32], factors: &[f32]) {
+    weights.iter_mut().zip(factors).for_each(|(w, f)| *w /= f);
+}
+
+fn multiply_columns(weights: &mut [f32], factors: &[f32]) {
+    for row in weights.chunks_exact_mut(factors.len()) {
+        row.iter_mut().zip(factors).for_each(|(w, f)| *w *= f);
+    }
+}
+
+fn divide_rows(weights: &mut [f32], factors: &[f32]) {
+    let cols = weights.len() / factors.len();
+    for (row, factor) in weights.chunks_exact_mut(cols).zip(factors) {
+        row.iter_mut().for_each(|w| *w /= factor);
+    }
+}
+
+fn smooth_layer(source: &Source, layer: u16) -> Result<LayerFolds> {
+    let config = source.config();
+    let hidden = config.hidden as usize;
+    let load = |role| source.load(role, layer);
+    let (q, k, v, o) = (load(Role::Q)?, load(Role::K)?, load(Role::V)?, load(Role::O)?);
+    let (gate, up, down) = (load(Role::Gate)?, load(Role::Up)?, load(Role::Down)?);
+    let (attn_gain, ffn_gain) = (load(Role::AttnNorm)?, load(Role::FfnNorm)?);
+
+    let values = row_sizes(&v, &attn_gain);
+    let by_head = column_sizes(&[&o], config.q_dim());
+    let readers = (0..config.kv_dim()).map(|channel| {
+        let (head, d) = (channel / config.head_dim as usize, channel % config.head_dim as usize);
+        let first = head * config.group();
+        let of_head = |h: usize| by_head[h * config.head_dim as usize + d].powi(2);
+        (first..first + config.group()).map(of_head).sum::<f32>().sqrt()
+    });
+    let value = balance(&values, &readers.collect::<Vec<_>>());
+    let hidden_sizes: Vec<f32> = row_sizes(&gate, &ffn_gain)
+        .iter()
+        .zip(row_sizes(&up, &ffn_gain))
+        .map(|(gate, up)| gate * up)
+        .collect();
+    Ok(LayerFolds {
+        attention: balance(&attn_gain, &column_sizes(&[&q, &k, &v], hidden)),
+        value,
+        feed_forward: balance(&ffn_gain, &column_sizes(&[&gate, &up], hidden)),
+        up: balance(&hidden_sizes, &column_sizes(&[&down], config.ffn as usize)),
+    })
+}
+
+/// `(activation / weight)^exponent`, scaled so that the factors' geometric mean is 1.
+fn balance(activations: &[f32], weights: &[f32]) -> Vec<f32> {
+    let ratio = |(a, w): (&f32, &f32)| (a.abs().max(1e-6) / w.max(1e-6)).ln();
+    let logs: Vec<f32> = activations.iter().zip(weights).map(ratio).collect();
+    let mean = logs.iter().sum::<f32>() / logs.len() as f32;
+    logs.iter().map(|log| (SMOOTHING_EXPONENT * (log - mean)).exp()).collect()
+}
+
+/// The size of each output of a matrix whose inputs are independent and as large as `inputs`.
+fn row_sizes(weights: &[f32], inputs: &[f32]) -> Vec<f32> {
+    let size =
+        |row: &[f32]| row.iter().zip(inputs).map(|(w, x)| (w * x).powi(2)).sum::<f32>().sqrt();
+    weights.chunks_exact(inputs.len()).map(size).collect()
+}
+
+/// Root mean square of each column over several matrices.
+fn column_sizes(matrices: &[&[f32]], cols: usize) -> Vec<f32> {
+    let mut squares = vec![0f32; cols];
+    let mut rows = 0;
+    for row in matrices.iter().flat_map(|matrix| matrix.chunks_exact(cols)) {
+        rows += 1;
+        squares.iter_mut().zip(row).for_each(|(sum, w)| *sum += w * w);
+    }
+    squares.iter().map(|sum| (sum / rows as f32).sqrt()).collect()
+}
