@@ -14,13 +14,11 @@ use std::ops::AddAssign;
 const MAX_GROUP_SCALE: f32 = 127.0;
 /// Largest magnitude of a Q8 code.
 const MAX_Q8: f32 = 127.0;
-/// Scales tried for a group and sign: the largest weight is mapped onto the last code times
+/// Scales tried for a group, of both signs: the largest weight is mapped onto the last code times
 /// `FIRST_FACTOR`, `FIRST_FACTOR + FACTOR_STEP` and so on.
-const FACTORS: usize = 26;
+const CANDIDATES: usize = 2 * 16;
 const FIRST_FACTOR: f32 = 0.70;
-const FACTOR_STEP: f32 = 0.025;
-/// Weights that are summed side by side, so that compilers use vector instructions.
-const LANES: usize = 8;
+const FACTOR_STEP: f32 = 0.03;
 
 /// How a matrix is stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -218,7 +216,6 @@ impl<'a> Encoder<'a> {
                     importance,
                     scale: row_scale * scale,
                 });
-            let best = best.clamp(0.0, MAX_GROUP_SCALE);
             self.put_group_scale(r, g, best, job);
             let scale = row_scale * best;
             for (i, &weight) in weights.iter().enumerate() {
@@ -327,7 +324,10 @@ impl Codebook {
 
 impl Codes for Codebook {
     fn nearest(&self, x: f32) -> f32 {
-        self.values[usize::from(self.index(x))]
+        // Sums of steps instead of a look-up: vectors have no cheap one.
+        let steps = self.values.windows(2).zip(&self.middles);
+        let steps = steps.map(|(pair, &middle)| if x > middle { pair[1] - pair[0] } else { 0.0 });
+        self.values[0] + steps.sum::<f32>()
     }
 
     fn reach(&self) -> f32 {
@@ -369,30 +369,9 @@ impl Fit<'_> {
     /// Σ importance × (weight − scale × nearest code)².
     fn error<C: Codes>(&self, codes: &C) -> f32 {
         let inverse = inverse(self.scale);
-        let mut sums = [0.0; LANES];
-        let lanes = self.weights.chunks_exact(LANES).zip(self.importance.chunks_exact(LANES));
-        for (weights, importance) in lanes {
-            for i in 0..LANES {
-                let stored = self.scale * codes.nearest(weights[i] * inverse);
-                sums[i] += importance[i] * (weights[i] - stored) * (weights[i] - stored);
-            }
-        }
-        sums.iter().sum()
-    }
-
-    /// `(Σ h w c, Σ h c²)` with the nearest codes c: the best scale for these codes is their quotient.
-    fn moments<C: Codes>(&self, codes: &C) -> (f32, f32) {
-        let inverse = inverse(self.scale);
-        let (mut cross, mut square) = ([0.0; LANES], [0.0; LANES]);
-        let lanes = self.weights.chunks_exact(LANES).zip(self.importance.chunks_exact(LANES));
-        for (weights, importance) in lanes {
-            for i in 0..LANES {
-                let code = codes.nearest(weights[i] * inverse);
-                cross[i] += importance[i] * weights[i] * code;
-                square[i] += importance[i] * code * code;
-            }
-        }
-        (cross.iter().sum(), square.iter().sum())
+        let error = |weight: f32| weight - self.scale * codes.nearest(weight * inverse);
+        let pairs = self.weights.iter().zip(self.importance);
+        pairs.map(|(&weight, importance)| importance * error(weight).powi(2)).sum()
     }
 }
 
@@ -413,20 +392,32 @@ fn best_scale<'a, C: Codes, const N: usize>(
     best.1
 }
 
-/// The real scale, of either sign, with the least error among the factors tried.
+/// The real scale, of either sign, with the least error among the candidates.
 ///
 /// With nearest codes `c` and the least-squares scale `Σhwc / Σhc²` the error is
 /// `Σhw² − (Σhwc)² / Σhc²`, so the largest quotient wins.
 fn search_scale<C: Codes>(codes: &C, weights: &[f32], importance: &[f32]) -> f32 {
-    let largest = largest(weights);
+    let step = codes.reach() / largest(weights);
+    if !step.is_finite() {
+        return 0.0;
+    }
+    let inverses: [f32; CANDIDATES] = std::array::from_fn(|k| {
+        let factor = FIRST_FACTOR + (k / 2) as f32 * FACTOR_STEP;
+        if k % 2 == 0 { factor * step } else { -factor * step }
+    });
+    let (mut cross, mut square) = ([0.0; CANDIDATES], [0.0; CANDIDATES]);
+    for (&weight, &importance) in weights.iter().zip(importance) {
+        // Candidates side by side: compilers make vector instructions of this loop.
+        for k in 0..CANDIDATES {
+            let code = codes.nearest(weight * inverses[k]);
+            cross[k] += importance * weight * code;
+            square[k] += importance * code * code;
+        }
+    }
     let mut best = (0.0, 0.0);
-    for step in 0..2 * FACTORS {
-        let sign = if step % 2 == 0 { 1.0 } else { -1.0 };
-        let factor = FIRST_FACTOR + (step / 2) as f32 * FACTOR_STEP;
-        let scale = sign * largest / (codes.reach() * factor);
-        let (cross, square) = Fit { weights, importance, scale }.moments(codes);
+    for (cross, square) in cross.into_iter().zip(square) {
         let gain = cross * cross / square;
-        // Not true for the NaN of a group of zeros.
+        // Not true for the NaN of codes that are all zero.
         if gain > best.0 {
             best = (gain, cross / square);
         }
