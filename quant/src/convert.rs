@@ -1,5 +1,8 @@
 //! From a checkpoint to a weight file.
 
+#[cfg(test)]
+mod tests;
+
 use crate::arrange::{Arrangement, Step, scheme, tensor_bytes};
 use crate::file::TextKey;
 use crate::format::{ALIGN, TILE_ROWS, Type};

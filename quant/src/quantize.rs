@@ -6,21 +6,24 @@
 //! is where calibration comes in. Tiles are independent of each other, so the result does not depend
 //! on the number of threads.
 
+#[cfg(test)]
+mod tests;
+
 use crate::format::{BLOCK, LINEAR, MAX_CODE, TILE_ROWS, TileLayout, Type, q4_index, q8_index};
 use half::bf16;
 use std::ops::AddAssign;
 
 /// Largest group scale.
 const MAX_GROUP_SCALE: f32 = 127.0;
+/// Rows of smaller scales count as zeros: products with it would lose their precision.
+const MIN_ROW_SCALE: f32 = 4.0 * f32::MIN_POSITIVE;
 /// Largest magnitude of a Q8 code.
 const MAX_Q8: f32 = 127.0;
-/// Scales tried for a group and sign: the largest weight is mapped onto the last code times
+/// Scales tried for a group, of both signs: the largest weight is mapped onto the last code times
 /// `FIRST_FACTOR`, `FIRST_FACTOR + FACTOR_STEP` and so on.
-const FACTORS: usize = 26;
+const CANDIDATES: usize = 2 * 16;
 const FIRST_FACTOR: f32 = 0.70;
-const FACTOR_STEP: f32 = 0.025;
-/// Weights that are summed side by side, so that compilers use vector instructions.
-const LANES: usize = 8;
+const FACTOR_STEP: f32 = 0.03;
 
 /// How a matrix is stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -178,9 +181,11 @@ impl<'a> Encoder<'a> {
             match self.scheme.kind {
                 Type::F32 => self.f32_row(r, row, job),
                 Type::Bf16 => self.bf16_row(r, row, job),
-                Type::Q8 => self.q8_row(r, row, job),
-                Type::Q4 if self.scheme.table == LINEAR => self.q4_row(&Linear, r, row, job),
-                Type::Q4 => self.q4_row(&self.codebook, r, row, job),
+                Type::Q8 => self.quantized_row(&Bytes, r, row, job),
+                Type::Q4 if self.scheme.table == LINEAR => {
+                    self.quantized_row(&Linear, r, row, job);
+                }
+                Type::Q4 => self.quantized_row(&self.codebook, r, row, job),
             }
         }
     }
@@ -200,74 +205,31 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Group scales start at the smallest that keeps every code within ±127; finer ones cut off the
-    /// largest weight, coarser ones may still round better.
-    fn q8_row(&self, r: usize, row: &[f32], job: &mut Job<'_>) {
-        let scales: Vec<f32> =
-            row.chunks_exact(BLOCK).map(|group| largest(group) / MAX_Q8).collect();
-        let Some(row_scale) = row_scale(&scales) else {
-            return self.zero_row(row, job);
-        };
-        self.put_row_scale(r, row_scale, job);
-        for (g, weights) in row.chunks_exact(BLOCK).enumerate() {
-            let importance = &self.importance[g * BLOCK..][..BLOCK];
-            let start = (scales[g] / row_scale).ceil();
-            let best =
-                best_scale(&Bytes, [start, start - 1.0, start + 1.0, start + 2.0], |scale| Fit {
-                    weights,
-                    importance,
-                    scale: row_scale * scale,
-                });
-            let best = best.clamp(0.0, MAX_GROUP_SCALE);
-            self.put_group_scale(r, g, best, job);
-            let scale = row_scale * best;
-            for (i, &weight) in weights.iter().enumerate() {
-                let code = Bytes.nearest(weight * inverse(scale));
-                job.out[self.layout.codes + q8_index(r, g * BLOCK + i)] = code as i8 as u8;
-                job.power.add(weight, scale * code);
-            }
-        }
-    }
-
-    fn q4_row<C: Codes>(&self, codes: &C, r: usize, row: &[f32], job: &mut Job<'_>) {
+    fn quantized_row<C: Codes>(&self, codes: &C, r: usize, row: &[f32], job: &mut Job<'_>) {
         let width = self.scheme.group;
         let importance = |g: usize| &self.importance[g * width..][..width];
-        let groups = || row.chunks_exact(width).enumerate();
+        let groups = row.chunks_exact(width).enumerate();
         let scales: Vec<f32> =
-            groups().map(|(g, weights)| search_scale(codes, weights, importance(g))).collect();
-        let Some(row_scale) = row_scale(&scales) else {
-            return self.zero_row(row, job);
-        };
-        self.put_row_scale(r, row_scale, job);
-        for (g, weights) in groups() {
-            let start = (scales[g] / row_scale).round_ties_even();
-            let best = best_scale(codes, [start, start - 1.0, start + 1.0], |scale| Fit {
-                weights,
-                importance: importance(g),
-                scale: row_scale * scale,
-            });
-            self.put_group_scale(r, g, best, job);
-            let scale = row_scale * best;
-            for (i, &weight) in weights.iter().enumerate() {
-                let scaled = weight * inverse(scale);
-                let (index, shift) = q4_index(r, g * width + i);
-                job.out[self.layout.codes + index] |= self.codebook.index(scaled) << shift;
-                job.power.add(weight, scale * codes.nearest(scaled));
+            groups.map(|(g, weights)| codes.scale(weights, importance(g))).collect();
+        let row_scale = largest(&scales) / MAX_GROUP_SCALE;
+        if row_scale < MIN_ROW_SCALE {
+            // Zeros, or too small for any scale: the row's zero bytes say zero.
+            row.iter().for_each(|&weight| job.power.add(weight, 0.0));
+            return;
+        }
+        job.out[r * size_of::<f32>()..][..size_of::<f32>()]
+            .copy_from_slice(&row_scale.to_le_bytes());
+        // In units of the row scale nothing over- or underflows.
+        let units: Vec<f32> = row.iter().map(|weight| weight / row_scale).collect();
+        let (head, code_bytes) = job.out.split_at_mut(self.layout.codes);
+        for (g, units) in units.chunks_exact(width).enumerate() {
+            let scale = snap(codes, scales[g] / row_scale, units, importance(g));
+            head[self.layout.group_scales + g * TILE_ROWS + r] = scale as i8 as u8;
+            for (col, unit) in (g * width..).zip(units) {
+                let code = codes.put(unit * inverse(scale), code_bytes, r, col);
+                job.power.add(row[col], row_scale * scale * code);
             }
         }
-    }
-
-    /// A row of zeros, or of weights too small for any scale: its zero bytes say zero.
-    fn zero_row(&self, row: &[f32], job: &mut Job<'_>) {
-        row.iter().for_each(|&weight| job.power.add(weight, 0.0));
-    }
-
-    fn put_row_scale(&self, r: usize, scale: f32, job: &mut Job<'_>) {
-        job.out[r * size_of::<f32>()..][..size_of::<f32>()].copy_from_slice(&scale.to_le_bytes());
-    }
-
-    fn put_group_scale(&self, r: usize, g: usize, scale: f32, job: &mut Job<'_>) {
-        job.out[self.layout.group_scales + g * TILE_ROWS + r] = scale as i8 as u8;
     }
 }
 
@@ -275,8 +237,12 @@ impl<'a> Encoder<'a> {
 trait Codes {
     /// The nearest of them.
     fn nearest(&self, x: f32) -> f32;
-    /// The largest magnitude.
-    fn reach(&self) -> f32;
+
+    /// The best scale for a group, before it is snapped to the row's grid.
+    fn scale(&self, weights: &[f32], importance: &[f32]) -> f32;
+
+    /// Stores the nearest code in a tile's (so far zero) code bytes and returns it.
+    fn put(&self, x: f32, code_bytes: &mut [u8], r: usize, col: usize) -> f32;
 }
 
 /// The bytes −127 to 127.
@@ -297,8 +263,15 @@ impl Codes for Bytes {
         round(x.clamp(-MAX_Q8, MAX_Q8))
     }
 
-    fn reach(&self) -> f32 {
-        MAX_Q8
+    /// With so many codes a search gains little over the scale that cuts nothing off.
+    fn scale(&self, weights: &[f32], _: &[f32]) -> f32 {
+        largest(weights) / MAX_Q8
+    }
+
+    fn put(&self, x: f32, code_bytes: &mut [u8], r: usize, col: usize) -> f32 {
+        let code = self.nearest(x);
+        code_bytes[q8_index(r, col)] = code as i8 as u8;
+        code
     }
 }
 
@@ -307,8 +280,15 @@ impl Codes for Linear {
         round(x.clamp(-8.0, 7.0))
     }
 
-    fn reach(&self) -> f32 {
-        8.0
+    fn scale(&self, weights: &[f32], importance: &[f32]) -> f32 {
+        search_scale(self, 8.0, weights, importance)
+    }
+
+    fn put(&self, x: f32, code_bytes: &mut [u8], r: usize, col: usize) -> f32 {
+        let code = self.nearest(x);
+        let (index, shift) = q4_index(r, col);
+        code_bytes[index] |= ((code + 8.0) as u8) << shift;
+        code
     }
 }
 
@@ -318,20 +298,26 @@ impl Codebook {
         let middles = std::array::from_fn(|i| (values[i] + values[i + 1]) / 2.0);
         Self { values, middles }
     }
-
-    /// Position in the table of the value nearest to `x`.
-    fn index(&self, x: f32) -> u8 {
-        self.middles.iter().map(|&middle| u8::from(x > middle)).sum()
-    }
 }
 
 impl Codes for Codebook {
     fn nearest(&self, x: f32) -> f32 {
-        self.values[usize::from(self.index(x))]
+        // Sums of steps instead of a look-up: vectors have no cheap one.
+        let steps = self.values.windows(2).zip(&self.middles);
+        let steps = steps.map(|(pair, &middle)| if x > middle { pair[1] - pair[0] } else { 0.0 });
+        self.values[0] + steps.sum::<f32>()
     }
 
-    fn reach(&self) -> f32 {
-        self.values[0].abs().max(self.values[15].abs())
+    fn scale(&self, weights: &[f32], importance: &[f32]) -> f32 {
+        let reach = self.values[0].abs().max(self.values[15].abs());
+        search_scale(self, reach, weights, importance)
+    }
+
+    fn put(&self, x: f32, code_bytes: &mut [u8], r: usize, col: usize) -> f32 {
+        let code: u8 = self.middles.iter().map(|&middle| u8::from(x > middle)).sum();
+        let (index, shift) = q4_index(r, col);
+        code_bytes[index] |= code << shift;
+        self.values[usize::from(code)]
     }
 }
 
@@ -351,61 +337,21 @@ fn inverse(x: f32) -> f32 {
     if x == 0.0 { 0.0 } else { 1.0 / x }
 }
 
-/// The row scale that lets the largest of these group scales be 127, unless all are (nearly) zero.
-fn row_scale(scales: &[f32]) -> Option<f32> {
-    let scale = largest(scales) / MAX_GROUP_SCALE;
-    // The factor leaves room for the inverse of the scale to be finite.
-    (scale > 4.0 * f32::MIN_POSITIVE).then_some(scale)
-}
-
-/// A group with the scale it is tried with.
-struct Fit<'a> {
-    weights: &'a [f32],
-    importance: &'a [f32],
-    scale: f32,
-}
-
-impl Fit<'_> {
-    /// Σ importance × (weight − scale × nearest code)².
-    fn error<C: Codes>(&self, codes: &C) -> f32 {
-        let inverse = inverse(self.scale);
-        let mut sums = [0.0; LANES];
-        let lanes = self.weights.chunks_exact(LANES).zip(self.importance.chunks_exact(LANES));
-        for (weights, importance) in lanes {
-            for i in 0..LANES {
-                let stored = self.scale * codes.nearest(weights[i] * inverse);
-                sums[i] += importance[i] * (weights[i] - stored) * (weights[i] - stored);
-            }
-        }
-        sums.iter().sum()
-    }
-
-    /// `(Σ h w c, Σ h c²)` with the nearest codes c: the best scale for these codes is their quotient.
-    fn moments<C: Codes>(&self, codes: &C) -> (f32, f32) {
-        let inverse = inverse(self.scale);
-        let (mut cross, mut square) = ([0.0; LANES], [0.0; LANES]);
-        let lanes = self.weights.chunks_exact(LANES).zip(self.importance.chunks_exact(LANES));
-        for (weights, importance) in lanes {
-            for i in 0..LANES {
-                let code = codes.nearest(weights[i] * inverse);
-                cross[i] += importance[i] * weights[i] * code;
-                square[i] += importance[i] * code * code;
-            }
-        }
-        (cross.iter().sum(), square.iter().sum())
-    }
-}
-
-/// The candidate within ±127 with the least error; the first of equals.
-fn best_scale<'a, C: Codes, const N: usize>(
-    codes: &C,
-    candidates: [f32; N],
-    fit: impl Fn(f32) -> Fit<'a>,
-) -> f32 {
+/// The group scale near `scale` with the least error; the first of equals.
+///
+/// The search begins with the scale rounded up, which cuts nothing off when `scale` does not. `units`
+/// are the weights over the row scale.
+fn snap<C: Codes>(codes: &C, scale: f32, units: &[f32], importance: &[f32]) -> f32 {
+    let error = |scale: f32| -> f32 {
+        let inverse = inverse(scale);
+        let error = |unit: f32| unit - scale * codes.nearest(unit * inverse);
+        let pairs = units.iter().zip(importance);
+        pairs.map(|(&unit, importance)| importance * error(unit).powi(2)).sum()
+    };
     let mut best = (f32::INFINITY, 0.0);
-    for scale in candidates {
-        let scale = scale.clamp(-MAX_GROUP_SCALE, MAX_GROUP_SCALE);
-        let error = fit(scale).error(codes);
+    for offset in [0.0, -1.0, 1.0, 2.0] {
+        let scale = (scale.ceil() + offset).clamp(-MAX_GROUP_SCALE, MAX_GROUP_SCALE);
+        let error = error(scale);
         if error < best.0 {
             best = (error, scale);
         }
@@ -413,22 +359,37 @@ fn best_scale<'a, C: Codes, const N: usize>(
     best.1
 }
 
-/// The real scale, of either sign, with the least error among the factors tried.
+/// The real scale, of either sign, with the least error among the candidates; `reach` is the largest
+/// magnitude of a code.
 ///
 /// With nearest codes `c` and the least-squares scale `Σhwc / Σhc²` the error is
 /// `Σhw² − (Σhwc)² / Σhc²`, so the largest quotient wins.
-fn search_scale<C: Codes>(codes: &C, weights: &[f32], importance: &[f32]) -> f32 {
+fn search_scale<C: Codes>(codes: &C, reach: f32, weights: &[f32], importance: &[f32]) -> f32 {
     let largest = largest(weights);
+    if largest < f32::MIN_POSITIVE {
+        return 0.0;
+    }
+    let inverses: [f32; CANDIDATES] = std::array::from_fn(|k| {
+        let factor = FIRST_FACTOR + (k / 2) as f32 * FACTOR_STEP;
+        if k % 2 == 0 { factor * reach } else { -factor * reach }
+    });
+    let (mut cross, mut square) = ([0.0; CANDIDATES], [0.0; CANDIDATES]);
+    for (&weight, &importance) in weights.iter().zip(importance) {
+        // In units of the largest weight nothing over- or underflows.
+        let unit = weight / largest;
+        // Candidates side by side: compilers make vector instructions of this loop.
+        for k in 0..CANDIDATES {
+            let code = codes.nearest(unit * inverses[k]);
+            cross[k] += importance * unit * code;
+            square[k] += importance * code * code;
+        }
+    }
     let mut best = (0.0, 0.0);
-    for step in 0..2 * FACTORS {
-        let sign = if step % 2 == 0 { 1.0 } else { -1.0 };
-        let factor = FIRST_FACTOR + (step / 2) as f32 * FACTOR_STEP;
-        let scale = sign * largest / (codes.reach() * factor);
-        let (cross, square) = Fit { weights, importance, scale }.moments(codes);
+    for (cross, square) in cross.into_iter().zip(square) {
         let gain = cross * cross / square;
-        // Not true for the NaN of a group of zeros.
+        // Not true for the NaN of columns without importance.
         if gain > best.0 {
-            best = (gain, cross / square);
+            best = (gain, cross / square * largest);
         }
     }
     best.1

@@ -199,3 +199,16 @@ fn check_replaceable(output: &Path) -> Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disks_have_a_code_of_their_own() {
+        let code = |kind: ErrorKind| unwritable(Path::new("a"), &kind.into()).code();
+        assert_eq!(code(ErrorKind::StorageFull), Code::DiskFull);
+        assert_eq!(code(ErrorKind::QuotaExceeded), Code::DiskFull);
+        assert_eq!(code(ErrorKind::PermissionDenied), Code::Unwritable);
+    }
+}

@@ -11,6 +11,10 @@ mod gguf_llama;
 mod hf;
 mod hf_config;
 mod safetensors;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use crate::fold::Folds;
 use crate::vocab_build::TokenizerTables;

@@ -1,0 +1,195 @@
+use super::*;
+use crate::format::Matrix;
+use proptest::prelude::*;
+
+/// A table that is not linear: twice as fine around zero as at the ends.
+const CURVED: [i8; 16] = [-32, -25, -19, -14, -10, -7, -4, -1, 1, 4, 7, 10, 14, 19, 25, 32];
+
+fn schemes() -> [Scheme; 6] {
+    let curved = |group| Scheme::q4_table(group, CURVED);
+    let coarse = Scheme::q4_table(32, LINEAR);
+    [Scheme::F32, Scheme::BF16, Scheme::Q8, Scheme::Q4, coarse, curved(16)]
+}
+
+/// Bytes at an address that a mapped file would have.
+struct Aligned(Vec<[u64; 8]>);
+
+impl Aligned {
+    fn new(bytes: usize) -> Self {
+        // The allocator gives 16 bytes of alignment at least; a spare line makes 64 of them.
+        Self(vec![[0; 8]; bytes.div_ceil(64) + 1])
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
+        let skip = bytes.as_ptr().addr().next_multiple_of(64) - bytes.as_ptr().addr();
+        &mut bytes[skip..]
+    }
+}
+
+/// Roughly normal: the sum of four uniform numbers.
+fn gaussian(random: &mut fastrand::Rng) -> f32 {
+    (0..4).map(|_| random.f32() - 0.5).sum::<f32>() * 3f32.sqrt()
+}
+
+/// Encodes with tiles next to each other and gives the stored values back.
+fn round_trip(scheme: &Scheme, weights: &[f32], cols: usize, threads: usize) -> (Vec<f32>, Power) {
+    let rows = weights.len() / cols;
+    let stride = scheme.tile_bytes(cols);
+    let mut memory = Aligned::new(rows.div_ceil(TILE_ROWS) * stride);
+    let bytes = &mut memory.bytes()[..rows.div_ceil(TILE_ROWS) * stride];
+    let tiles = Tiles { bytes: &mut *bytes, stride };
+    let power = encode(scheme, weights, cols, None, threads, tiles);
+    let matrix =
+        Matrix::new(scheme.kind(), scheme.group(), rows, cols, stride, *scheme.table(), bytes);
+    let matrix = matrix.unwrap();
+    let stored = (0..weights.len()).map(|i| matrix.weight(i / cols, i % cols)).collect();
+    (stored, power)
+}
+
+/// Error power per group of 32 that absolute-maximum scaling cannot exceed: half a step a weight,
+/// where the step is the group's own rounded up to the row's grid.
+fn q8_bound(row: &[f32], group: &[f32]) -> f64 {
+    let step = largest(group) / MAX_Q8 + largest(row) / MAX_Q8 / MAX_GROUP_SCALE;
+    group.len() as f64 * (f64::from(step) * 0.5).powi(2) * 1.001
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn stored_weights_are_near(
+        rows in 1usize..40, blocks in 1usize..6, exponent in -12i32..12, seed: u64,
+    ) {
+        let cols = blocks * BLOCK;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let size = 10f32.powi(exponent);
+        let mut weights: Vec<f32> =
+            (0..rows * cols).map(|_| gaussian(&mut random) * size).collect();
+        // One row and one group of zeros.
+        weights[random.usize(..rows) * cols..][..cols].fill(0.0);
+        weights[random.usize(..rows * blocks) * BLOCK..][..BLOCK].fill(0.0);
+        for scheme in schemes() {
+            let (stored, power) = round_trip(&scheme, &weights, cols, 1);
+            let mut measured = Power::default();
+            weights.iter().zip(&stored).for_each(|(&w, &s)| measured.add(w, s));
+            prop_assert!((power.error - measured.error).abs() <= 1e-6 * measured.error);
+            prop_assert!((power.weight - measured.weight).abs() <= 1e-6 * measured.weight);
+            match scheme.kind() {
+                Type::F32 => prop_assert_eq!(&stored, &weights),
+                Type::Bf16 => prop_assert!(power.relative_error() < 1.0 / 256.0),
+                Type::Q8 => {
+                    for (at, group) in weights.chunks(BLOCK).enumerate() {
+                        let mut power = Power::default();
+                        let stored = &stored[at * BLOCK..];
+                        group.iter().zip(stored).for_each(|(&w, &s)| power.add(w, s));
+                        let row = &weights[at / blocks * cols..][..cols];
+                        prop_assert!(power.error <= q8_bound(row, group));
+                    }
+                }
+                Type::Q4 => prop_assert!(power.relative_error() < 0.12),
+            }
+        }
+    }
+
+    #[test]
+    fn threads_and_stride_do_not_change_tiles(rows in 1usize..100, threads in 2usize..70) {
+        let cols = 64;
+        let mut random = fastrand::Rng::with_seed(rows as u64);
+        let weights: Vec<f32> = (0..rows * cols).map(|_| gaussian(&mut random)).collect();
+        for scheme in schemes() {
+            let tile = scheme.tile_bytes(cols);
+            let tiles = rows.div_ceil(TILE_ROWS);
+            let mut alone = vec![0; tiles * tile];
+            let mut apart = vec![0xA5; tiles * (tile + 64)];
+            let dense = Tiles { bytes: &mut alone, stride: tile };
+            let power = encode(&scheme, &weights, cols, None, 1, dense);
+            let spread = Tiles { bytes: &mut apart, stride: tile + 64 };
+            prop_assert_eq!(power, encode(&scheme, &weights, cols, None, threads, spread));
+            for (alone, apart) in alone.chunks(tile).zip(apart.chunks(tile + 64)) {
+                prop_assert_eq!(alone, &apart[..tile]);
+                prop_assert!(apart[tile..].iter().all(|&byte| byte == 0xA5));
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_are_those_of_a_good_search() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let weights: Vec<f32> = (0..256 * 576).map(|_| gaussian(&mut random)).collect();
+    let error = |scheme: Scheme| round_trip(&scheme, &weights, 576, 2).1.relative_error();
+    let q4 = error(Scheme::Q4);
+    let coarse = error(Scheme::q4_table(32, LINEAR));
+    let q8 = error(Scheme::Q8);
+    // Without a search they are 0.085, 0.094 and 0.0054.
+    assert!((0.060..0.072).contains(&q4), "{q4}");
+    assert!(q4 < coarse && coarse < 0.083, "{coarse}");
+    assert!((0.004..0.0054).contains(&q8), "{q8}");
+}
+
+#[test]
+fn rows_beyond_the_matrix_are_zero_bytes() {
+    let (rows, cols) = (5, 64);
+    let weights = vec![0.7; rows * cols];
+    for scheme in schemes() {
+        let mut bytes = vec![0xFF; scheme.tile_bytes(cols)];
+        let tiles = Tiles { stride: bytes.len(), bytes: &mut bytes };
+        encode(&scheme, &weights, cols, None, 1, tiles);
+        let layout = TileLayout::new(scheme.kind(), cols, scheme.group());
+        match scheme.kind() {
+            Type::F32 | Type::Bf16 => {
+                assert!(bytes[bytes.len() / TILE_ROWS * rows..].iter().all(|&byte| byte == 0));
+            }
+            Type::Q8 | Type::Q4 => {
+                let scales = bytes[..layout.codes].iter().skip(layout.group_scales);
+                let groups = cols / scheme.group() * TILE_ROWS;
+                let beyond = scales.take(groups).enumerate().filter(|(i, _)| i % TILE_ROWS >= rows);
+                assert!(beyond.clone().count() > 0 && beyond.clone().all(|(_, &scale)| scale == 0));
+                assert!(bytes[rows * 4..TILE_ROWS * 4].iter().all(|&byte| byte == 0));
+                let mut lines = bytes[layout.codes..].chunks(TILE_ROWS * 4);
+                assert!(lines.all(|line| line[rows * 4..].iter().all(|&code| code == 0)));
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_weights_stay_finite() {
+    let cols = 32;
+    for size in [f32::from_bits(1), f32::MIN_POSITIVE, 1e-36, 1e-30, 1e30, 1e36] {
+        let mut weights = vec![size; 4 * cols];
+        weights[0] = -size;
+        weights[cols..2 * cols].fill(0.0);
+        weights[cols + 9] = size;
+        for scheme in schemes() {
+            let (stored, power) = round_trip(&scheme, &weights, cols, 1);
+            assert!(stored.iter().all(|value| value.is_finite()), "{size:e} as {scheme:?}");
+            assert!(power.relative_error() <= 1.0);
+            if size > 1e-31 {
+                assert!(power.relative_error() < 0.12, "{size:e} as {scheme:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn important_columns_have_smaller_errors() {
+    let (rows, cols) = (64, 64);
+    let mut random = fastrand::Rng::with_seed(5);
+    let weights: Vec<f32> = (0..rows * cols).map(|_| gaussian(&mut random)).collect();
+    let importance: Vec<f32> = (0..cols).map(|c| if c % 16 == 0 { 100.0 } else { 1.0 }).collect();
+    let weighted = |importance: Option<&[f32]>| {
+        let stride = Scheme::Q4.tile_bytes(cols);
+        let mut memory = Aligned::new(rows / TILE_ROWS * stride);
+        let tiles = Tiles { bytes: memory.bytes(), stride };
+        // The spare line is no tile.
+        let tiles = Tiles { bytes: &mut tiles.bytes[..rows / TILE_ROWS * stride], ..tiles };
+        encode(&Scheme::Q4, &weights, cols, importance, 1, tiles);
+        let matrix = Matrix::new(Type::Q4, 16, rows, cols, stride, LINEAR, memory.bytes()).unwrap();
+        let columns = (0..rows).flat_map(|r| (0..cols).step_by(16).map(move |c| (r, c)));
+        let error = |(r, c): (usize, usize)| matrix.weight(r, c) - weights[r * cols + c];
+        columns.map(|at| error(at).powi(2)).sum::<f32>()
+    };
+    assert!(weighted(Some(&importance)) < 0.5 * weighted(None));
+}
