@@ -47,10 +47,20 @@ pub(crate) fn dot_products<L: Lanes>(
             for (r, out) in (0..TILE_ROWS).step_by(ROWS).zip(out.chunks_exact_mut(ROWS)) {
                 let sums = if w.kind() == Type::Bf16 {
                     let rows = &tile.bf16_rows()[r * x.cols..];
-                    rows_dot(cpu, values, |i| cpu.load_bf16(&rows[i..]))
+                    rows_dot(
+                        cpu,
+                        values,
+                        #[inline(always)]
+                        |i| cpu.load_bf16(&rows[i..]),
+                    )
                 } else {
                     let rows = &tile.f32_rows()[r * x.cols..];
-                    rows_dot(cpu, values, |i| cpu.load(&rows[i..]))
+                    rows_dot(
+                        cpu,
+                        values,
+                        #[inline(always)]
+                        |i| cpu.load(&rows[i..]),
+                    )
                 };
                 for (out, sum) in out.iter_mut().zip(sums) {
                     match output {
@@ -69,13 +79,13 @@ fn rows_dot<L: Lanes>(cpu: L, values: &[f32], load: impl Fn(usize) -> L::F32) ->
     let mut sums = [cpu.splat(0.0); ROWS];
     for k in (0..values.len()).step_by(L::COUNT) {
         let value = cpu.load(&values[k..]);
-        for r in 0..ROWS {
-            sums[r] = cpu.mul_add(load(r * values.len() + k), value, sums[r]);
+        for (r, sum) in sums.iter_mut().enumerate() {
+            *sum = cpu.mul_add(load(r * values.len() + k), value, *sum);
         }
     }
     let mut totals = [0f32; ROWS];
-    for r in 0..ROWS {
-        totals[r] = cpu.sum_of_lanes(sums[r]);
+    for (total, sum) in totals.iter_mut().zip(sums) {
+        *total = cpu.sum_of_lanes(sum);
     }
     totals
 }
