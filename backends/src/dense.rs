@@ -6,6 +6,7 @@
 //! there, and neither do quantized weights.
 
 use crate::lanes::Lanes;
+use crate::prefetch::Prefetch;
 use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
@@ -39,18 +40,33 @@ pub(crate) fn dot_products<L: Lanes>(
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
+    let prefetch = Prefetch::new(w);
+    let group_bytes = w.read_bytes() / w.tile_count() / TILE_ROWS * ROWS;
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         for token in 0..x.tokens {
             let values = &x.values[token * x.cols..][..x.cols];
             let out = &mut out.row(token)[t * TILE_ROWS..][..TILE_ROWS];
             for (r, out) in (0..TILE_ROWS).step_by(ROWS).zip(out.chunks_exact_mut(ROWS)) {
+                if token == 0 {
+                    prefetch.fetch(&tile, r / ROWS * group_bytes, group_bytes);
+                }
                 let sums = if w.kind() == Type::Bf16 {
                     let rows = &tile.bf16_rows()[r * x.cols..];
-                    rows_dot(cpu, values, |i| cpu.load_bf16(&rows[i..]))
+                    rows_dot(
+                        cpu,
+                        values,
+                        #[inline(always)]
+                        |i| cpu.load_bf16(&rows[i..]),
+                    )
                 } else {
                     let rows = &tile.f32_rows()[r * x.cols..];
-                    rows_dot(cpu, values, |i| cpu.load(&rows[i..]))
+                    rows_dot(
+                        cpu,
+                        values,
+                        #[inline(always)]
+                        |i| cpu.load(&rows[i..]),
+                    )
                 };
                 for (out, sum) in out.iter_mut().zip(sums) {
                     match output {
@@ -69,13 +85,13 @@ fn rows_dot<L: Lanes>(cpu: L, values: &[f32], load: impl Fn(usize) -> L::F32) ->
     let mut sums = [cpu.splat(0.0); ROWS];
     for k in (0..values.len()).step_by(L::COUNT) {
         let value = cpu.load(&values[k..]);
-        for r in 0..ROWS {
-            sums[r] = cpu.mul_add(load(r * values.len() + k), value, sums[r]);
+        for (r, sum) in sums.iter_mut().enumerate() {
+            *sum = cpu.mul_add(load(r * values.len() + k), value, *sum);
         }
     }
     let mut totals = [0f32; ROWS];
-    for r in 0..ROWS {
-        totals[r] = cpu.sum_of_lanes(sums[r]);
+    for (total, sum) in totals.iter_mut().zip(sums) {
+        *total = cpu.sum_of_lanes(sum);
     }
     totals
 }

@@ -75,13 +75,17 @@ pub(crate) fn rms_norm<L: Lanes>(cpu: L, x: &[f32], gain: &[f32], eps: f32, out:
     let halves = [cpu.add(squares[0], squares[1]), cpu.add(squares[2], squares[3])];
     let mean_square = cpu.sum_of_lanes(cpu.add(halves[0], halves[1])) / x.len() as f32;
     let factor = cpu.div(cpu.splat(1.0), cpu.sqrt(cpu.splat(mean_square + eps)));
-    let scaled = |x, gain| cpu.mul(cpu.mul(x, factor), gain);
     let whole = x.len() / L::COUNT * L::COUNT;
     for i in (0..whole).step_by(L::COUNT) {
-        cpu.store(scaled(cpu.load(&x[i..]), cpu.load(&gain[i..])), &mut out[i..]);
+        cpu.store(scale(cpu, cpu.load(&x[i..]), factor, cpu.load(&gain[i..])), &mut out[i..]);
     }
-    let tail = scaled(cpu.load_part(&x[whole..]), cpu.load_part(&gain[whole..]));
+    let tail = scale(cpu, cpu.load_part(&x[whole..]), factor, cpu.load_part(&gain[whole..]));
     cpu.store_part(tail, &mut out[whole..]);
+}
+
+#[inline(always)]
+fn scale<L: Lanes>(cpu: L, x: L::F32, factor: L::F32, gain: L::F32) -> L::F32 {
+    cpu.mul(cpu.mul(x, factor), gain)
 }
 
 /// [`kinglet_core::Kernels::rope`].
@@ -89,39 +93,43 @@ pub(crate) fn rms_norm<L: Lanes>(cpu: L, x: &[f32], gain: &[f32], eps: f32, out:
 pub(crate) fn rope<L: Lanes>(cpu: L, head: &mut [f32], cos: &[f32], sin: &[f32]) {
     assert!(head.len() == 2 * cos.len() && cos.len() == sin.len());
     let (first, second) = head.split_at_mut(cos.len());
-    let rotated = |a, b, cos, sin| {
-        let x = cpu.mul_sub_from(b, sin, cpu.mul(a, cos));
-        (x, cpu.mul_add(a, sin, cpu.mul(b, cos)))
-    };
     let whole = cos.len() / L::COUNT * L::COUNT;
     for i in (0..whole).step_by(L::COUNT) {
         let (a, b) = (cpu.load(&first[i..]), cpu.load(&second[i..]));
-        let (a, b) = rotated(a, b, cpu.load(&cos[i..]), cpu.load(&sin[i..]));
+        let (a, b) = rotate(cpu, [a, b], cpu.load(&cos[i..]), cpu.load(&sin[i..]));
         cpu.store(a, &mut first[i..]);
         cpu.store(b, &mut second[i..]);
     }
     let (first, second) = (&mut first[whole..], &mut second[whole..]);
     let (a, b) = (cpu.load_part(first), cpu.load_part(second));
-    let (a, b) = rotated(a, b, cpu.load_part(&cos[whole..]), cpu.load_part(&sin[whole..]));
+    let (a, b) = rotate(cpu, [a, b], cpu.load_part(&cos[whole..]), cpu.load_part(&sin[whole..]));
     cpu.store_part(a, first);
     cpu.store_part(b, second);
+}
+
+#[inline(always)]
+fn rotate<L: Lanes>(cpu: L, [a, b]: [L::F32; 2], cos: L::F32, sin: L::F32) -> (L::F32, L::F32) {
+    let first = cpu.mul_sub_from(b, sin, cpu.mul(a, cos));
+    (first, cpu.mul_add(a, sin, cpu.mul(b, cos)))
 }
 
 /// [`kinglet_core::Kernels::silu_mul`].
 #[inline(always)]
 pub(crate) fn silu_mul<L: Lanes>(cpu: L, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len());
-    let product = |gate, up| {
-        let power = exp(cpu, cpu.mul(gate, cpu.splat(-1.0)));
-        cpu.mul(cpu.div(gate, cpu.add(power, cpu.splat(1.0))), up)
-    };
     let whole = gate.len() / L::COUNT * L::COUNT;
     for i in (0..whole).step_by(L::COUNT) {
-        let result = product(cpu.load(&gate[i..]), cpu.load(&up[i..]));
+        let result = gated(cpu, cpu.load(&gate[i..]), cpu.load(&up[i..]));
         cpu.store(result, &mut gate[i..]);
     }
-    let tail = product(cpu.load_part(&gate[whole..]), cpu.load_part(&up[whole..]));
+    let tail = gated(cpu, cpu.load_part(&gate[whole..]), cpu.load_part(&up[whole..]));
     cpu.store_part(tail, &mut gate[whole..]);
+}
+
+#[inline(always)]
+fn gated<L: Lanes>(cpu: L, gate: L::F32, up: L::F32) -> L::F32 {
+    let power = exp(cpu, cpu.mul(gate, cpu.splat(-1.0)));
+    cpu.mul(cpu.div(gate, cpu.add(power, cpu.splat(1.0))), up)
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ use kinglet_quant::{Matrix, Tile, Type};
 const LANES: usize = 8;
 /// Quads of a [`SUM_GROUP`].
 const QUADS: usize = SUM_GROUP / 4;
-/// Tokens that share one unpacking of weights.
-const MANY: usize = 4;
+/// Tokens that share one unpacking of weights; the sums of more than one live in memory.
+const TOKENS: usize = 16;
 
 /// How codes become weights, and how 16 columns of these multiply activations.
 trait Codes: Copy {
@@ -217,80 +217,74 @@ fn all_tiles<C: Codes, const GROUP: usize>(
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        let mut first = 0;
-        while first < x.tokens {
+        if x.tokens == 1 {
+            let mut total = [[_mm256_setzero_ps(); 2]];
+            accumulate::<C, GROUP>(codes, &tile, x, 0, &mut total, Some(prefetch));
+            store(&total, &tile, 0, &mut out, output);
+            continue;
+        }
+        for first in (0..x.tokens).step_by(TOKENS) {
+            let mut totals = [[_mm256_setzero_ps(); 2]; TOKENS];
+            let totals = &mut totals[..TOKENS.min(x.tokens - first)];
             // Only the first pass over a tile waits for memory.
             let prefetch = (first == 0).then_some(prefetch);
-            if x.tokens - first >= MANY {
-                for half in 0..2 {
-                    let totals =
-                        dot_rows::<C, GROUP, 1, MANY>(codes, &tile, half, x, first, prefetch);
-                    store(&totals, &tile, half, first, &mut out, output);
-                }
-                first += MANY;
-            } else {
-                let totals = dot_rows::<C, GROUP, 2, 1>(codes, &tile, 0, x, first, prefetch);
-                store(&totals, &tile, 0, first, &mut out, output);
-                first += 1;
-            }
+            accumulate::<C, GROUP>(codes, &tile, x, first, totals, prefetch);
+            store(totals, &tile, first, &mut out, output);
         }
     }
 }
 
-/// Dot products, not yet scaled by row, of `HALVES` halves of a tile from `half` on with tokens
-/// `first..first + TOKENS`.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn dot_rows<C: Codes, const GROUP: usize, const HALVES: usize, const TOKENS: usize>(
+/// Adds the products of one tile, not yet scaled by row, with the tokens from `first` on to
+/// `totals`, two halves for each token.
+#[inline(always)]
+fn accumulate<C: Codes, const GROUP: usize>(
     codes: C,
     tile: &Tile<'_>,
-    half: usize,
     x: &Activations<'_>,
     first: usize,
+    totals: &mut [[__m256; 2]],
     prefetch: Option<Prefetch>,
-) -> [[__m256; TOKENS]; HALVES] {
-    let blocks = x.cols / BLOCK;
-    let inputs = &x.codes[first * x.cols..][..TOKENS * x.cols];
-    let scales = &x.scales[first * blocks..][..TOKENS * blocks];
-    let sums = &x.sums[first * 2 * blocks..][..TOKENS * 2 * blocks];
+) {
+    let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
+    let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
+    let scales = &x.scales[first * blocks..][..tokens * blocks];
+    let sums = &x.sums[first * 2 * blocks..][..tokens * 2 * blocks];
     let group_scales = &tile.group_scales()[..x.cols / GROUP * TILE_ROWS];
     let code_bytes = &tile.codes()[..blocks * C::BYTES];
     let codes_offset = code_bytes.as_ptr().addr() - tile.row_scales().as_ptr().addr();
     if let Some(prefetch) = prefetch {
         prefetch.fetch(tile, 0, codes_offset);
     }
-    let mut totals = [[_mm256_setzero_ps(); TOKENS]; HALVES];
     for (block, bytes) in code_bytes.chunks_exact(C::BYTES).enumerate() {
         if let Some(prefetch) = prefetch {
             prefetch.fetch(tile, codes_offset + block * C::BYTES, C::BYTES);
         }
-        for (h, totals) in totals.iter_mut().enumerate() {
-            let half = half + h;
-            let mut integers = [_mm256_setzero_si256(); TOKENS];
-            for high in 0..2 {
-                let quads = codes.quads(bytes, high, half * LANES * 4);
-                let group = (block * BLOCK + high * SUM_GROUP) / GROUP;
-                let group_scales = widen(&group_scales[group * TILE_ROWS + half * LANES..]);
-                for (token, integer) in integers.iter_mut().enumerate() {
-                    // SAFETY: `token` is below `TOKENS`, `block` below `blocks` and `high` below 2;
-                    // the slices hold `2 · blocks` sums and as many times 16 codes for each token.
-                    let (inputs, sum) = unsafe {
-                        let index = (token * blocks + block) * 2 + high;
-                        let inputs = repeat(inputs.as_ptr().add(index * SUM_GROUP));
-                        (inputs, *sums.as_ptr().add(index))
-                    };
-                    let product = codes.dot(&quads, &inputs, sum, group_scales);
-                    *integer = _mm256_add_epi32(*integer, product);
+        for half in 0..2 {
+            let low_quads = codes.quads(bytes, 0, half * ALIGN / 2);
+            let high_quads = codes.quads(bytes, 1, half * ALIGN / 2);
+            // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below
+            // `tokens`, so the one or two groups of the block have 16 scales each, and the slices
+            // of activations 32 codes, one scale and two sums for each token and block.
+            unsafe {
+                let group = block * BLOCK / GROUP * TILE_ROWS + half * LANES;
+                let group_scales = group_scales.as_ptr().add(group);
+                let low_scales = widen(group_scales);
+                let high_scales =
+                    widen(group_scales.add(if GROUP < BLOCK { TILE_ROWS } else { 0 }));
+                for (token, total) in totals.iter_mut().enumerate() {
+                    let index = token * blocks + block;
+                    let input = inputs.as_ptr().add(index * BLOCK);
+                    let [low, high] = *sums.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                    let low = codes.dot(&low_quads, &repeat(input), low, low_scales);
+                    let input = input.add(SUM_GROUP);
+                    let high = codes.dot(&high_quads, &repeat(input), high, high_scales);
+                    let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(low, high));
+                    let scale = _mm256_set1_ps(*scales.as_ptr().add(index));
+                    total[half] = _mm256_fmadd_ps(sum, scale, total[half]);
                 }
-            }
-            for (token, (total, integer)) in totals.iter_mut().zip(integers).enumerate() {
-                // SAFETY: as above; `scales` holds `blocks` for each token.
-                let scale = unsafe { *scales.as_ptr().add(token * blocks + block) };
-                let integer = _mm256_cvtepi32_ps(integer);
-                *total = _mm256_fmadd_ps(integer, _mm256_set1_ps(scale), *total);
             }
         }
     }
-    totals
 }
 
 /// 16 activations, each 4 repeated over a register.
@@ -308,13 +302,15 @@ unsafe fn repeat(input: *const i8) -> [__m256i; QUADS] {
     quads
 }
 
-/// The first 8 scales, each twice as 16-bit integers.
+/// 8 group scales, each twice as 16-bit integers.
+///
+/// # Safety
+/// `scales` has 8 elements.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen(scales: &[i8]) -> __m256i {
-    let scales = &scales[..LANES];
-    // SAFETY: `scales` has the 8 bytes that are read.
-    let scales = _mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(scales.as_ptr().cast()) });
+unsafe fn widen(scales: *const i8) -> __m256i {
+    // SAFETY: by this function's contract.
+    let scales = _mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(scales.cast()) });
     // The low 16 bits of a small integer are itself in 16 bits.
     _mm256_blend_epi16::<0b1010_1010>(scales, _mm256_slli_epi32::<16>(scales))
 }
@@ -322,19 +318,17 @@ fn widen(scales: &[i8]) -> __m256i {
 /// Multiplies the totals by the scales of their rows and writes them.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store<const HALVES: usize, const TOKENS: usize>(
-    totals: &[[__m256; TOKENS]; HALVES],
+fn store(
+    totals: &[[__m256; 2]],
     tile: &Tile<'_>,
-    half: usize,
     first: usize,
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
-    for (h, totals) in totals.iter().enumerate() {
-        let start = (half + h) * LANES;
-        let row_scales = &tile.row_scales()[start..][..LANES];
-        for (token, total) in totals.iter().enumerate() {
-            let row = &mut out.row(first + token)[start..][..LANES];
+    for (token, total) in totals.iter().enumerate() {
+        let rows = out.row(first + token).chunks_exact_mut(LANES);
+        let halves = tile.row_scales().chunks_exact(LANES).zip(rows);
+        for (total, (row_scales, row)) in total.iter().zip(halves) {
             // SAFETY: `row_scales` and `row` have 8 elements.
             unsafe {
                 let mut result = _mm256_mul_ps(*total, _mm256_loadu_ps(row_scales.as_ptr()));

@@ -15,10 +15,8 @@ use kinglet_core::kernels::{Output, SUM_GROUP};
 use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
 
-/// Tokens that share one unpacking of weights, most first: their sums and the weights of a block
-/// fill the 32 registers.
-const MANY: usize = 12;
-const FEW: usize = 4;
+/// Tokens that share one unpacking of weights; the sums of more than one live in memory.
+const TOKENS: usize = 16;
 
 /// How the codes of 32 columns become unsigned bytes.
 trait Codes: Copy {
@@ -149,82 +147,74 @@ fn all_tiles<C: Codes, const GROUP: usize>(
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        let mut first = 0;
-        while first < x.tokens {
+        if x.tokens == 1 {
+            let mut total = [_mm512_setzero_ps()];
+            accumulate::<C, GROUP>(codes, &tile, x, 0, &mut total, Some(prefetch));
+            store(&total, &tile, 0, &mut out, output);
+            continue;
+        }
+        for first in (0..x.tokens).step_by(TOKENS) {
+            let mut totals = [_mm512_setzero_ps(); TOKENS];
+            let totals = &mut totals[..TOKENS.min(x.tokens - first)];
             // Only the first pass over a tile waits for memory.
             let prefetch = (first == 0).then_some(prefetch);
-            first += match x.tokens - first {
-                MANY.. => {
-                    one_tile::<C, GROUP, MANY>(codes, &tile, x, first, &mut out, output, prefetch)
-                }
-                FEW.. => {
-                    one_tile::<C, GROUP, FEW>(codes, &tile, x, first, &mut out, output, prefetch)
-                }
-                _ => one_tile::<C, GROUP, 1>(codes, &tile, x, first, &mut out, output, prefetch),
-            };
+            accumulate::<C, GROUP>(codes, &tile, x, first, totals, prefetch);
+            store(totals, &tile, first, &mut out, output);
         }
     }
 }
 
-/// The product of one tile with tokens `first..first + TOKENS`; returns `TOKENS`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn one_tile<C: Codes, const GROUP: usize, const TOKENS: usize>(
+/// Adds the products of one tile, not yet scaled by row, with the tokens from `first` on to
+/// `totals`, one for each token.
+#[inline(always)]
+fn accumulate<C: Codes, const GROUP: usize>(
     codes: C,
     tile: &Tile<'_>,
     x: &Activations<'_>,
     first: usize,
-    out: &mut Columns<'_, f32>,
-    output: Output,
+    totals: &mut [__m512],
     prefetch: Option<Prefetch>,
-) -> usize {
-    let blocks = x.cols / BLOCK;
-    let inputs = &x.codes[first * x.cols..][..TOKENS * x.cols];
-    let scales = &x.scales[first * blocks..][..TOKENS * blocks];
-    let sums = &x.sums[first * 2 * blocks..][..TOKENS * 2 * blocks];
+) {
+    let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
+    let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
+    let scales = &x.scales[first * blocks..][..tokens * blocks];
+    let sums = &x.sums[first * 2 * blocks..][..tokens * 2 * blocks];
     let group_scales = &tile.group_scales()[..x.cols / GROUP * TILE_ROWS];
     let code_bytes = &tile.codes()[..blocks * C::BYTES];
     let codes_offset = code_bytes.as_ptr().addr() - tile.row_scales().as_ptr().addr();
     if let Some(prefetch) = prefetch {
         prefetch.fetch(tile, 0, codes_offset);
     }
-    let mut totals = [_mm512_setzero_ps(); TOKENS];
     for (block, bytes) in code_bytes.chunks_exact(C::BYTES).enumerate() {
         if let Some(prefetch) = prefetch {
             prefetch.fetch(tile, codes_offset + block * C::BYTES, C::BYTES);
         }
         let quads = codes.quads(bytes);
-        // SAFETY: `block` is below `blocks`, so the scales of its one or two groups exist.
-        let (low_scale, high_scale) = unsafe {
-            let scales = group_scales.as_ptr().add(block * BLOCK / GROUP * TILE_ROWS);
-            let low = widen(scales);
-            (low, if GROUP == SUM_GROUP { widen(scales.add(TILE_ROWS)) } else { low })
-        };
-        for (token, total) in totals.iter_mut().enumerate() {
-            // SAFETY: `token` is below `TOKENS` and `block` below `blocks`; the slices hold `cols`
-            // codes, `blocks` scales and `2 · blocks` sums for each of `TOKENS` tokens.
-            let (input, scale, low_sum, high_sum) = unsafe {
+        // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below `tokens`,
+        // so the one or two groups of the block have 16 scales each, and the slices of activations
+        // 32 codes, one scale and two sums for each token and block.
+        unsafe {
+            let group_scales = group_scales.as_ptr().add(block * BLOCK / GROUP * TILE_ROWS);
+            let low_scale = widen(group_scales);
+            let high_scale = widen(group_scales.add(if GROUP < BLOCK { TILE_ROWS } else { 0 }));
+            for (token, total) in totals.iter_mut().enumerate() {
                 let index = token * blocks + block;
-                let sums = sums.as_ptr().add(2 * index);
                 let input = inputs.as_ptr().add(index * BLOCK);
-                (input, *scales.as_ptr().add(index), *sums, *sums.add(1))
-            };
-            // SAFETY: `input` has the 32 codes of the block.
-            let sum = unsafe {
-                if GROUP == SUM_GROUP {
-                    let low = dot(start::<C>(low_sum), &quads[..4], input);
-                    let high = dot(start::<C>(high_sum), &quads[4..], input.add(SUM_GROUP));
+                let [low, high] = *sums.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                let sum = if GROUP < BLOCK {
+                    let low = dot(start::<C>(low), &quads[..4], input);
+                    let high = dot(start::<C>(high), &quads[4..], input.add(SUM_GROUP));
                     let low = _mm512_mullo_epi32(low, low_scale);
                     _mm512_add_epi32(low, _mm512_mullo_epi32(high, high_scale))
                 } else {
-                    let all = dot(start::<C>(low_sum + high_sum), &quads, input);
-                    _mm512_mullo_epi32(all, low_scale)
-                }
-            };
-            *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(scale), *total);
+                    let sum = dot(start::<C>(low + high), &quads, input);
+                    _mm512_mullo_epi32(sum, low_scale)
+                };
+                let scale = _mm512_set1_ps(*scales.as_ptr().add(index));
+                *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, *total);
+            }
         }
     }
-    store(totals, tile, first, out, output);
-    TOKENS
 }
 
 /// Where the sum of a group starts whose activations add up to `sum`.
@@ -263,8 +253,8 @@ unsafe fn widen(scales: *const i8) -> __m512i {
 /// Multiplies the totals by the scales of their rows and writes them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store<const TOKENS: usize>(
-    totals: [__m512; TOKENS],
+fn store(
+    totals: &[__m512],
     tile: &Tile<'_>,
     first: usize,
     out: &mut Columns<'_, f32>,
@@ -272,11 +262,10 @@ fn store<const TOKENS: usize>(
 ) {
     // SAFETY: there are 16 row scales.
     let row_scales = unsafe { _mm512_loadu_ps(tile.row_scales().as_ptr()) };
-    for (token, total) in totals.into_iter().enumerate() {
-        let row = out.row(first + token);
-        assert_eq!(row.len(), TILE_ROWS);
-        let mut result = _mm512_mul_ps(total, row_scales);
-        // SAFETY: the row has 16 elements, asserted above.
+    for (token, total) in totals.iter().enumerate() {
+        let row = &mut out.row(first + token)[..TILE_ROWS];
+        let mut result = _mm512_mul_ps(*total, row_scales);
+        // SAFETY: the row has 16 elements.
         unsafe {
             if output == Output::Add {
                 result = _mm512_add_ps(result, _mm512_loadu_ps(row.as_ptr()));

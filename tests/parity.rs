@@ -1,0 +1,59 @@
+//! Every tier that this CPU promises exists, computes what the scalar definition says, and is found
+//! by its name.
+
+use kinglet_backends::{Tier, UseKernels};
+use kinglet_core::{Kernels, check};
+use kinglet_quant::Code;
+
+/// Tiers and the flags of `/proc/cpuinfo` that promise them.
+#[cfg(target_arch = "x86_64")]
+const PROMISES: [(&str, &[&str]); 2] = [
+    ("avx2", &["avx2", "fma", "f16c"]),
+    ("avx512", &["avx512f", "avx512bw", "avx512vl", "avx512_vnni"]),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const PROMISES: [(&str, &[&str]); 0] = [];
+
+struct Check;
+
+impl UseKernels for Check {
+    type Output = ();
+
+    fn run<K: Kernels>(self, kernels: K) {
+        check::kernels(kernels);
+    }
+}
+
+#[test]
+fn tiers_agree_with_scalar() {
+    for tier in Tier::available() {
+        eprintln!("tier {}", tier.name());
+        tier.with(Check);
+    }
+}
+
+#[test]
+fn promised_tiers_are_available() {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    for (name, flags) in PROMISES {
+        match flags.iter().find(|flag| !info.split_whitespace().any(|word| word == **flag)) {
+            Some(lacks) => eprintln!("SKIPPED tier {name}: this CPU lacks {lacks}"),
+            None => assert_eq!(Tier::from_name(name).map(Tier::name), Ok(name)),
+        }
+    }
+}
+
+#[test]
+fn names_lead_back_to_tiers() {
+    for tier in Tier::available() {
+        assert_eq!(Tier::from_name(tier.name()), Ok(tier));
+    }
+    assert_eq!(Tier::available().last(), Some(Tier::best()));
+}
+
+#[test]
+fn unknown_names_are_errors_that_list_the_known_ones() {
+    let error = Tier::from_name("avx3").unwrap_err();
+    assert_eq!(error.code(), Code::BadArgument);
+    assert!(error.message().contains("scalar"), "{error}");
+}
