@@ -123,6 +123,11 @@ impl Bench {
                     let (key, value) = (random.vector(dim, 1.0), random.vector(dim, 1.0));
                     layout.store(memory.bytes_mut(), position, &key, &value);
                 }
+                let (key, value) = (random.vector(dim, 1.0), random.vector(dim, 1.0));
+                let seconds = self.time(100, || {
+                    layout.store(memory.bytes_mut(), 5, black_box(&key), &value);
+                });
+                self.print(&format!("store {} 64", kind.name()), seconds, 8 * dim, 0);
                 let kv = layout.head(memory.bytes());
                 let queries = random.vector(group * dim, 1.0);
                 let mut partials = vec![0.0; group * (dim + 2)];
