@@ -36,7 +36,8 @@ pub struct Config {
     pub rms_eps: f32,
     /// 1 when the head is the embedding, else 0.
     pub tied: u32,
-    /// First token of a text, or [`NO_TOKEN`].
+    /// The checkpoint's token for the begin of a text, or [`NO_TOKEN`]; SmolLM's tokenizers do not
+    /// put it in front of texts.
     pub bos: u32,
     /// Filler token, or [`NO_TOKEN`].
     pub pad: u32,

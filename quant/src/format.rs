@@ -320,3 +320,28 @@ impl<'a> Tile<'a> {
         bytemuck::cast_slice(self.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tile at an address that a mapped file would give it.
+    #[repr(C, align(64))]
+    struct Aligned([u8; 384]);
+
+    #[test]
+    fn the_example_of_the_specification_holds() {
+        let mut tile = Aligned([0; 384]);
+        tile.0[..4].copy_from_slice(&[0x0A, 0xD7, 0x23, 0x3C]);
+        tile.0[12..16].copy_from_slice(&1f32.to_le_bytes());
+        tile.0[64] = 0x64;
+        tile.0[80] = 0xCE;
+        tile.0[64 + 16 + 3] = 1;
+        tile.0[128] = 0x0F;
+        tile.0[205] = 0xB0;
+        let matrix = Matrix::new(Type::Q4, 16, 16, 32, 384, LINEAR, &tile.0).unwrap();
+        assert_eq!(matrix.weight(0, 0), 7.0);
+        assert_eq!(matrix.weight(0, 16), 4.0);
+        assert_eq!(matrix.weight(3, 21), 3.0);
+    }
+}

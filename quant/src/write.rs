@@ -36,6 +36,8 @@ impl Writer {
     /// nor a weight file.
     pub fn create(output: &Path, config: &Config, vocab: Vec<u8>, text: Vec<u8>) -> Result<Self> {
         check_replaceable(output)?;
+        // Through a link the file behind it is replaced, not the link.
+        let output = &fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
         let name = output.file_name().unwrap_or_default().to_string_lossy();
         let folder = match output.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -49,7 +51,7 @@ impl Writer {
             .map_err(|e| unwritable(output, &e))?;
         let mut writer = Self {
             temporary,
-            output: output.to_owned(),
+            output: output.clone(),
             config: *config,
             vocab,
             text,
@@ -101,7 +103,7 @@ impl Writer {
             ..Header::zeroed()
         };
         header.sha256 = file::header_hash(&header, &sections);
-        // Seeking leaves holes, which read as zeros: the padding between sections.
+        // Everything before the weights at once, the padding between sections included.
         let mut front = vec![0; sections[SECTIONS.len() - 1].offset as usize];
         front[..size_of::<Header>()].copy_from_slice(bytemuck::bytes_of(&header));
         let table: &[u8] = bytemuck::cast_slice(&sections);

@@ -195,6 +195,17 @@ fn failed_conversions_leave_the_old_file() {
 }
 
 #[test]
+fn links_keep_pointing_to_the_file() {
+    let output = Output::new();
+    let behind = output.folder.path().join("behind.kinglet");
+    fs::write(&behind, "").unwrap();
+    std::os::unix::fs::symlink(&behind, output.path()).unwrap();
+    output.convert(&hugging_face(), Type::Q8, 1).unwrap();
+    assert!(fs::symlink_metadata(output.path()).unwrap().is_symlink());
+    with_file(&behind, |file| file.verify().unwrap());
+}
+
+#[test]
 fn other_files_are_not_replaced() {
     let source = hugging_face();
     let output = Output::new();
