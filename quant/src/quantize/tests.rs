@@ -122,10 +122,10 @@ fn errors_are_those_of_a_good_search() {
     let q4 = error(Scheme::Q4);
     let coarse = error(Scheme::q4_table(32, LINEAR));
     let q8 = error(Scheme::Q8);
-    // Without a search they are 0.085, 0.094 and 0.0054.
-    assert!((0.060..0.072).contains(&q4), "{q4}");
-    assert!(q4 < coarse && coarse < 0.083, "{coarse}");
-    assert!((0.004..0.0054).contains(&q8), "{q8}");
+    // With the largest weight on the last code instead they are 0.0734, 0.0817 and 0.00516.
+    assert!((0.060..0.069).contains(&q4), "{q4}");
+    assert!((0.060..0.079).contains(&coarse), "{coarse}");
+    assert!((0.004..0.0050).contains(&q8), "{q8}");
 }
 
 #[test]
