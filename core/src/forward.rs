@@ -29,6 +29,22 @@ use kinglet_quant::{Config, File, Matrix, Role};
 /// Tiles of gate and up that a worker computes in turn, because they interleave in the file.
 const GATE_UP_RUN: usize = 4;
 
+/// Where the inputs of matrices can be observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// Inputs of q, k and v `[hidden]`.
+    Attention,
+    /// Inputs of o `[heads × head_dim]`.
+    Output,
+    /// Inputs of gate and up `[hidden]`.
+    FeedForward,
+    /// Inputs of down `[ffn]`.
+    Down,
+}
+
+/// Gets the inputs of the matrices of every layer, `[tokens][width of the site]`: for calibration.
+pub type Observer<'o> = &'o mut dyn FnMut(Site, u16, &[f32]);
+
 /// One step: `tokens` at positions `first..`, in a session's buffers.
 pub(crate) struct Step<'s, 'a, K> {
     pub kernels: K,
@@ -38,6 +54,7 @@ pub(crate) struct Step<'s, 'a, K> {
     pub buffers: &'s mut Buffers<'a>,
     pub first: usize,
     pub tokens: &'s [u32],
+    pub observer: Option<Observer<'s>>,
 }
 
 impl<K: Kernels> Step<'_, '_, K> {
@@ -52,18 +69,35 @@ impl<K: Kernels> Step<'_, '_, K> {
             let [gate, up, down] = [Role::Gate, Role::Up, Role::Down].map(matrix);
 
             self.norm(self.model.norm(Role::AttnNorm, layer), 0..self.tokens.len());
+            self.observe(Site::Attention, layer, q.cols());
             self.project_qkv(&[q, k, v]);
             self.rotate_and_store(config, layer);
             self.attend(config, layer);
+            self.observe(Site::Output, layer, o.cols());
             self.project_attended(&o);
 
             self.norm(self.model.norm(Role::FfnNorm, layer), 0..self.tokens.len());
+            self.observe(Site::FeedForward, layer, gate.cols());
             self.gate_and_up(&gate, &up);
+            self.observe(Site::Down, layer, down.cols());
             self.project_down(&down);
         }
         if !outputs.is_empty() {
             self.norm(self.model.norm(Role::FinalNorm, NO_LAYER), outputs.clone());
             self.head(&self.model.head(), padded_vocab(config), outputs.len());
+        }
+    }
+
+    /// Hands the inputs of a site to the observer, if there is one.
+    fn observe(&mut self, site: Site, layer: u16, width: usize) {
+        if let Some(observer) = &mut self.observer {
+            let b = &*self.buffers;
+            let values = match site {
+                Site::Attention | Site::FeedForward => &*b.normed,
+                Site::Output => &*b.attended,
+                Site::Down => &*b.gate,
+            };
+            observer(site, layer, &values[..self.tokens.len() * width]);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A session: one text in the making, its cache and its position.
 
-use crate::forward::Step;
+use crate::forward::{Observer, Step};
 use crate::kernels::{Kernels, Workers};
 use crate::plan::{Buffers, Limits, Plan, padded_vocab};
 use crate::sample::Sampler;
@@ -93,6 +93,28 @@ impl<'a> Session<'a> {
         tokens: &[u32],
         wanted: Logits,
     ) -> Result<()> {
+        self.run(kernels, workers, tokens, wanted, None)
+    }
+
+    /// [`Session::step`] without logits that hands the inputs of every matrix to `observer`.
+    pub fn observe<K: Kernels>(
+        &mut self,
+        kernels: K,
+        workers: &dyn Workers,
+        tokens: &[u32],
+        observer: Observer<'_>,
+    ) -> Result<()> {
+        self.run(kernels, workers, tokens, Logits::None, Some(observer))
+    }
+
+    fn run<K: Kernels>(
+        &mut self,
+        kernels: K,
+        workers: &dyn Workers,
+        tokens: &[u32],
+        wanted: Logits,
+        observer: Option<Observer<'_>>,
+    ) -> Result<()> {
         self.check_step(workers, tokens, wanted)?;
         let outputs = match wanted {
             Logits::None => 0..0,
@@ -107,6 +129,7 @@ impl<'a> Session<'a> {
             buffers: &mut self.buffers,
             first: self.position,
             tokens,
+            observer: observer.map(|observer| observer as Observer<'_>),
         };
         step.run(outputs);
         self.buffers.history[self.position..][..tokens.len()].copy_from_slice(tokens);

@@ -12,6 +12,19 @@ use std::ops::Range;
 /// At 0.35 KL divergence at 8 bits is lowest on SmolLM2-135M among 0, 0.25, 0.35 and 0.5.
 const SMOOTHING_EXPONENT: f32 = 0.35;
 
+/// How large the inputs of a layer's matrices are: root mean squares of channels over a text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerSizes {
+    /// Inputs of q, k and v `[hidden]`.
+    pub attention: Vec<f32>,
+    /// Inputs of o `[heads × head_dim]`.
+    pub output: Vec<f32>,
+    /// Inputs of gate and up `[hidden]`.
+    pub feed_forward: Vec<f32>,
+    /// Inputs of down `[ffn]`.
+    pub down: Vec<f32>,
+}
+
 /// The factors of one layer: producers are divided by them, readers multiplied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerFolds {
@@ -46,10 +59,9 @@ impl Folds {
         Self { head_dim: config.head_dim as usize, group: config.group(), layers }
     }
 
-    /// Factors that even out activations, estimated from the weights alone: a channel behind a norm
-    /// is taken to be as large as its gain, the others as their producers' rows make them.
-    pub fn smoothing(source: &Source) -> Result<Self> {
-        let layers = (0..source.config().layers as u16).map(|layer| smooth_layer(source, layer));
+    /// Factors that even out activations of these sizes, one entry for each layer.
+    pub fn smoothing(source: &Source, sizes: &[LayerSizes]) -> Result<Self> {
+        let layers = sizes.iter().zip(0..).map(|(sizes, layer)| smooth_layer(source, layer, sizes));
         Ok(Self::new(source.config(), layers.collect::<Result<_>>()?))
     }
 
@@ -101,34 +113,33 @@ fn divide_rows(weights: &mut [f32], factors: &[f32]) {
     }
 }
 
-fn smooth_layer(source: &Source, layer: u16) -> Result<LayerFolds> {
+fn smooth_layer(source: &Source, layer: u16, sizes: &LayerSizes) -> Result<LayerFolds> {
     let config = source.config();
-    let hidden = config.hidden as usize;
+    let (hidden, q_dim) = (config.hidden as usize, config.q_dim());
     let load = |role| source.load(role, layer);
     let (q, k, v, o) = (load(Role::Q)?, load(Role::K)?, load(Role::V)?, load(Role::O)?);
     let (gate, up, down) = (load(Role::Gate)?, load(Role::Up)?, load(Role::Down)?);
-    let (attn_gain, ffn_gain) = (load(Role::AttnNorm)?, load(Role::FfnNorm)?);
-
-    let values = row_sizes(&v, &attn_gain);
-    let by_head = column_sizes(&[&o], config.q_dim());
-    let readers = (0..config.kv_dim()).map(|channel| {
-        let (head, d) = (channel / config.head_dim as usize, channel % config.head_dim as usize);
-        let first = head * config.group();
-        let of_head = |h: usize| by_head[h * config.head_dim as usize + d].powi(2);
-        (first..first + config.group()).map(of_head).sum::<f32>().sqrt()
-    });
-    let value = balance(&values, &readers.collect::<Vec<_>>());
-    let hidden_sizes: Vec<f32> = row_sizes(&gate, &ffn_gain)
-        .iter()
-        .zip(row_sizes(&up, &ffn_gain))
-        .map(|(gate, up)| gate * up)
-        .collect();
+    let outputs = column_sizes(&[&o], q_dim);
     Ok(LayerFolds {
-        attention: balance(&attn_gain, &column_sizes(&[&q, &k, &v], hidden)),
-        value,
-        feed_forward: balance(&ffn_gain, &column_sizes(&[&gate, &up], hidden)),
-        up: balance(&hidden_sizes, &column_sizes(&[&down], config.ffn as usize)),
+        attention: balance(&sizes.attention, &column_sizes(&[&q, &k, &v], hidden)),
+        value: balance(
+            &by_value_channel(config, &sizes.output),
+            &by_value_channel(config, &outputs),
+        ),
+        feed_forward: balance(&sizes.feed_forward, &column_sizes(&[&gate, &up], hidden)),
+        up: balance(&sizes.down, &column_sizes(&[&down], config.ffn as usize)),
     })
+}
+
+/// Joins sizes of channels of query heads, `[heads × head_dim]`, that read the same value channel.
+fn by_value_channel(config: &Config, sizes: &[f32]) -> Vec<f32> {
+    let (dim, group) = (config.head_dim as usize, config.group());
+    let of_channel = |channel: usize| {
+        let first = channel / dim * group;
+        let heads = (first..first + group).map(|head| sizes[head * dim + channel % dim]);
+        (heads.map(|size| size * size).sum::<f32>() / group as f32).sqrt()
+    };
+    (0..config.kv_dim()).map(of_channel).collect()
 }
 
 /// `(activation / weight)^exponent`, scaled so that the factors' geometric mean is 1.
@@ -137,13 +148,6 @@ fn balance(activations: &[f32], weights: &[f32]) -> Vec<f32> {
     let logs: Vec<f32> = activations.iter().zip(weights).map(ratio).collect();
     let mean = logs.iter().sum::<f32>() / logs.len() as f32;
     logs.iter().map(|log| (SMOOTHING_EXPONENT * (log - mean)).exp()).collect()
-}
-
-/// The size of each output of a matrix whose inputs are independent and as large as `inputs`.
-fn row_sizes(weights: &[f32], inputs: &[f32]) -> Vec<f32> {
-    let size =
-        |row: &[f32]| row.iter().zip(inputs).map(|(w, x)| (w * x).powi(2)).sum::<f32>().sqrt();
-    weights.chunks_exact(inputs.len()).map(size).collect()
 }
 
 /// Root mean square of each column over several matrices.

@@ -142,7 +142,15 @@ pub(crate) fn generate(
     output.finish(stop_reason);
     let decode = start.elapsed().saturating_sub(first_token);
     let prompt_tokens = prompt.len();
-    Ok(Generation { stop_reason, prompt_tokens, tokens, decode_steps, prefill, first_token, decode })
+    Ok(Generation {
+        stop_reason,
+        prompt_tokens,
+        tokens,
+        decode_steps,
+        prefill,
+        first_token,
+        decode,
+    })
 }
 
 /// Turns tokens into pieces: decoding, stop strings, the callback.

@@ -16,6 +16,8 @@
 //! [`Model::plan`] tells a session's memory before it is taken; a session takes it once, and
 //! generation allocates nothing.
 
+#[cfg(feature = "convert")]
+pub mod calibrate;
 mod cpu;
 mod generate;
 mod model;

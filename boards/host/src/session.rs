@@ -3,6 +3,7 @@
 use crate::generate::{self, GenerateOptions, Generation, Piece};
 use crate::{Model, Pool, cpu};
 use kinglet_backends::{Tier, UseKernels};
+use kinglet_core::forward::Observer;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
 use kinglet_core::session::Logits;
@@ -176,6 +177,16 @@ impl Session {
         Ok(())
     }
 
+    /// Appends tokens and hands the inputs of every matrix to `observer`: for calibration.
+    pub fn observe(&mut self, tokens: &[u32], observer: Observer<'_>) -> Result<()> {
+        let batch = self.core.plan().limits().batch;
+        for chunk in tokens.chunks(batch) {
+            let Self { core, pool, tier, .. } = self;
+            tier.with(Observe { core, pool, tokens: chunk, observer: &mut *observer })?;
+        }
+        Ok(())
+    }
+
     /// Appends one token and computes the logits behind it. `ContextFull` when there is no room.
     pub fn push(&mut self, token: u32) -> Result<()> {
         self.step(&[token], Logits::Last)
@@ -236,5 +247,20 @@ impl UseKernels for OneStep<'_> {
 
     fn run<K: Kernels>(self, kernels: K) -> Result<()> {
         self.core.step(kernels, self.pool, self.tokens, self.wanted)
+    }
+}
+
+struct Observe<'s> {
+    core: &'s mut kinglet_core::Session<'static>,
+    pool: &'s Pool,
+    tokens: &'s [u32],
+    observer: Observer<'s>,
+}
+
+impl UseKernels for Observe<'_> {
+    type Output = Result<()>;
+
+    fn run<K: Kernels>(self, kernels: K) -> Result<()> {
+        self.core.observe(kernels, self.pool, self.tokens, self.observer)
     }
 }

@@ -1,0 +1,67 @@
+//! Calibration: what a model's activations look like on a short text, for better rounding.
+
+use crate::{Model, SessionOptions};
+use kinglet_core::forward::Site;
+use kinglet_quant::convert::{Options, convert};
+use kinglet_quant::fold::{Folds, LayerSizes};
+use kinglet_quant::{Code, Error, Result, Source, Type};
+use std::ops::ControlFlow;
+
+/// Prose, dialogue, lists and code, so that no kind of text sets the sizes alone.
+const TEXT: &str = include_str!("calibrate.txt");
+/// Tokens of the text that are used; sizes change little beyond.
+const TOKENS: usize = 1024;
+
+/// Re-scales the channels of a checkpoint, exactly, so that rounding weights and activations to few
+/// bits costs less: runs the model over a short text of Kinglet's own and evens out what it sees.
+///
+/// Takes two conversions' time and a temporary file of one byte a weight. `goes_on` is asked now and
+/// then; when it breaks, the result is `Interrupted`.
+pub fn smooth(
+    source: &mut Source,
+    threads: usize,
+    goes_on: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<()> {
+    let folder = tempfile::tempdir().map_err(|error| {
+        let message = format_args!("cannot make a temporary folder for calibration: {error}");
+        Error::new(Code::Unwritable, message)
+    })?;
+    let path = folder.path().join("calibration.kinglet");
+    let options = Options { kind: Type::Q8, threads, name: None };
+    convert(source, &path, &options, &mut |_| goes_on())?;
+    let sizes = observe(&Model::open(&path)?, threads)?;
+    let folds = Folds::smoothing(source, &sizes)?;
+    source.fold(folds);
+    Ok(())
+}
+
+/// The sizes of every layer's activations over the text.
+fn observe(model: &Model, threads: usize) -> Result<Vec<LayerSizes>> {
+    let mut tokens = model.tokenize(TEXT)?;
+    tokens.truncate(TOKENS.min(model.config().max_context as usize));
+    let context = Some(tokens.len());
+    let options = SessionOptions { context, threads: Some(threads), ..SessionOptions::default() };
+    let mut session = model.session(&options)?;
+    let mut layers = vec![LayerSizes::default(); model.config().layers as usize];
+    session.observe(&tokens, &mut |site, layer, values| {
+        let layer = &mut layers[usize::from(layer)];
+        let config = model.config();
+        let (squares, width) = match site {
+            Site::Attention => (&mut layer.attention, config.hidden as usize),
+            Site::Output => (&mut layer.output, config.q_dim()),
+            Site::FeedForward => (&mut layer.feed_forward, config.hidden as usize),
+            Site::Down => (&mut layer.down, config.ffn as usize),
+        };
+        squares.resize(width, 0.0);
+        for token in values.chunks_exact(width) {
+            squares.iter_mut().zip(token).for_each(|(sum, x)| *sum += x * x);
+        }
+    })?;
+    let to_sizes = |squares: &mut Vec<f32>| {
+        squares.iter_mut().for_each(|sum| *sum = (*sum / tokens.len() as f32).sqrt());
+    };
+    for LayerSizes { attention, output, feed_forward, down } in &mut layers {
+        [attention, output, feed_forward, down].into_iter().for_each(to_sizes);
+    }
+    Ok(layers)
+}
