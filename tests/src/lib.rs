@@ -1,4 +1,7 @@
-//! .
+//! What several tests share.
 
+pub mod compare;
+pub mod goldens;
+pub mod models;
 pub mod shared;
 pub mod strings;
