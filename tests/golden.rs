@@ -91,8 +91,7 @@ fn prompts_become_the_tokens_of_the_reference() {
     let test = "prompts_become_the_tokens_of_the_reference";
     let Some(model) = real(test, Type::Q8) else { return };
     let path = kinglet_tests::models::golden_path("prompts.json");
-    let prompts: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let prompts: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let prompts = prompts.as_array().unwrap();
     assert!(prompts.len() >= 6);
     for (prompt, golden) in prompts.iter().zip(goldens::read(REAL)) {

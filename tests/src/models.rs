@@ -1,5 +1,7 @@
 //! The models that tests run: small random ones in the repository, and the real one where it is.
 
+use crate::rescale::random_folds;
+use kinglet::calibrate::smooth;
 use kinglet::{Model, Type};
 use kinglet_quant::convert::{Options, convert};
 use kinglet_quant::source::Source;
@@ -56,10 +58,15 @@ pub fn real_source(test: &str) -> Option<PathBuf> {
     path
 }
 
-/// The checkpoint `source`, converted to `kind` once in every run of a test program.
-pub fn converted(name: &str, source: &Path, kind: Type) -> Model {
+/// Where [`converted`] puts a model.
+pub fn converted_path(name: &str, kind: Type) -> PathBuf {
+    cache().join("converted").join(format!("{name}.{}.kinglet", kind.name()))
+}
+
+/// What `open` opens, converted to `kind` once in every run of a test program.
+fn converted(name: &str, kind: Type, open: impl FnOnce() -> Source) -> Model {
     static MADE: Mutex<Option<HashMap<PathBuf, Model>>> = Mutex::new(None);
-    let path = cache().join("converted").join(format!("{name}.{}.kinglet", kind.name()));
+    let path = converted_path(name, kind);
     // A conversion that failed has failed its test; others may still try.
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let made = made.get_or_insert_default();
@@ -67,21 +74,38 @@ pub fn converted(name: &str, source: &Path, kind: Type) -> Model {
         return model.clone();
     }
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = Options { kind, threads, name: Some(name.to_owned()) };
-    let source = Source::open(source).unwrap();
-    convert(&source, &path, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    let options = Options { kind, threads: threads(), name: Some(name.to_owned()) };
+    convert(&open(), &path, &options, &mut |_| ControlFlow::Continue(())).unwrap();
     let model = Model::open(&path).unwrap();
     made.insert(path, model.clone());
     model
 }
 
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// A small model, converted to `kind`.
 pub fn small(name: &str, kind: Type) -> Model {
-    converted(name, &small_source(name), kind)
+    converted(name, kind, || Source::open(&small_source(name)).unwrap())
 }
 
 /// The real model, converted to `kind`; where it is not there, says that `test` is skipped.
 pub fn real(test: &str, kind: Type) -> Option<Model> {
-    Some(converted(REAL, &real_source(test)?, kind))
+    let path = real_source(test)?;
+    Some(converted(REAL, kind, || Source::open(&path).unwrap()))
+}
+
+/// The real model with re-scaled channels, see [`random_folds`], as `kinglet convert` makes it;
+/// where the real model is not there, says that `test` is skipped.
+pub fn rescaled(test: &str, kind: Type) -> Option<Model> {
+    let path = real_source(test)?;
+    Some(converted(&format!("{REAL}-rescaled"), kind, || {
+        let mut source = Source::open(&path).unwrap();
+        source.fold(random_folds(source.config(), 1));
+        if kind.is_quantized() {
+            smooth(&mut source, threads(), &mut || ControlFlow::Continue(())).unwrap();
+        }
+        source
+    }))
 }

@@ -113,6 +113,8 @@ impl Pool {
             })?);
         }
         cpu_of(0).into_iter().for_each(cpu::pin_to);
+        // A first meeting, so that what threads allocate when they start is behind us.
+        pool.run(&|_| {});
         Ok(pool)
     }
 }
