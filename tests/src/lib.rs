@@ -2,3 +2,5 @@
 
 pub mod shared;
 pub mod strings;
+pub mod command;
+pub mod hub_server;
