@@ -7,3 +7,5 @@ pub mod models;
 pub mod rescale;
 pub mod shared;
 pub mod strings;
+pub mod command;
+pub mod hub_server;

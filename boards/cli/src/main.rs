@@ -1,2 +1,53 @@
-//! .
-fn main() {}
+//! The `kinglet` command.
+
+mod args;
+mod cache;
+mod chat;
+mod commands;
+#[cfg(feature = "pull")]
+mod digest;
+mod errors;
+mod fetch;
+#[cfg(feature = "pull")]
+mod hub;
+mod input;
+mod interrupt;
+mod models;
+mod names;
+mod out;
+mod progress;
+mod reply;
+mod score;
+mod settings;
+mod system;
+mod template;
+mod units;
+#[cfg(feature = "pull")]
+mod wheel;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    out::set_quiet(cli.quiet);
+    let result = match &cli.command {
+        Command::Pull(args) => commands::pull::run(args),
+        Command::Convert(args) => commands::convert::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
+        Command::Run(args) => commands::run::run(args),
+        Command::Chat(args) => commands::chat::run(args),
+        Command::Tokenize(args) => commands::tokenize::run(args),
+        Command::Eval(args) => commands::eval::run(args),
+        Command::Plan(args) => commands::plan::run(args),
+        Command::Completions(args) => commands::completions::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::failure(&error);
+            ExitCode::from(errors::exit_code(&error))
+        }
+    }
+}

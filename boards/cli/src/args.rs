@@ -1,0 +1,363 @@
+//! The command line as data: every command, flag and help text.
+
+use crate::units;
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use kinglet_quant::Type;
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = "\
+MODEL is a .kinglet file, a Hugging Face folder, a .gguf file, a known name such as
+smollm2-135m-instruct, or an owner/name of the Hugging Face hub. What is not a .kinglet file
+is fetched and converted once, into $KINGLET_HOME (else $XDG_CACHE_HOME/kinglet, else
+~/.cache/kinglet).
+
+Examples:
+  kinglet run smollm2-135m-instruct -p \"def print_hello_world():\"
+  kinglet chat smollm2-360m-instruct --type q4
+  kinglet convert ./SmolLM2-1.7B -o smollm2-1.7b.q4.kinglet --type q4
+  kinglet plan smollm2-1.7b --type q4 --ctx 4096 --kv int8
+
+Exit codes: 0 success, 1 a file, the network or the machine failed, 2 the request makes no
+sense, 130 interrupted.";
+
+/// Runs SmolLM language models on small computers.
+#[derive(Debug, Parser)]
+#[command(name = "kinglet", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(propagate_version = true, disable_help_subcommand = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print neither progress nor statistics
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fetch a model into the cache
+    Pull(PullArgs),
+    /// Convert a checkpoint into a .kinglet file
+    Convert(ConvertArgs),
+    /// Show what a .kinglet file holds
+    Inspect(InspectArgs),
+    /// Continue a text
+    Run(RunArgs),
+    /// Talk with an instruction-tuned model
+    Chat(ChatArgs),
+    /// Show the tokens of a text
+    Tokenize(TokenizeArgs),
+    /// Measure perplexity, and the distance to a reference model
+    Eval(EvalArgs),
+    /// Show the memory that a session needs, before loading anything
+    Plan(PlanArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// Number format of converted weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TypeArg {
+    /// 16 bits per weight, as trained
+    Bf16,
+    /// 8 bits per weight, near-lossless
+    Q8,
+    /// 4 bits per weight, smallest and fastest
+    Q4,
+}
+
+impl From<TypeArg> for Type {
+    fn from(arg: TypeArg) -> Self {
+        match arg {
+            TypeArg::Bf16 => Self::Bf16,
+            TypeArg::Q8 => Self::Q8,
+            TypeArg::Q4 => Self::Q4,
+        }
+    }
+}
+
+/// Number format of the key-value cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvArg {
+    /// 16-bit floats
+    F16,
+    /// Bytes with a scale per head and token: half the memory
+    Int8,
+}
+
+/// Which model.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// A .kinglet file, a Hugging Face folder, a .gguf file, a known name, or owner/name
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: String,
+    /// Number format when MODEL is converted on the way [default: q8]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<TypeArg>,
+}
+
+/// How to set a session up.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Session")]
+pub struct SessionArgs {
+    /// Positions of the context [default: 2048 or the model's own if smaller; eval: 512]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub ctx: Option<u32>,
+    /// Number format of the key-value cache
+    #[arg(long, value_name = "TYPE", default_value = "int8")]
+    pub kv: KvArg,
+    /// Threads, the calling one included [default: one per fast processor, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Tokens that one step of prefill takes at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// Kernels to use, such as scalar or avx2 [default: the fastest this machine has]
+    #[arg(long, value_name = "NAME")]
+    pub tier: Option<String>,
+    /// Refuse to start when the session's memory exceeds this, such as 64M or 1.5G
+    #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes)]
+    pub budget: Option<u64>,
+}
+
+/// How to choose tokens.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Temperature; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.2, value_parser = units::parse_non_negative)]
+    pub temp: f32,
+    /// Choose among the K likeliest tokens only; 0 for all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: u32,
+    /// Choose among the likeliest tokens that together have probability P
+    #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = units::parse_fraction)]
+    pub top_p: f32,
+    /// Drop tokens less likely than P times the likeliest one
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = units::parse_fraction)]
+    pub min_p: f32,
+    /// Make tokens that already occurred less likely; 1 changes nothing
+    #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = units::parse_positive)]
+    pub repeat_penalty: f32,
+    /// Add BIAS to the logit of a token (repeatable)
+    #[arg(long, value_name = "TOKEN=BIAS", value_parser = units::parse_bias)]
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Seed of the random choices; the same seed gives the same text
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Stop before this text (repeatable)
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub stop: Vec<String>,
+}
+
+/// Arguments of `kinglet pull`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Honours HF_ENDPOINT and HF_TOKEN. An interrupted download continues where it stopped.
+
+Examples:
+  kinglet pull smollm2-135m-instruct
+  kinglet pull HuggingFaceTB/SmolLM-360M
+  kinglet pull --list")]
+pub struct PullArgs {
+    /// A known name, or owner/name of the Hugging Face hub
+    #[arg(required_unless_present = "list")]
+    pub name: Option<String>,
+    /// List the known names
+    #[arg(long, conflicts_with = "name")]
+    pub list: bool,
+}
+
+/// Arguments of `kinglet convert`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kinglet convert ./SmolLM2-135M-Instruct -o smollm2-135m.kinglet
+  kinglet convert model.Q4_K_M.gguf -o model.q4.kinglet --type q4")]
+pub struct ConvertArgs {
+    /// A Hugging Face folder, a .gguf file, a known name, or owner/name
+    #[arg(value_name = "SRC", value_hint = ValueHint::AnyPath)]
+    pub source: String,
+    /// The file to write; an existing one is replaced once the new one is complete
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// Number format of the weights
+    #[arg(long = "type", value_name = "TYPE", default_value = "q8")]
+    pub kind: TypeArg,
+    /// Threads [default: one per fast processor, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Print the table of tensors as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `kinglet inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kinglet inspect smollm2-135m.kinglet
+  kinglet inspect smollm2-135m.kinglet --verify --json")]
+pub struct InspectArgs {
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Read the whole file and compare every checksum
+    #[arg(long)]
+    pub verify: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `kinglet run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The prompt is continued as it stands, without a chat template; `kinglet chat` applies the
+model's own. Without -p and -f the prompt is read from standard input.
+
+Examples:
+  kinglet run smollm2-135m-instruct -p \"def print_hello_world():\"
+  kinglet run model.kinglet -f prompt.txt -n 64 --temp 0 --json
+  git diff | kinglet run smollm2-360m --stop END")]
+pub struct RunArgs {
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text to continue
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// Read the prompt from a file
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Tokens to generate at most
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256)]
+    pub max_tokens: u32,
+    /// Go on after the model's end-of-text token
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Print one JSON document instead of streaming the text
+    #[arg(long)]
+    pub json: bool,
+    /// Sampling
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Session
+    #[command(flatten)]
+    pub session: SessionArgs,
+}
+
+/// Arguments of `kinglet chat`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Within the chat: /reset forgets the conversation, /system TEXT sets the system message,
+/quit or Ctrl-D ends. Ctrl-C stops a reply.
+
+Examples:
+  kinglet chat smollm2-135m-instruct
+  echo \"What is the capital of France?\" | kinglet chat smollm2-360m-instruct --temp 0")]
+pub struct ChatArgs {
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// System message [default: the template's own]
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Tokens of one reply at most [default: as many as fit]
+    #[arg(short = 'n', long = "tokens", value_name = "N")]
+    pub max_tokens: Option<u32>,
+    /// Sampling
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Session
+    #[command(flatten)]
+    pub session: SessionArgs,
+}
+
+/// Arguments of `kinglet tokenize`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without -p and -f the text is read from standard input.
+
+Examples:
+  kinglet tokenize smollm2-135m -p \"Hello world\"
+  kinglet tokenize smollm2-135m -p \"<|im_start|>user\" --json")]
+pub struct TokenizeArgs {
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// Read the text from a file
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Read special tokens such as <|im_start|> as plain text
+    #[arg(long)]
+    pub no_specials: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `kinglet eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The text is cut into chunks of --ctx tokens; each starts from an empty context, and its second
+half is scored, as llama.cpp's perplexity tool does.
+
+Examples:
+  kinglet eval model.q8.kinglet --text wiki.txt --ctx 512 --chunks 24
+  kinglet eval model.q4.kinglet --text wiki.txt --reference model.bf16.kinglet --json")]
+pub struct EvalArgs {
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text to score, UTF-8
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub text: PathBuf,
+    /// Chunks to score at most [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub chunks: Option<u32>,
+    /// Model to compare with: adds KL divergence and agreement
+    #[arg(long, value_name = "OTHER", value_hint = ValueHint::AnyPath)]
+    pub reference: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Session
+    #[command(flatten)]
+    pub session: SessionArgs,
+}
+
+/// Arguments of `kinglet plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kinglet plan smollm2-135m.kinglet --ctx 2048 --kv int8
+  kinglet plan smollm2-1.7b --type q4 --json")]
+pub struct PlanArgs {
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Session
+    #[command(flatten)]
+    pub session: SessionArgs,
+}
+
+/// Arguments of `kinglet completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kinglet completions bash > ~/.local/share/bash-completion/completions/kinglet
+  kinglet completions zsh > ~/.zfunc/_kinglet
+  kinglet completions fish > ~/.config/fish/completions/kinglet.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}

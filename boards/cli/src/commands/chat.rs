@@ -1,0 +1,160 @@
+//! `kinglet chat`: a conversation in the terminal.
+
+use crate::args::ChatArgs;
+use crate::chat::Conversation;
+use crate::{interrupt, models, out, settings};
+use kinglet::{Code, Error, GenerateOptions, Result};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use std::io::{self, BufRead, IsTerminal};
+
+const HELP: &str =
+    "/reset forgets the conversation, /system TEXT sets the system message, /quit ends";
+
+/// Where the user's lines come from.
+enum Lines {
+    /// A terminal, with editing and history.
+    Terminal(Box<DefaultEditor>),
+    /// A pipe or file.
+    Pipe,
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Request<'a> {
+    Nothing,
+    Say(&'a str),
+    System(&'a str),
+    Reset,
+    Help,
+    Quit,
+}
+
+/// Reads lines and answers them until the user ends it.
+pub fn run(args: &ChatArgs) -> Result<()> {
+    let options = settings::session_options(&args.session)?;
+    let mut lines = Lines::open()?;
+    interrupt::install();
+    let model = models::open(&args.model)?;
+    let session = model.session(&options)?;
+    let mut conversation = Conversation::new(model, session, args.system.clone())?;
+    let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();
+    let options = GenerateOptions {
+        max_tokens: args.max_tokens.map_or(usize::MAX, |n| n as usize),
+        sampling: settings::sampling(&args.sampling, conversation.model().config())?,
+        stop: &stop,
+        ignore_eos: false,
+    };
+    lines.hint();
+    while let Some(line) = lines.next()? {
+        match parse(&line) {
+            Request::Nothing => {}
+            Request::Quit => break,
+            Request::Help => out::note(HELP),
+            Request::Reset => conversation.reset(),
+            Request::System(text) => conversation.set_system(text.to_owned()),
+            Request::Say(text) => match answer(&mut conversation, text, &options) {
+                // Someone at a terminal can say something else; a script must hear of it.
+                Err(error) if lines.is_terminal() => out::failure(&error),
+                result => result?,
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Streams one reply. Ctrl-C ends it; in a terminal the conversation goes on.
+fn answer(
+    conversation: &mut Conversation,
+    text: &str,
+    options: &GenerateOptions<'_>,
+) -> Result<()> {
+    let reply = conversation.say(text.to_owned(), options, &mut out::text);
+    let interrupted = interrupt::requested();
+    interrupt::clear();
+    let reply = reply?;
+    if !reply.text.ends_with('\n') {
+        out::text("\n")?;
+    }
+    reply.note_cost(conversation.model(), conversation.session());
+    kinglet_quant::ensure!(!interrupted, Code::Interrupted, "interrupted: the reply is incomplete");
+    Ok(())
+}
+
+fn parse(line: &str) -> Request<'_> {
+    let line = line.trim();
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    match word {
+        "" => Request::Nothing,
+        "/quit" | "/exit" | "/bye" => Request::Quit,
+        "/reset" | "/clear" => Request::Reset,
+        "/help" | "/?" => Request::Help,
+        "/system" => Request::System(rest.trim()),
+        _ => Request::Say(line),
+    }
+}
+
+impl Lines {
+    fn open() -> Result<Self> {
+        if !io::stdin().is_terminal() {
+            return Ok(Self::Pipe);
+        }
+        let editor = DefaultEditor::new().map_err(|cause| unreadable(&cause))?;
+        Ok(Self::Terminal(Box::new(editor)))
+    }
+
+    fn is_terminal(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
+
+    fn hint(&self) {
+        if self.is_terminal() {
+            out::note(HELP);
+        }
+    }
+
+    /// The next line; `None` at the end.
+    fn next(&mut self) -> Result<Option<String>> {
+        match self {
+            Self::Pipe => {
+                let mut line = Vec::new();
+                let mut stdin = io::stdin().lock();
+                let count =
+                    stdin.read_until(b'\n', &mut line).map_err(|cause| unreadable(&cause))?;
+                Ok((count > 0).then(|| String::from_utf8_lossy(&line).into_owned()))
+            }
+            Self::Terminal(editor) => loop {
+                match editor.readline("> ") {
+                    Ok(line) => {
+                        // A history that is full drops its oldest line.
+                        let _ = editor.add_history_entry(&line);
+                        return Ok(Some(line));
+                    }
+                    Err(ReadlineError::Eof) => return Ok(None),
+                    Err(ReadlineError::Interrupted) => out::note("/quit or Ctrl-D ends"),
+                    Err(cause) => return Err(unreadable(&cause)),
+                }
+            },
+        }
+    }
+}
+
+fn unreadable(cause: &dyn std::fmt::Display) -> Error {
+    Error::new(Code::Unreadable, format_args!("cannot read standard input: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_commands_or_messages() {
+        assert_eq!(parse("  \n"), Request::Nothing);
+        assert_eq!(parse("/quit\n"), Request::Quit);
+        assert_eq!(parse("/system  Be brief.\n"), Request::System("Be brief."));
+        assert_eq!(parse("/system"), Request::System(""));
+        assert_eq!(parse(" Hello there \n"), Request::Say("Hello there"));
+        assert_eq!(parse("/reset"), Request::Reset);
+        assert_eq!(parse("/etc/passwd is a file"), Request::Say("/etc/passwd is a file"));
+    }
+}

@@ -1,0 +1,11 @@
+//! One module per command; each has a `run` that takes the command's arguments.
+
+pub mod chat;
+pub mod completions;
+pub mod convert;
+pub mod eval;
+pub mod inspect;
+pub mod plan;
+pub mod pull;
+pub mod run;
+pub mod tokenize;

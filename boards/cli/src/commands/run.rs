@@ -1,0 +1,78 @@
+//! `kinglet run`: continues a text.
+
+use crate::args::RunArgs;
+use crate::reply::{self, Reply};
+use crate::{input, interrupt, models, out, settings, system};
+use kinglet::{Code, GenerateOptions, Model, Result, Session, Specials};
+use kinglet_quant::{ensure, fail};
+use serde::Serialize;
+use std::io::{IsTerminal, stdout};
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Document<'a> {
+    text: &'a str,
+    tokens: &'a [u32],
+    prompt_tokens: usize,
+    prefill_tps: f64,
+    decode_tps: f64,
+    /// From the start of the prompt, the model being loaded, to the first token.
+    ttft_ms: f64,
+    peak_rss_bytes: u64,
+    stop_reason: &'static str,
+    decode_gbps: f64,
+    plan_bytes: usize,
+    file_bytes: usize,
+    threads: usize,
+    tier: &'static str,
+}
+
+/// Generates, and streams the text or prints one document.
+pub fn run(args: &RunArgs) -> Result<()> {
+    let prompt = input::read(args.prompt.as_deref(), args.file.as_deref())?;
+    ensure!(!prompt.is_empty(), Code::BadArgument, "the prompt is empty: give a text to continue");
+    let options = settings::session_options(&args.session)?;
+    interrupt::install();
+    let model = models::open(&args.model)?;
+    let prompt = model.tokenize_as(&prompt, Specials::Parse)?;
+    let mut session = model.session(&options)?;
+    let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();
+    let options = GenerateOptions {
+        max_tokens: args.max_tokens as usize,
+        sampling: settings::sampling(&args.sampling, model.config())?,
+        stop: &stop,
+        ignore_eos: args.ignore_eos,
+    };
+    let streams = !args.json;
+    let reply = reply::generate(&mut session, &prompt, &options, &mut |piece| {
+        if streams { out::text(piece) } else { Ok(()) }
+    })?;
+    if args.json {
+        print_document(&reply, &model, &session)?;
+    } else if stdout().is_terminal() && !reply.text.ends_with('\n') {
+        out::text("\n")?;
+    }
+    reply.note_cost(&model, &session);
+    if interrupt::requested() {
+        fail!(Code::Interrupted, "interrupted: the text is incomplete");
+    }
+    Ok(())
+}
+
+fn print_document(reply: &Reply, model: &Model, session: &Session) -> Result<()> {
+    out::json(&Document {
+        text: &reply.text,
+        tokens: &reply.tokens,
+        prompt_tokens: reply.prompt_tokens,
+        prefill_tps: reply.prefill_tps(),
+        decode_tps: reply.generation.decode_tps(),
+        ttft_ms: reply.ttft_ms(),
+        peak_rss_bytes: system::peak_rss_bytes(),
+        stop_reason: reply.generation.stop_reason.name(),
+        decode_gbps: reply.decode_gbps(model),
+        plan_bytes: session.plan().total_bytes(),
+        file_bytes: model.file_bytes(),
+        threads: session.threads(),
+        tier: session.tier().name(),
+    })
+}

@@ -1,0 +1,148 @@
+//! MODEL arguments: from what the user names to an opened weight file.
+
+use crate::args::ModelArgs;
+use crate::cache::Cache;
+use crate::progress::{Meter, Unit};
+use crate::units::Bytes;
+use crate::{errors, fetch, interrupt, names, out, units};
+use kinglet::{Code, Model, Result, Type};
+use kinglet_quant::convert::{Options, Report, convert};
+use kinglet_quant::{Source, ensure, fail};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// The number format of models that are converted on the way.
+const DEFAULT_TYPE: Type = Type::Q8;
+
+/// A checkpoint that can be converted.
+pub struct Checkpoint {
+    /// A folder or a GGUF file.
+    pub path: PathBuf,
+    /// The model's name, where the path does not tell it.
+    pub name: Option<String>,
+}
+
+/// Opens a model; fetches and converts it first where that is needed.
+pub fn open(args: &ModelArgs) -> Result<Model> {
+    open_named(&args.model, args.kind.map(Type::from))
+}
+
+/// Opens the model that a text names, in a number format where it has to be converted.
+pub fn open_named(name: &str, kind: Option<Type>) -> Result<Model> {
+    Model::open(weight_file(name, kind)?)
+}
+
+/// The checkpoint that a text names; fetches it where that is needed.
+pub fn checkpoint(name: &str) -> Result<Checkpoint> {
+    let path = PathBuf::from(name);
+    if path.exists() {
+        return Ok(Checkpoint { path, name: None });
+    }
+    let model = resolve(name)?;
+    let path = fetch::fetch(&Cache::from_env()?, &model)?;
+    Ok(Checkpoint { path, name: Some(model.key) })
+}
+
+/// Converts a checkpoint, with progress; Ctrl-C stops it.
+pub fn convert_checkpoint(
+    checkpoint: &Checkpoint,
+    output: &Path,
+    kind: Type,
+    threads: usize,
+) -> Result<Report> {
+    let source = Source::open(&checkpoint.path)?;
+    let options = Options { kind, threads, name: checkpoint.name.clone() };
+    let mut meter: Option<Meter> = None;
+    let report = convert(&source, output, &options, &mut |progress| {
+        let meter = meter.get_or_insert_with(|| {
+            let label = format!("converting to {}", kind.name());
+            Meter::new(&label, Unit::Bytes, 0, progress.total)
+        });
+        meter.set(progress.done);
+        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if let Some(meter) = meter {
+        meter.finish();
+    }
+    Ok(report)
+}
+
+fn resolve(name: &str) -> Result<names::Remote> {
+    match names::resolve(name) {
+        Some(model) => Ok(model),
+        None => fail!(
+            Code::NotFound,
+            "{name} is neither a file or folder nor a known name: check the path, or see \
+             `kinglet pull --list`"
+        ),
+    }
+}
+
+fn weight_file(name: &str, kind: Option<Type>) -> Result<PathBuf> {
+    let path = Path::new(name);
+    if path.is_file() && !is_gguf(path)? {
+        ensure!(
+            kind.is_none(),
+            Code::BadArgument,
+            "--type is for models that are converted on the way, and {name} is not: leave it out"
+        );
+        return Ok(path.to_owned());
+    }
+    let kind = kind.unwrap_or(DEFAULT_TYPE);
+    let cache = Cache::from_env()?;
+    let key = if path.exists() { local_key(path)? } else { resolve(name)?.key };
+    let converted = cache.model(&key, kind);
+    if !converted.exists() {
+        convert_into_cache(&cache, name, &key, kind)?;
+    }
+    Ok(converted)
+}
+
+fn convert_into_cache(cache: &Cache, name: &str, key: &str, kind: Type) -> Result<()> {
+    let checkpoint = checkpoint(name)?;
+    let place = cache.model(key, kind);
+    let lock = cache.lock(key)?;
+    if place.exists() {
+        return Ok(());
+    }
+    out::note(format_args!("converting {name} to {}, once", kind.name()));
+    let scratch = cache.scratch(key, &lock)?;
+    let output = scratch.path().join("model.kinglet");
+    let report = convert_checkpoint(&checkpoint, &output, kind, kinglet::default_threads())?;
+    cache.install(&output, &place)?;
+    out::note(format_args!("wrote {}, {}", place.display(), Bytes(report.file_bytes)));
+    Ok(())
+}
+
+fn is_gguf(path: &Path) -> Result<bool> {
+    let mut magic = [0; 4];
+    let mut file = File::open(path).map_err(|cause| errors::unreadable(path, &cause))?;
+    Ok(file.read_exact(&mut magic).is_ok() && magic == *b"GGUF")
+}
+
+/// The cache's name for a local checkpoint; it changes when a file of the checkpoint does.
+fn local_key(path: &Path) -> Result<String> {
+    let unreadable = |cause| errors::unreadable(path, &cause);
+    let path = path.canonicalize().map_err(unreadable)?;
+    let mut files = vec![path.clone()];
+    if path.is_dir() {
+        let entries = fs::read_dir(&path).map_err(unreadable)?.flatten();
+        files = entries.map(|entry| entry.path()).filter(|file| file.is_file()).collect();
+        files.sort();
+    }
+    let mut hash = Sha256::new();
+    for file in files {
+        let data = fs::metadata(&file).map_err(unreadable)?;
+        let modified = data.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        hash.update(file.as_os_str().as_encoded_bytes());
+        hash.update([0]);
+        hash.update(data.len().to_le_bytes());
+        hash.update(modified.map_or(0, |time| time.as_nanos()).to_le_bytes());
+    }
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(format!("{name}-{}", &units::hex(&hash.finalize())[..12]))
+}

@@ -1,0 +1,92 @@
+//! One generation, streamed, with what it cost.
+
+use crate::units::Bytes;
+use crate::{interrupt, out, system};
+use kinglet::{GenerateOptions, Generation, Model, Result, Session};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// What the model said, and how fast.
+pub struct Reply {
+    /// The text.
+    pub text: String,
+    /// The tokens behind it.
+    pub tokens: Vec<u32>,
+    /// Tokens of the prompt that were new to the session.
+    pub prompt_tokens: usize,
+    /// Time for the prompt.
+    pub prefill: Duration,
+    /// The generation behind the prompt.
+    pub generation: Generation,
+}
+
+/// Appends a prompt and generates. `on_text` gets the text as it comes; Ctrl-C ends it early, which
+/// [`interrupt::requested`] tells.
+pub fn generate(
+    session: &mut Session,
+    prompt: &[u32],
+    options: &GenerateOptions<'_>,
+    on_text: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<Reply> {
+    let start = Instant::now();
+    session.prefill_while(prompt, &mut || !interrupt::requested())?;
+    let prefill = start.elapsed();
+    let (mut text, mut tokens, mut failure) = (String::new(), Vec::new(), None);
+    let generation = session.generate(&[], options, &mut |piece| {
+        tokens.extend(piece.token);
+        text.push_str(piece.text);
+        if let Err(error) = on_text(piece.text) {
+            failure = Some(error);
+        }
+        if failure.is_some() || interrupt::requested() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(Reply { text, tokens, prompt_tokens: prompt.len(), prefill, generation }),
+    }
+}
+
+impl Reply {
+    /// Prompt tokens per second.
+    pub fn prefill_tps(&self) -> f64 {
+        self.prompt_tokens as f64 / self.prefill.as_secs_f64().max(1e-9)
+    }
+
+    /// Milliseconds from the start of the prompt to the first token.
+    pub fn ttft_ms(&self) -> f64 {
+        (self.prefill + self.generation.first_token).as_secs_f64() * 1e3
+    }
+
+    /// Weights that decoding read, in 10⁹ bytes per second.
+    pub fn decode_gbps(&self, model: &Model) -> f64 {
+        self.generation.decode_tps() * model.read_bytes_per_token() as f64 / 1e9
+    }
+
+    /// Prints the cost to standard error.
+    pub fn note_cost(&self, model: &Model, session: &Session) {
+        out::note(format_args!(
+            "prefill {} tokens, {:.1} tokens/s; first token after {:.1} ms",
+            self.prompt_tokens,
+            self.prefill_tps(),
+            self.ttft_ms()
+        ));
+        out::note(format_args!(
+            "decode {} tokens, {:.1} tokens/s, {:.2} GB/s; ended by {}",
+            self.tokens.len(),
+            self.generation.decode_tps(),
+            self.decode_gbps(model),
+            self.generation.stop_reason.name()
+        ));
+        out::note(format_args!(
+            "memory peak {}: file {}, session {}; {} threads, {} kernels",
+            Bytes(system::peak_rss_bytes()),
+            Bytes(model.file_bytes() as u64),
+            Bytes(session.plan().total_bytes() as u64),
+            session.threads(),
+            session.tier().name()
+        ));
+    }
+}

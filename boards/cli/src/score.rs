@@ -1,0 +1,135 @@
+//! Perplexity, and how far one model's predictions lie from another's.
+
+/// Sums over scored positions; all arithmetic in f64.
+#[derive(Clone, Debug, Default)]
+pub struct Score {
+    log_likelihood: f64,
+    positions: u64,
+    divergences: Vec<f64>,
+    agreements: u64,
+}
+
+impl Score {
+    /// Scores the prediction of `target` from the logits at one position.
+    pub fn add(&mut self, logits: &[f32], target: u32) {
+        let normalizer = log_sum_exp(logits);
+        self.log_likelihood += f64::from(logits[target as usize]) - normalizer;
+        self.positions += 1;
+    }
+
+    /// Compares the predictions of two models at one position.
+    pub fn compare(&mut self, logits: &[f32], reference: &[f32]) {
+        self.divergences.push(divergence(reference, logits));
+        self.agreements += u64::from(argmax(logits) == argmax(reference));
+    }
+
+    /// Positions scored.
+    pub fn positions(&self) -> u64 {
+        self.positions
+    }
+
+    /// The exponential of the mean negative log-likelihood; NaN without positions.
+    pub fn perplexity(&self) -> f64 {
+        (-self.log_likelihood / self.positions as f64).exp()
+    }
+
+    /// Mean KL divergence in nats, if models were compared.
+    pub fn mean_divergence(&self) -> Option<f64> {
+        let sum: f64 = self.divergences.iter().sum();
+        (!self.divergences.is_empty()).then(|| sum / self.divergences.len() as f64)
+    }
+
+    /// The KL divergence that `fraction` of the positions stay below, interpolated linearly.
+    pub fn divergence_quantile(&self, fraction: f64) -> Option<f64> {
+        let mut sorted = self.divergences.clone();
+        sorted.sort_by(f64::total_cmp);
+        let place = fraction * sorted.len().checked_sub(1)? as f64;
+        let (low, weight) = (place.floor() as usize, place.fract());
+        let high = (low + 1).min(sorted.len() - 1);
+        Some(sorted[low] * (1.0 - weight) + sorted[high] * weight)
+    }
+
+    /// The share of positions where both models find the same token likeliest.
+    pub fn agreement(&self) -> Option<f64> {
+        let compared = self.divergences.len();
+        (compared > 0).then(|| self.agreements as f64 / compared as f64)
+    }
+}
+
+/// ln Σ exp(x), without overflow.
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&x| (f64::from(x) - max).exp()).sum();
+    max + sum.ln()
+}
+
+/// KL(p ‖ q) in nats, where both distributions are the softmax of logits.
+fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    assert_eq!(p.len(), q.len());
+    let (p_norm, q_norm) = (log_sum_exp(p), log_sum_exp(q));
+    let terms = p.iter().zip(q).map(|(&p, &q)| {
+        let log_p = f64::from(p) - p_norm;
+        log_p.exp() * (log_p - (f64::from(q) - q_norm))
+    });
+    // Rounding alone can make the sum of two equal distributions negative.
+    terms.sum::<f64>().max(0.0)
+}
+
+/// The first of the largest.
+fn argmax(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, &logit) in logits.iter().enumerate() {
+        if logit > logits[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() < 1e-6 * b.abs().max(1e-6)
+    }
+
+    #[test]
+    fn uniform_predictions_have_the_perplexity_of_the_vocabulary() {
+        let mut score = Score::default();
+        for target in 0..7 {
+            score.add(&[1000.0; 7], target);
+        }
+        assert!(close(score.perplexity(), 7.0));
+        assert_eq!(score.positions(), 7);
+        assert_eq!(score.mean_divergence(), None);
+    }
+
+    #[test]
+    fn divergence_matches_a_sum_by_hand() {
+        // p = (1/4, 3/4), q = (1/2, 1/2): KL = ln 2 − H(p).
+        let (p, q) = ([0.0, 3f32.ln()], [5.0, 5.0]);
+        let expected = 0.25 * 0.5f64.ln() + 0.75 * 1.5f64.ln();
+        assert!(close(divergence(&p, &q), expected));
+        assert_eq!(divergence(&p, &p), 0.0);
+    }
+
+    #[test]
+    fn quantiles_are_interpolated() {
+        let divergences = vec![4.0, 1.0, 3.0, 2.0, 0.0];
+        let score = Score { divergences, ..Score::default() };
+        assert_eq!(score.divergence_quantile(0.5), Some(2.0));
+        assert_eq!(score.divergence_quantile(1.0), Some(4.0));
+        assert!(close(score.divergence_quantile(0.9).unwrap(), 3.6));
+        assert_eq!(score.mean_divergence(), Some(2.0));
+        assert_eq!(Score::default().divergence_quantile(0.99), None);
+    }
+
+    #[test]
+    fn agreement_counts_equal_choices() {
+        let mut score = Score::default();
+        score.compare(&[0.0, 1.0], &[0.0, 2.0]);
+        score.compare(&[0.0, 1.0], &[3.0, 2.0]);
+        assert_eq!(score.agreement(), Some(0.5));
+    }
+}

@@ -1,0 +1,45 @@
+//! From command-line flags to the library's options.
+
+use crate::args::{KvArg, SamplingArgs, SessionArgs};
+use kinglet::{Code, Config, KvType, Result, Sampling, SessionOptions, Tier};
+use kinglet_quant::ensure;
+
+/// The session that the flags ask for.
+pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
+    let default = SessionOptions::default();
+    Ok(SessionOptions {
+        context: args.ctx.map(|n| n as usize),
+        kv: match args.kv {
+            KvArg::F16 => KvType::F16,
+            KvArg::Int8 => KvType::Int8,
+        },
+        threads: args.threads.map(|n| n as usize),
+        batch: args.batch.map_or(default.batch, |n| n as usize),
+        tier: args.tier.as_deref().map(Tier::from_name).transpose()?,
+        budget_bytes: args.budget.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        ..default
+    })
+}
+
+/// The way of choosing tokens that the flags ask for. `TokenOutOfRange` for a bias of a token that
+/// the model does not have.
+pub fn sampling<'a>(args: &'a SamplingArgs, config: &Config) -> Result<Sampling<'a>> {
+    for (token, _) in &args.logit_bias {
+        ensure!(
+            *token < config.vocab_size,
+            Code::TokenOutOfRange,
+            "--logit-bias names token {token}: the model has {} tokens",
+            config.vocab_size
+        );
+    }
+    Ok(Sampling {
+        logit_bias: &args.logit_bias,
+        repetition_penalty: args.repeat_penalty,
+        temperature: args.temp,
+        top_k: args.top_k as usize,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        seed: args.seed,
+        ..Sampling::default()
+    })
+}

@@ -1,0 +1,112 @@
+//! Numbers as people write and read them.
+
+use std::fmt::{self, Write};
+
+/// Reads an amount of memory: `65536`, `64K`, `64M`, `1.5G`, with powers of 1024.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(['i', 'B', 'b']);
+    let (number, unit) = match digits.chars().last().map(|c| c.to_ascii_uppercase()) {
+        Some('K') => (&digits[..digits.len() - 1], 1u64 << 10),
+        Some('M') => (&digits[..digits.len() - 1], 1 << 20),
+        Some('G') => (&digits[..digits.len() - 1], 1 << 30),
+        _ => (digits, 1),
+    };
+    let value: f64 = number.parse().map_err(|_| "write bytes such as 65536, 64M or 1.5G")?;
+    if !(1.0..=1e15).contains(&(value * unit as f64)) {
+        return Err("the amount must lie between 1 byte and 1 PB".into());
+    }
+    Ok((value * unit as f64) as u64)
+}
+
+fn parse_number(text: &str, fits: fn(f32) -> bool, rule: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() && fits(value) => Ok(value),
+        _ => Err(rule.into()),
+    }
+}
+
+/// Reads a number of at least 0.
+pub fn parse_non_negative(text: &str) -> Result<f32, String> {
+    parse_number(text, |x| x >= 0.0, "write a number of at least 0")
+}
+
+/// Reads a number above 0.
+pub fn parse_positive(text: &str) -> Result<f32, String> {
+    parse_number(text, |x| x > 0.0, "write a number above 0")
+}
+
+/// Reads a number between 0 and 1.
+pub fn parse_fraction(text: &str) -> Result<f32, String> {
+    parse_number(text, |x| (0.0..=1.0).contains(&x), "write a number between 0 and 1")
+}
+
+/// Reads `TOKEN=BIAS`, such as `2=-5`. Infinite biases forbid or force a token.
+pub fn parse_bias(text: &str) -> Result<(u32, f32), String> {
+    let rule = "write a token id and its bias, such as 2=-5 or 0=-inf";
+    let (token, bias) = text.split_once('=').ok_or(rule)?;
+    let token = token.trim().parse().map_err(|_| rule)?;
+    match bias.trim().parse::<f32>() {
+        Ok(bias) if !bias.is_nan() => Ok((token, bias)),
+        _ => Err(rule.into()),
+    }
+}
+
+/// Prints an amount of memory or of file in decimal units: `98.4 MB`.
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0 as f64;
+        match self.0 {
+            0..1_000 => f.pad(&format!("{} B", self.0)),
+            1_000..1_000_000 => f.pad(&format!("{:.1} kB", bytes / 1e3)),
+            1_000_000..1_000_000_000 => f.pad(&format!("{:.1} MB", bytes / 1e6)),
+            _ => f.pad(&format!("{:.2} GB", bytes / 1e9)),
+        }
+    }
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("strings take everything");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_with_their_units() {
+        assert_eq!(parse_bytes("65536"), Ok(65536));
+        assert_eq!(parse_bytes("64k"), Ok(64 << 10));
+        assert_eq!(parse_bytes("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_bytes("1.5G"), Ok(3 << 29));
+        for wrong in ["", "M", "-1", "0", "12Q", "NaN", "inf", "1e30"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn biases_are_read() {
+        assert_eq!(parse_bias("2=-5"), Ok((2, -5.0)));
+        assert_eq!(parse_bias("0=-inf"), Ok((0, f32::NEG_INFINITY)));
+        for wrong in ["", "2", "a=1", "2=", "2=NaN", "-1=0"] {
+            assert!(parse_bias(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_become_hexadecimal() {
+        assert_eq!(hex(&[0, 0x0f, 0xa0]), "000fa0");
+    }
+
+    #[test]
+    fn sizes_are_printed_in_decimal_units() {
+        assert_eq!(Bytes(999).to_string(), "999 B");
+        assert_eq!(Bytes(98_362_432).to_string(), "98.4 MB");
+        assert_eq!(format!("{:>9}", Bytes(1_234)), "   1.2 kB");
+    }
+}
