@@ -104,7 +104,8 @@ pub fn rescaled(test: &str, kind: Type) -> Option<Model> {
         let mut source = Source::open(&path).unwrap();
         source.fold(random_folds(source.config(), 1));
         if kind.is_quantized() {
-            smooth(&mut source, threads(), &mut || ControlFlow::Continue(())).unwrap();
+            let folder = cache();
+            smooth(&mut source, &folder, threads(), &mut |_| ControlFlow::Continue(())).unwrap();
         }
         source
     }))

@@ -17,7 +17,6 @@ mod names;
 mod out;
 mod progress;
 mod reply;
-mod score;
 mod settings;
 mod system;
 mod template;

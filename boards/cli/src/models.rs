@@ -6,7 +6,7 @@ use crate::progress::{Meter, Unit};
 use crate::units::Bytes;
 use crate::{errors, fetch, interrupt, names, out, units};
 use kinglet::{Code, Model, Result, Type};
-use kinglet_quant::convert::{Options, Report, convert};
+use kinglet_quant::convert::{Options, Progress, Report, convert};
 use kinglet_quant::{Source, ensure, fail};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -54,21 +54,34 @@ pub fn convert_checkpoint(
     kind: Type,
     threads: usize,
 ) -> Result<Report> {
-    let source = Source::open(&checkpoint.path)?;
+    let mut source = Source::open(&checkpoint.path)?;
+    if kind.is_quantized() {
+        let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        with_meter("calibrating", |progress| {
+            kinglet::calibrate::smooth(&mut source, folder, threads, progress)
+        })?;
+    }
     let options = Options { kind, threads, name: checkpoint.name.clone() };
+    let label = format!("converting to {}", kind.name());
+    with_meter(&label, |progress| convert(&source, output, &options, progress))
+}
+
+/// Does work that reports its progress as a conversion does; Ctrl-C stops it.
+fn with_meter<T>(
+    label: &str,
+    work: impl FnOnce(&mut dyn FnMut(Progress<'_>) -> ControlFlow<()>) -> Result<T>,
+) -> Result<T> {
     let mut meter: Option<Meter> = None;
-    let report = convert(&source, output, &options, &mut |progress| {
-        let meter = meter.get_or_insert_with(|| {
-            let label = format!("converting to {}", kind.name());
-            Meter::new(&label, Unit::Bytes, 0, progress.total)
-        });
+    let done = work(&mut |progress| {
+        let meter = meter.get_or_insert_with(|| Meter::new(label, Unit::Bytes, 0, progress.total));
         meter.set(progress.done);
         if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     if let Some(meter) = meter {
         meter.finish();
     }
-    Ok(report)
+    Ok(done)
 }
 
 fn resolve(name: &str) -> Result<names::Remote> {

@@ -2,33 +2,38 @@
 
 use crate::{Model, SessionOptions};
 use kinglet_core::forward::Site;
-use kinglet_quant::convert::{Options, convert};
+use kinglet_quant::convert::{Options, Progress, convert};
 use kinglet_quant::fold::{Folds, LayerSizes};
 use kinglet_quant::{Code, Error, Result, Source, Type};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// Prose, dialogue, lists and code, so that no kind of text sets the sizes alone.
 const TEXT: &str = include_str!("calibrate.txt");
 /// Tokens of the text that are used; sizes change little beyond.
 const TOKENS: usize = 1024;
 
+/// Weights from which on the model that is observed has 4 bits, to keep within 1.5 GB of memory.
+const LARGE: u64 = 1_000_000_000;
+
 /// Re-scales the channels of a checkpoint, exactly, so that rounding weights and activations to few
 /// bits costs less: runs the model over a short text of Kinglet's own and evens out what it sees.
 ///
-/// Takes two conversions' time and a temporary file of one byte a weight. `goes_on` is asked now and
-/// then; when it breaks, the result is `Interrupted`.
+/// Takes about as long as a conversion, and as much space in `folder` while it runs. `progress` is
+/// that of the conversion; when it breaks, the result is `Interrupted`.
 pub fn smooth(
     source: &mut Source,
+    folder: &Path,
     threads: usize,
-    goes_on: &mut dyn FnMut() -> ControlFlow<()>,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<()> {
-    let folder = tempfile::tempdir().map_err(|error| {
-        let message = format_args!("cannot make a temporary folder for calibration: {error}");
+    let folder = tempfile::tempdir_in(folder).map_err(|error| {
+        let message = format_args!("cannot write to {}: {error}", folder.display());
         Error::new(Code::Unwritable, message)
     })?;
     let path = folder.path().join("calibration.kinglet");
-    let options = Options { kind: Type::Q8, threads, name: None };
-    convert(source, &path, &options, &mut |_| goes_on())?;
+    let kind = if source.config().parameters() > LARGE { Type::Q4 } else { Type::Q8 };
+    convert(source, &path, &Options { kind, threads, name: None }, progress)?;
     let sizes = observe(&Model::open(&path)?, threads)?;
     let folds = Folds::smoothing(source, &sizes)?;
     source.fold(folds);

@@ -22,6 +22,7 @@ mod cpu;
 mod generate;
 mod model;
 mod pool;
+pub mod score;
 mod session;
 
 pub use cpu::{available_cpus, default_threads};

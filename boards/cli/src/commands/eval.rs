@@ -2,8 +2,8 @@
 
 use crate::args::EvalArgs;
 use crate::progress::{Meter, Unit};
-use crate::score::Score;
 use crate::{errors, interrupt, models, out, settings};
+use kinglet::score::Score;
 use kinglet::{Code, Model, Result, Session, SessionOptions, Specials};
 use kinglet_quant::{ensure, fail};
 use serde::Serialize;

@@ -1,5 +1,7 @@
 //! Perplexity, and how far one model's predictions lie from another's.
 
+use kinglet_core::sample::arg_max;
+
 /// Sums over scored positions; all arithmetic in f64.
 #[derive(Clone, Debug, Default)]
 pub struct Score {
@@ -20,7 +22,7 @@ impl Score {
     /// Compares the predictions of two models at one position.
     pub fn compare(&mut self, logits: &[f32], reference: &[f32]) {
         self.divergences.push(divergence(reference, logits));
-        self.agreements += u64::from(argmax(logits) == argmax(reference));
+        self.agreements += u64::from(arg_max(logits) == arg_max(reference));
     }
 
     /// Positions scored.
@@ -73,17 +75,6 @@ fn divergence(p: &[f32], q: &[f32]) -> f64 {
     });
     // Rounding alone can make the sum of two equal distributions negative.
     terms.sum::<f64>().max(0.0)
-}
-
-/// The first of the largest.
-fn argmax(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (index, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] {
-            best = index;
-        }
-    }
-    best
 }
 
 #[cfg(test)]
