@@ -44,8 +44,8 @@ fn greedy(session: &mut Session, golden: &Golden) -> Vec<u32> {
     tokens
 }
 
-/// The bound on one logit. With one prompt, rounding keys and values to f16 moves the reference itself
-/// by more than [`ABSOLUTE`]; there the bound is one and a half times that distance.
+/// The bound on one logit. Where rounding keys and values to f16 moves the reference itself by more
+/// than [`ABSOLUTE`], as it does for one prompt, the bound is one and a half times that distance.
 fn absolute_bound(golden: &Golden) -> f32 {
     if golden.half_cache_shift < ABSOLUTE { ABSOLUTE } else { 1.5 * golden.half_cache_shift }
 }
