@@ -21,8 +21,7 @@ fn session(model: &Model, tier: Tier) -> Session {
     model.session(&options).unwrap()
 }
 
-/// Logits behind every position of the prompt that the golden has, and those behind the last as
-/// prefill computes them.
+/// Logits behind those positions of the prompt for which the golden has them.
 fn logits(session: &mut Session, golden: &Golden) -> Vec<f32> {
     let (context, scored) = golden.prompt.split_at(golden.prompt.len() - golden.positions);
     session.reset();
@@ -45,8 +44,8 @@ fn greedy(session: &mut Session, golden: &Golden) -> Vec<u32> {
     tokens
 }
 
-/// The bound on one logit. Keys and values in f16 alone move some prompts of the reference by more
-/// than [`ABSOLUTE`]; there the bound is half as much again as that.
+/// The bound on one logit. Where rounding keys and values to f16 moves the reference itself by more
+/// than [`ABSOLUTE`], as it does for one prompt, the bound is one and a half times that distance.
 fn absolute_bound(golden: &Golden) -> f32 {
     if golden.half_cache_shift < ABSOLUTE { ABSOLUTE } else { 1.5 * golden.half_cache_shift }
 }
@@ -93,8 +92,9 @@ fn prompts_become_the_tokens_of_the_reference() {
     let path = kinglet_tests::models::golden_path("prompts.json");
     let prompts: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let prompts = prompts.as_array().unwrap();
-    assert!(prompts.len() >= 6);
-    for (prompt, golden) in prompts.iter().zip(goldens::read(REAL)) {
+    let goldens = goldens::read(REAL);
+    assert!(prompts.len() >= 6 && prompts.len() == goldens.len());
+    for (prompt, golden) in prompts.iter().zip(goldens) {
         let ids: Vec<u32> = serde_json::from_value(prompt["ids"].clone()).unwrap();
         assert_eq!(ids, golden.prompt, "{}: prompts.json and the goldens differ", prompt["name"]);
         assert_eq!(model.tokenize(prompt["text"].as_str().unwrap()).unwrap(), ids);
