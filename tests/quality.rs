@@ -1,8 +1,8 @@
 //! What number formats cost, on the real model and 24 chunks of WikiText-2.
 //!
 //! Channels are first re-scaled by factors that cancel, since the published weights lie on a 4-bit
-//! grid. The protocol is that of `kinglet eval`: chunks of 512 tokens, each from an empty cache, the
-//! second half scored.
+//! grid. The protocol is that of `kinglet eval`: chunks of 512 tokens, each from an empty cache,
+//! the second half scored.
 
 use kinglet::score::Score;
 use kinglet::{KvType, Model, Session, SessionOptions, Type};

@@ -85,7 +85,8 @@ fn repair_checksums(bytes: &mut [u8]) {
     bytes[size_of::<Header>()..HEADER_BYTES].copy_from_slice(bytemuck::cast_slice(&sections));
 }
 
-/// The bytes of a file that describe the rest: header, configuration, tensor table, tokenizer, texts.
+/// The bytes of a file that describe the rest: header, configuration, tensor table, tokenizer,
+/// texts.
 fn described(bytes: &[u8]) -> Vec<usize> {
     let file = Aligned::copy_of(bytes);
     let file = File::open(file.as_ref()).unwrap();

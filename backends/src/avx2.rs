@@ -117,7 +117,9 @@ impl Lanes for Avx2 {
         fn round(x: __m256) -> __m256i { _mm256_cvtps_epi32(x) }
         fn to_f32(x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
         fn power_of_two(n: __m256i) -> __m256 {
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))))
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(
+                _mm256_add_epi32(n, _mm256_set1_epi32(127)),
+            ))
         }
     }
 

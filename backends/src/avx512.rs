@@ -117,7 +117,9 @@ impl Lanes for Avx512 {
         fn round(x: __m512) -> __m512i { _mm512_cvtps_epi32(x) }
         fn to_f32(x: __m512i) -> __m512 { _mm512_cvtepi32_ps(x) }
         fn power_of_two(n: __m512i) -> __m512 {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(n, _mm512_set1_epi32(127))))
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(
+                _mm512_add_epi32(n, _mm512_set1_epi32(127)),
+            ))
         }
         fn sum_of_lanes(x: __m512) -> f32 { _mm512_reduce_add_ps(x) }
         fn max_of_lanes(x: __m512) -> f32 { _mm512_reduce_max_ps(x) }

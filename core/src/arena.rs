@@ -169,7 +169,8 @@ impl<'a, T: Send> SharedColumns<'a, T> {
     pub fn take(&self, part: usize) -> Columns<'a, T> {
         let units = self.shared.claim(part);
         let first = units.start * self.unit;
-        // SAFETY: `first` is at most `width`, so the pointer stays within the first row or at its end.
+        // SAFETY: `first` is at most `width`, so the pointer stays within the first row or at its
+        // end.
         let start = unsafe { self.shared.start.add(first) };
         Columns {
             start,
@@ -222,15 +223,16 @@ impl<'a, T> Columns<'a, T> {
     /// One row of these columns. Panics when `row` is not below the height.
     pub fn row(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.height);
-        // SAFETY: the row's columns lie within the matrix (`SharedColumns::new`, `all`) and are lent
-        // to this value alone; `&mut self` keeps a second row from being borrowed meanwhile.
+        // SAFETY: the row's columns lie within the matrix (`SharedColumns::new`, `all`) and are
+        // lent to this value alone; `&mut self` keeps a second row from being borrowed meanwhile.
         unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.width) }
     }
 
     /// Columns `range` of these, borrowed.
     pub fn narrow(&mut self, range: Range<usize>) -> Columns<'_, T> {
         assert!(range.start <= range.end && range.end <= self.width);
-        // SAFETY: `range.start` is at most `width`, so the pointer stays within the row or at its end.
+        // SAFETY: `range.start` is at most `width`, so the pointer stays within the row or at its
+        // end.
         let start = unsafe { self.start.add(range.start) };
         Columns {
             start,

@@ -310,7 +310,8 @@ impl<K: Kernels> Step<'_, '_, K> {
         add_product(self.kernels, self.workers, o, &x, b.x, b.panels);
     }
 
-    /// `gate = silu(W_gate · normed) · (W_up · normed)`: each worker owns both halves of its columns.
+    /// `gate = silu(W_gate · normed) · (W_up · normed)`: each worker owns both halves of its
+    /// columns.
     fn gate_and_up(&mut self, gate: &Matrix<'_>, up: &Matrix<'_>) {
         let (kernels, parts, count) = (self.kernels, self.workers.count(), self.tokens.len());
         let b = &mut *self.buffers;

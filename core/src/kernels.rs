@@ -76,9 +76,9 @@ pub trait Kernels: Copy + Send + Sync {
         scratch: &mut [f32],
     );
 
-    /// Quantizes a vector for integer products: per 32 columns `scale = max|x| / 127` and
-    /// `code = round_half_even(x / scale)`, per 16 columns the sum of codes. A block whose scale would
-    /// be subnormal becomes zeros.
+    /// Quantizes a vector for integer products: per 32 columns `scale = max|x| / 127` and `code =
+    /// round_half_even(x / scale)`, per 16 columns the sum of codes. A block whose scale would be
+    /// subnormal becomes zeros.
     fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
 
     /// RMSNorm (Zhang and Sennrich 2019): `out = x / sqrt(mean(x²) + eps) · gain`.
@@ -123,8 +123,8 @@ pub trait Workers: Sync {
     /// Workers, 1 to [`crate::arena::MAX_WORKERS`].
     fn count(&self) -> usize;
 
-    /// Calls `task(w)` once for every worker `w`, in any order or at the same time, and returns when
-    /// all calls have.
+    /// Calls `task(w)` once for every worker `w`, in any order or at the same time, and returns
+    /// when all calls have.
     fn run(&self, task: &(dyn Fn(usize) + Sync));
 }
 

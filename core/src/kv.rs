@@ -4,13 +4,14 @@
 //!
 //! | part | int8 | f16 |
 //! |---|---|---|
-//! | keys | `[context/16][head_dim/4][16 positions][4]` i8 | `[context/16][head_dim][16 positions]` |
-//! | values | `[context/4][head_dim][4 positions]` i8 | `[context][head_dim]` |
+//! | keys | `[context/16][head_dim/4][16][4]` i8 | `[context/16][head_dim][16]` |
+//! | values | `[context/4][head_dim][4]` i8 | `[context][head_dim]` |
 //! | key scales | `[context]` f16 | – |
 //! | value scales | `[context]` f16 | – |
 //!
-//! Keys lie like the rows of a weight tile and int8 values like one across positions, so that the
-//! dot products of attention run over 16 positions, or over all of a head, at once.
+//! The 16 and the 4 behind `context/` are neighbouring positions. Keys lie like the rows of a
+//! weight tile and int8 values like one across positions, so that the dot products of attention run
+//! over 16 positions, or over all of a head, at once.
 
 use crate::scalar::round_half_even;
 use core::ops::Range;

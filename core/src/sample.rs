@@ -58,8 +58,8 @@ impl<'a> Sampler<'a> {
         Self { sampling, random: Pcg64Mcg::seed_from_u64(sampling.seed) }
     }
 
-    /// Chooses a token from `logits`, `[vocabulary]`, which this changes. `candidates` is scratch of
-    /// the same length, `recent` the text so far. A NaN counts as the least probable.
+    /// Chooses a token from `logits`, `[vocabulary]`, which this changes. `candidates` is scratch
+    /// of the same length, `recent` the text so far. A NaN counts as the least probable.
     pub fn pick(&mut self, logits: &mut [f32], candidates: &mut [u32], recent: &[u32]) -> u32 {
         assert_eq!(logits.len(), candidates.len());
         self.adjust(logits, recent);

@@ -11,8 +11,8 @@ use kinglet_quant::{Matrix, Tile, Type};
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar;
 
-/// Rounds to the nearest integer, halves to even, for magnitudes below 2²²: adding 1.5·2²³ leaves no
-/// bits for a fraction.
+/// Rounds to the nearest integer, halves to even, for magnitudes below 2²²: adding 1.5·2²³ leaves
+/// no bits for a fraction.
 pub fn round_half_even(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0;
     (x + SHIFT) - SHIFT

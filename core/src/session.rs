@@ -196,7 +196,7 @@ impl<'a> Session<'a> {
         ensure!(
             tokens.len() <= self.room(),
             Code::PromptTooLong,
-            "the prompt has {} tokens, {} of {} positions are free: shorten it or raise the context",
+            "the prompt has {} tokens, {} of {} are free: shorten it or raise the context",
             tokens.len(),
             self.room(),
             self.plan.limits().context

@@ -23,7 +23,8 @@ pub struct StopMatcher {
 }
 
 impl StopMatcher {
-    /// Watches for up to [`MAX_STOPS`] strings of 1 to [`MAX_STOP_BYTES`] bytes; `BadArgument` else.
+    /// Watches for up to [`MAX_STOPS`] strings of 1 to [`MAX_STOP_BYTES`] bytes; `BadArgument`
+    /// else.
     pub fn new(stops: &[&str]) -> Result<Self> {
         ensure!(
             stops.len() <= MAX_STOPS,

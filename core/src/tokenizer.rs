@@ -86,8 +86,8 @@ impl<'a> Tokenizer<'a> {
     /// Writes the tokens of a text to the front of `out` and returns their number.
     ///
     /// Broken UTF-8 is read as `String::from_utf8_lossy` reads it. Bytes that no token stands for
-    /// are left out. Words are merged inside `out`, which therefore needs room for the tokens so far
-    /// plus an entry for each byte of the next word: `text.len()` entries are always enough for
+    /// are left out. Words are merged inside `out`, which therefore needs room for the tokens so
+    /// far plus an entry for each byte of the next word: `text.len()` entries are always enough for
     /// valid UTF-8, [`Self::max_tokens`] for any bytes. Otherwise `PromptTooLong`.
     ///
     /// Takes time in proportion to the text, except that a single word of more than 4 KiB (a run of

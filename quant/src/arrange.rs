@@ -1,9 +1,9 @@
 //! How each tensor is stored and where it lies in the `WEIGHTS` section.
 //!
 //! The order is that of a forward pass, so that decoding streams the file from front to back: the
-//! layers, the final norm, the head, and the embedding last, which is the head too when tied. Query,
-//! key and value lie back to back; the tiles of quantized gate and up matrices take turns, so that
-//! one thread has both halves of a SwiGLU product at hand.
+//! layers, the final norm, the head, and the embedding last, which is the head too when tied.
+//! Query, key and value lie back to back; the tiles of quantized gate and up matrices take turns,
+//! so that one thread has both halves of a SwiGLU product at hand.
 
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::Scheme;
@@ -13,8 +13,8 @@ use bytemuck::Zeroable;
 
 /// How a tensor is stored in a file of this kind.
 ///
-/// Norms are always F32. In `q4` files the value projections (small, and the most sensitive) and the
-/// vocabulary matrices (which decide the logits) are Q8.
+/// Norms are always F32. In `q4` files the value projections (small, and the most sensitive) and
+/// the vocabulary matrices (which decide the logits) are Q8.
 pub fn scheme(kind: Type, role: Role) -> Scheme {
     let is_sensitive = matches!(role, Role::V | Role::Embedding | Role::Head);
     match kind {

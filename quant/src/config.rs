@@ -54,63 +54,21 @@ const _: () = assert!(size_of::<Config>() == 128);
 impl Config {
     /// Checks every limit that other code relies on. `Corrupt` when one is broken.
     pub fn check(&self) -> Result<()> {
-        let in_range = |value: u32, max: u32| value >= 1 && value <= max;
-        ensure!(
-            in_range(self.vocab_size, 1 << 24),
-            Code::Corrupt,
-            "vocabulary of {} tokens: 1 to 16,777,216 are supported",
-            self.vocab_size
-        );
-        ensure!(
-            in_range(self.hidden, 1 << 16) && self.hidden.is_multiple_of(32),
-            Code::Corrupt,
-            "hidden size {}: multiples of 32 up to 65,536 are supported",
-            self.hidden
-        );
-        ensure!(
-            in_range(self.layers, 1 << 10),
-            Code::Corrupt,
-            "{} layers: 1 to 1,024 are supported",
-            self.layers
-        );
-        ensure!(
-            in_range(self.heads, 1 << 10),
-            Code::Corrupt,
-            "{} heads: 1 to 1,024 are supported",
-            self.heads
-        );
-        ensure!(
-            in_range(self.kv_heads, self.heads) && self.heads.is_multiple_of(self.kv_heads),
-            Code::Corrupt,
-            "{} key-value heads do not divide {} heads",
-            self.kv_heads,
-            self.heads
-        );
-        ensure!(
-            in_range(self.head_dim, 256) && self.head_dim.is_multiple_of(16),
-            Code::Corrupt,
-            "head size {}: multiples of 16 up to 256 are supported",
-            self.head_dim
-        );
-        ensure!(
-            (self.heads * self.head_dim).is_multiple_of(32),
-            Code::Corrupt,
-            "{} heads of {}: their product must be a multiple of 32",
-            self.heads,
-            self.head_dim
-        );
-        ensure!(
-            in_range(self.ffn, 1 << 18) && self.ffn.is_multiple_of(32),
-            Code::Corrupt,
-            "feed-forward size {}: multiples of 32 up to 262,144 are supported",
-            self.ffn
-        );
-        ensure!(
-            in_range(self.max_context, 1 << 24),
-            Code::Corrupt,
-            "context of {}: 1 to 16,777,216 is supported",
-            self.max_context
-        );
+        in_range("vocabulary size", self.vocab_size, 1, 1 << 24)?;
+        in_range("hidden size", self.hidden, 32, 1 << 16)?;
+        in_range("feed-forward size", self.ffn, 32, 1 << 18)?;
+        in_range("head size", self.head_dim, 16, 256)?;
+        in_range("number of heads", self.heads, 1, 1 << 10)?;
+        in_range("number of key-value heads", self.kv_heads, 1, self.heads)?;
+        in_range("number of layers", self.layers, 1, 1 << 10)?;
+        in_range("context", self.max_context, 1, 1 << 24)?;
+        in_range("number of end tokens", self.eos_count, 0, MAX_EOS as u32)?;
+        in_range("tied flag", self.tied, 0, 1)?;
+        multiple("hidden size", self.hidden, 32)?;
+        multiple("feed-forward size", self.ffn, 32)?;
+        multiple("head size", self.head_dim, 16)?;
+        multiple("width of all heads", self.heads * self.head_dim, 32)?;
+        multiple("number of heads", self.heads, self.kv_heads)?;
         ensure!(
             self.rope_theta.is_finite() && self.rope_theta >= 1.0,
             Code::Corrupt,
@@ -122,13 +80,6 @@ impl Config {
             Code::Corrupt,
             "RMSNorm epsilon {} is not a positive number",
             self.rms_eps
-        );
-        ensure!(self.tied <= 1, Code::Corrupt, "the tied flag is {}, not 0 or 1", self.tied);
-        ensure!(
-            self.eos_count as usize <= MAX_EOS,
-            Code::Corrupt,
-            "{} end tokens: at most {MAX_EOS} are supported",
-            self.eos_count
         );
         for &token in self.eos_tokens().iter().chain([&self.bos, &self.pad]) {
             ensure!(
@@ -169,4 +120,22 @@ impl Config {
         let embedding = u64::from(self.vocab_size) * hidden;
         u64::from(self.layers) * layer + hidden + embedding * u64::from(2 - self.tied)
     }
+}
+
+fn in_range(what: &str, value: u32, least: u32, most: u32) -> Result<()> {
+    ensure!(
+        (least..=most).contains(&value),
+        Code::Corrupt,
+        "the {what} is {value}: {least} to {most} is supported"
+    );
+    Ok(())
+}
+
+fn multiple(what: &str, value: u32, of: u32) -> Result<()> {
+    ensure!(
+        value.is_multiple_of(of),
+        Code::Corrupt,
+        "the {what} is {value}, which is not a multiple of {of}"
+    );
+    Ok(())
 }

@@ -82,8 +82,9 @@ pub fn tensor_name(role: Role, layer: u16) -> String {
 
 /// Converts a checkpoint. The same checkpoint and options give the same bytes.
 ///
-/// `progress` is called after every few MiB; when it breaks, the conversion ends with `Interrupted`.
-/// A failed conversion leaves nothing behind, and a file that was at `output` before stays as it was.
+/// `progress` is called after every few MiB; when it breaks, the conversion ends with
+/// `Interrupted`. A failed conversion leaves nothing behind, and a file that was at `output` before
+/// stays as it was.
 pub fn convert(
     source: &Source,
     output: &Path,

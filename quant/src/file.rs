@@ -119,10 +119,11 @@ pub struct File<'a> {
 
 impl<'a> File<'a> {
     /// Checks a whole file: magic, version, the header's checksum, section bounds, the checksums of
-    /// configuration and tensor table, every tensor's shape and place, every index of the tokenizer.
+    /// configuration and tensor table, every tensor's shape and place, every index of the
+    /// tokenizer.
     ///
-    /// The work is bounded by the tensor table's and the tokenizer's size; weights are not read. The
-    /// memory must start at a multiple of 64 bytes (`Misaligned`).
+    /// The work is bounded by the tensor table's and the tokenizer's size; weights are not read.
+    /// The memory must start at a multiple of 64 bytes (`Misaligned`).
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
         ensure!(
             bytes.as_ptr().addr().is_multiple_of(64),
@@ -259,7 +260,8 @@ impl<'a> File<'a> {
         self.matrix(Role::Head, NO_LAYER)
     }
 
-    /// Bytes of weights that one generated token reads: every matrix once, one row of the embedding.
+    /// Bytes of weights that one generated token reads: every matrix once, one row of the
+    /// embedding.
     pub fn read_bytes_per_token(&self) -> usize {
         let layer = |layer: u16| {
             let matrices = tensor::LAYER_ROLES.iter().filter(|role| !role.is_norm());

@@ -65,7 +65,8 @@ impl Type {
 /// Where the parts of one tile lie; every offset is a multiple of 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileLayout {
-    /// Start of the group scales: `(cols / group) × 16` signed bytes. Row scales (16 × f32) precede.
+    /// Start of the group scales: `(cols / group) × 16` signed bytes. Row scales (16 × f32)
+    /// precede.
     pub group_scales: usize,
     /// Start of the codes (of the values, for F32 and BF16).
     pub codes: usize,
@@ -155,7 +156,7 @@ impl<'a> Matrix<'a> {
         ensure!(
             needed.is_some_and(|n| n <= bytes.len()),
             Code::Truncated,
-            "a tensor of {rows} × {cols} reaches behind the end of the file: fetch or convert it again"
+            "a tensor of {rows} × {cols} ends behind the file: fetch or convert it again"
         );
         ensure!(
             bytes.as_ptr().addr().is_multiple_of(ALIGN),
@@ -258,8 +259,8 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// The integer behind the weight at row `r` of a tile and column `col`: the byte of a Q8 tensor,
-    /// the table entry of a Q4 one.
+    /// The integer behind the weight at row `r` of a tile and column `col`: the byte of a Q8
+    /// tensor, the table entry of a Q4 one.
     pub fn code(&self, tile: &Tile<'_>, r: usize, col: usize) -> i8 {
         match self.kind {
             Type::Q8 => tile.codes()[q8_index(r, col)] as i8,

@@ -1,10 +1,10 @@
 //! Encoding of weights into tiles: round-to-nearest with a search over the scales.
 //!
-//! A quantized weight is `row_scale × group_scale × code` (f32 × int8 × table entry). For each group
-//! the scale is searched that makes the error smallest when every weight takes its nearest code, then
-//! it is snapped to the int8 grid of its row. The error is weighted by the columns' importance, which
-//! is where calibration comes in. Tiles are independent of each other, so the result does not depend
-//! on the number of threads.
+//! A quantized weight is `row_scale × group_scale × code` (f32 × int8 × table entry). For each
+//! group the scale is searched that makes the error smallest when every weight takes its nearest
+//! code, then it is snapped to the int8 grid of its row. The error is weighted by the columns'
+//! importance, which is where calibration comes in. Tiles are independent of each other, so the
+//! result does not depend on the number of threads.
 
 #[cfg(test)]
 mod tests;
@@ -52,7 +52,8 @@ impl Scheme {
     /// 4-bit codes −8 to 7, groups of 16.
     pub const Q4: Self = Self { kind: Type::Q4, group: 16, table: LINEAR };
 
-    /// 4-bit codes into a table. Panics unless `group` is 16 or 32 and the table ascends within ±32.
+    /// 4-bit codes into a table. Panics unless `group` is 16 or 32 and the table ascends within
+    /// ±32.
     pub fn q4_table(group: usize, table: [i8; 16]) -> Self {
         assert!(group == 16 || group == 32);
         assert!(table.is_sorted_by(|a, b| a < b));
@@ -339,8 +340,8 @@ fn inverse(x: f32) -> f32 {
 
 /// The group scale near `scale` with the least error; the first of equals.
 ///
-/// The search begins with the scale rounded up, which cuts nothing off when `scale` does not. `units`
-/// are the weights over the row scale.
+/// The search begins with the scale rounded up, which cuts nothing off when `scale` does not.
+/// `units` are the weights over the row scale.
 fn snap<C: Codes>(codes: &C, scale: f32, units: &[f32], importance: &[f32]) -> f32 {
     let error = |scale: f32| -> f32 {
         let inverse = inverse(scale);
@@ -359,8 +360,8 @@ fn snap<C: Codes>(codes: &C, scale: f32, units: &[f32], importance: &[f32]) -> f
     best.1
 }
 
-/// The real scale, of either sign, with the least error among the candidates; `reach` is the largest
-/// magnitude of a code.
+/// The real scale, of either sign, with the least error among the candidates; `reach` is the
+/// largest magnitude of a code.
 ///
 /// With nearest codes `c` and the least-squares scale `Σhwc / Σhc²` the error is
 /// `Σhw² − (Σhwc)² / Σhc²`, so the largest quotient wins.

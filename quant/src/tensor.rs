@@ -21,7 +21,8 @@ pub enum Role {
     FinalNorm = 2,
     /// Gain of the RMSNorm before attention `[hidden]`.
     AttnNorm = 16,
-    /// Query projection `[heads × head_dim, hidden]`, halves rotated as in the paper's `rotate_half`.
+    /// Query projection `[heads × head_dim, hidden]`, halves rotated as in the paper's
+    /// `rotate_half`.
     Q = 17,
     /// Key projection `[kv_heads × head_dim, hidden]`.
     K = 18,
@@ -144,7 +145,8 @@ pub struct Record {
     pub cols: u32,
     /// First byte, counted from the start of the `WEIGHTS` section; a multiple of 64.
     pub offset: u64,
-    /// Bytes from one tile to the next; larger than a tile where two tensors interleave. 0 for norms.
+    /// Bytes from one tile to the next; larger than a tile where two tensors interleave. 0 for
+    /// norms.
     pub stride: u64,
     /// What the 4-bit codes stand for; zeros for other types.
     pub table: [i8; 16],

@@ -1,7 +1,8 @@
 //! Builds the `VOCAB` section from a checkpoint's tokenizer: `tokenizer.json` or GGUF metadata.
 //!
-//! Byte-level BPE only. Whatever would make Kinglet split text differently from the checkpoint's own
-//! tokenizer is refused, so that a model never silently sees other tokens than it was trained on.
+//! Byte-level BPE only. Whatever would make Kinglet split text differently from the checkpoint's
+//! own tokenizer is refused, so that a model never silently sees other tokens than it was trained
+//! on.
 
 mod json;
 #[cfg(test)]
@@ -194,7 +195,8 @@ fn ends(lengths: impl IntoIterator<Item = usize>) -> Vec<u32> {
     lengths.into_iter().scan(0, add).collect()
 }
 
-/// GPT-2's printable character for each byte: itself where printable, else the next one from U+0100.
+/// GPT-2's printable character for each byte: itself where printable, else the next one from
+/// U+0100.
 ///
 /// <https://github.com/openai/gpt-2/blob/master/src/encoder.py>, `bytes_to_unicode`.
 fn byte_characters() -> [char; 256] {

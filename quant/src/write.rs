@@ -1,7 +1,7 @@
 //! The writer of weight files.
 //!
-//! Everything goes to a temporary file beside the output, which takes the output's name only when it
-//! is complete and on the disk. Until then, whatever had that name stays as it was.
+//! Everything goes to a temporary file beside the output, which takes the output's name only when
+//! it is complete and on the disk. Until then, whatever had that name stays as it was.
 
 use crate::config::Config;
 use crate::file::{
@@ -32,8 +32,8 @@ pub struct Writer {
 impl Writer {
     /// Begins a file of this model. `vocab` and `text` are whole sections.
     ///
-    /// `Unwritable` when the folder cannot be written to, or when `output` exists and is neither empty
-    /// nor a weight file.
+    /// `Unwritable` when the folder cannot be written to, or when `output` exists and is neither
+    /// empty nor a weight file.
     pub fn create(output: &Path, config: &Config, vocab: Vec<u8>, text: Vec<u8>) -> Result<Self> {
         check_replaceable(output)?;
         // Through a link the file behind it is replaced, not the link.

@@ -3,8 +3,8 @@
 use kinglet_quant::Config;
 use kinglet_quant::fold::{Folds, LayerFolds};
 
-/// Random factors of up to 10% for every channel, which cancel: the model computes the same, but its
-/// weights no longer lie on the 4-bit grid of their published form, which would flatter 4 bits.
+/// Random factors of up to 10% for every channel, which cancel: the model computes the same, but
+/// its weights no longer lie on the 4-bit grid of their published form, which would flatter 4 bits.
 pub fn random_folds(config: &Config, seed: u64) -> Folds {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut factors =

@@ -3,8 +3,8 @@
 //! pairs to 32-bit sums.
 //!
 //! The first factor of `vpmaddubsw` is unsigned. Nibbles that stand for −8 to 7 are multiplied as 0
-//! to 15 with sums that start at `−8·Σ a`; other weights as `|w| · (±a)`. All integers are exact, and
-//! there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
+//! to 15 with sums that start at `−8·Σ a`; other weights as `|w| · (±a)`. All integers are exact,
+//! and there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
 
 use super::Avx2;
 use crate::prefetch::Prefetch;

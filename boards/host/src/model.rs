@@ -44,10 +44,11 @@ impl Model {
             "{} is not a file",
             path.display()
         );
-        // SAFETY: the mapping is private and read-only; that nobody shortens the file meanwhile is the
-        // documented duty of whoever owns it, as with every mapped file.
+        // SAFETY: the mapping is private and read-only; that nobody shortens the file meanwhile is
+        // the documented duty of whoever owns it, as with every mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(cannot)?;
-        // SAFETY: `map` owns the bytes, does not move them, and is dropped after `file` (field order).
+        // SAFETY: `map` owns the bytes, does not move them, and is dropped after `file` (field
+        // order).
         let bytes = unsafe { std::slice::from_raw_parts::<'static, u8>(map.as_ptr(), map.len()) };
         let file = File::open(bytes).map_err(|error| {
             let message = format_args!("{}: {}", path.display(), error.message());

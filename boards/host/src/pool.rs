@@ -1,7 +1,7 @@
 //! A small pool of threads that meet in microseconds and sleep when there is nothing to do.
 //!
-//! One word counts the tasks handed out, another the workers still busy. Who waits looks at its word
-//! for a few microseconds, then sleeps on it (a futex on Linux).
+//! One word counts the tasks handed out, another the workers still busy. Who waits looks at its
+//! word for a few microseconds, then sleeps on it (a futex on Linux).
 
 use crate::cpu;
 use kinglet_core::Workers;
@@ -70,8 +70,8 @@ struct Meeting {
     closing: AtomicBool,
 }
 
-// SAFETY: `task` is written only while `busy` is 0 and read only between the release of `handed_out`
-// and the decrement of `busy`, so accesses never overlap; what it points to is `Sync`.
+// SAFETY: `task` is written only while `busy` is 0 and read only between the release of
+// `handed_out` and the decrement of `busy`, so accesses never overlap; what it points to is `Sync`.
 unsafe impl Sync for Meeting {}
 // SAFETY: the pointer is dereferenced only while `Pool::run` keeps its target alive.
 unsafe impl Send for Meeting {}
@@ -83,8 +83,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `count` workers, so `count − 1` threads. With `pin` every worker, the calling thread
-    /// included, is bound to a processor of its own as far as there are enough.
+    /// A pool of `count` workers, so `count − 1` threads. With `pin` every worker, the calling
+    /// thread included, is bound to a processor of its own as far as there are enough.
     pub fn new(count: usize, pin: bool) -> Result<Self> {
         ensure!(
             (1..=MAX_WORKERS).contains(&count),
@@ -128,8 +128,8 @@ fn work(meeting: &Meeting, worker: usize) {
         if meeting.closing.load(Ordering::Acquire) {
             return;
         }
-        // SAFETY: the caller wrote the task before it changed `handed_out` and keeps its target alive
-        // until `busy` is 0, which this thread has not counted down yet.
+        // SAFETY: the caller wrote the task before it changed `handed_out` and keeps its target
+        // alive until `busy` is 0, which this thread has not counted down yet.
         let task = unsafe { &*(*meeting.task.get()).expect("a task was handed out") };
         if catch_unwind(AssertUnwindSafe(|| task(worker))).is_err() {
             meeting.failed.store(true, Ordering::Relaxed);
@@ -152,8 +152,8 @@ impl Workers for Pool {
         }
         let busy = meeting.busy.value.swap(self.threads.len() as u32, Ordering::AcqRel);
         assert_eq!(busy, 0, "a pool runs one task at a time");
-        // SAFETY: only the lifetime changes; this function returns or unwinds after `busy` is 0 only,
-        // so no worker uses the task after it ends.
+        // SAFETY: only the lifetime changes; this function returns or unwinds after `busy` is 0
+        // only, so no worker uses the task after it ends.
         let task_pointer = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Task>(task) };
         // SAFETY: no worker is busy, so nobody reads `task`.
         unsafe { *meeting.task.get() = Some(task_pointer) };

@@ -199,8 +199,9 @@ impl Session {
 
     /// Appends a prompt and generates until something stops it; see [`GenerateOptions`].
     ///
-    /// `on_piece` gets every token as it is chosen, with the text that became certain, and can stop.
-    /// A full context stops with [`crate::StopReason::ContextFull`], which keeps the session usable.
+    /// `on_piece` gets every token as it is chosen, with the text that became certain, and can
+    /// stop. A full context stops with [`crate::StopReason::ContextFull`], which keeps the session
+    /// usable.
     pub fn generate(
         &mut self,
         prompt: &[u32],

@@ -1,8 +1,8 @@
 //! Checkpoints that can be converted: Hugging Face folders and GGUF files.
 //!
-//! A [`Source`] reads the small parts when it is opened and checks that every tensor of the model is
-//! there with the right shape and in a known number format. Weights are read when asked for, by rows,
-//! so that converting takes little memory.
+//! A [`Source`] reads the small parts when it is opened and checks that every tensor of the model
+//! is there with the right shape and in a known number format. Weights are read when asked for, by
+//! rows, so that converting takes little memory.
 
 mod blocks;
 mod disk;
@@ -76,7 +76,7 @@ impl Source {
         ensure!(
             tokenizer.len() <= tokens,
             Code::TokenizerMismatch,
-            "the tokenizer has {} tokens but the model only {tokens}: take both from one checkpoint",
+            "the tokenizer has {} tokens the model only {tokens}: take both from one checkpoint",
             tokenizer.len()
         );
         tokenizer.pad_to(tokens);
@@ -112,8 +112,8 @@ impl Source {
 
     /// Replaces `out` by some rows of a tensor, `rows.len() × cols` values.
     ///
-    /// Query and key rows come in the order of `rotate_half` whatever the source's order. Panics when
-    /// the rows lie outside the tensor. `BadSource` when a value is not finite.
+    /// Query and key rows come in the order of `rotate_half` whatever the source's order. Panics
+    /// when the rows lie outside the tensor. `BadSource` when a value is not finite.
     pub fn load_rows(
         &self,
         role: Role,

@@ -5,21 +5,22 @@ use serde_json::{Value, json};
 /// A tokenizer of every kind of entry: bytes, merges, a hole (id 6) and two added tokens.
 fn small() -> Value {
     json!({
-        "added_tokens": [added(7, "<|end|>", true), added(8, "two words", false)],
-        "normalizer": null,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Digits", "individual_digits": true},
-            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-        ]},
-        "post_processor": null,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true},
-        "model": {
-            "type": "BPE",
-            "dropout": null,
-            "vocab": {"a": 0, "b": 1, "Ġ": 2, "ab": 3, "Ġab": 4, "é": 5},
-            "merges": ["a b", ["Ġ", "ab"]],
-        },
-    })
+           "added_tokens": [added(7, "<|end|>", true), added(8, "two words", false)],
+           "normalizer": null,
+           "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+               {"type": "Digits", "individual_digits": true},
+               {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+    "use_regex": true},
+           ]},
+           "post_processor": null,
+           "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true},
+           "model": {
+               "type": "BPE",
+               "dropout": null,
+               "vocab": {"a": 0, "b": 1, "Ġ": 2, "ab": 3, "Ġab": 4, "é": 5},
+               "merges": ["a b", ["Ġ", "ab"]],
+           },
+       })
 }
 
 fn added(id: u32, content: &str, special: bool) -> Value {
