@@ -6,8 +6,7 @@ use crate::lanes::Lanes;
 use core::ops::Range;
 use half::f16;
 use kinglet_core::KvType;
-use kinglet_core::kernels::ATTEND_CHUNK;
-use kinglet_core::kv::KvHead;
+use kinglet_core::kv::{ATTEND_CHUNK, KvHead};
 
 /// Queries that share each load of a key or value.
 const QUERIES: usize = 4;

@@ -2,7 +2,7 @@
 
 use crate::lanes::Lanes;
 use kinglet_core::kernels::SUM_GROUP;
-use kinglet_core::scalar::block_scale;
+use kinglet_core::round::block_scale;
 use kinglet_quant::format::BLOCK;
 
 /// `e^x`; arguments are clamped to −87.3..88.3, where the result is a normal number.

@@ -6,8 +6,8 @@
 extern crate alloc;
 
 use crate::arena::Columns;
-use crate::kernels::{ATTEND_CHUNK, Activations, Kernels, Output, SUM_GROUP, panel_floats};
-use crate::kv::{KvLayout, KvType};
+use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, panel_floats};
+use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use crate::scalar::Scalar;
 use alloc::vec::Vec;
 use alloc::{format, vec};

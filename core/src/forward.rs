@@ -16,10 +16,8 @@
 //! between them is too short to share when there is one token, and is dealt by token otherwise.
 
 use crate::arena::{Columns, SharedColumns, SharedRows, Split};
-use crate::kernels::{
-    ATTEND_CHUNK, Activations, Kernels, Output, SUM_GROUP, Workers, merge_partial,
-};
-use crate::kv::KvLayout;
+use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, Workers, merge_partial};
+use crate::kv::{ATTEND_CHUNK, KvLayout};
 use crate::plan::{Buffers, padded_vocab, partial_floats};
 use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};

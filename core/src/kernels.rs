@@ -13,8 +13,6 @@ use kinglet_quant::format::BLOCK;
 pub const SUM_GROUP: usize = 16;
 /// Rows that a kernel may unpack to f32 at once in its scratch memory.
 pub const PANEL_ROWS: usize = 64;
-/// Positions that one call of [`Kernels::attend`] covers at most; calls start at multiples of it.
-pub const ATTEND_CHUNK: usize = 128;
 
 /// Inputs of a matrix product: `tokens` vectors of `cols`, plain and quantized.
 ///
@@ -96,7 +94,7 @@ pub trait Kernels: Copy + Send + Sync {
     /// `queries` is `[group][head_dim]`, already divided by `√head_dim`. For each query writes to
     /// `partials`, `[group][head_dim + 2]`, the sum of values weighted by `e^(score − max)`, then
     /// `max`, then the sum of the weights; [`merge_partial`] joins spans. `span` starts at a
-    /// multiple of [`ATTEND_CHUNK`], is not empty and not longer than it.
+    /// multiple of [`ATTEND_CHUNK`](crate::kv::ATTEND_CHUNK), is not empty and not longer than it.
     fn attend(self, queries: &[f32], kv: &KvHead<'_>, span: Range<usize>, partials: &mut [f32]);
 }
 

@@ -13,11 +13,14 @@
 //! weight tile and int8 values like one across positions, so that the dot products of attention run
 //! over 16 positions, or over all of a head, at once.
 
-use crate::scalar::round_half_even;
+use crate::round::round_half_even;
 use core::ops::Range;
 use half::f16;
 use kinglet_quant::format::{ALIGN, TILE_ROWS};
 
+/// Positions that one call of [`crate::Kernels::attend`] covers at most; calls start at multiples
+/// of it.
+pub const ATTEND_CHUNK: usize = 128;
 /// Positions of a quad of int8 values.
 const QUAD: usize = 4;
 
@@ -189,7 +192,6 @@ impl KvHead<'_> {
 
     /// Asserts that `span` is one that [`crate::Kernels::attend`] takes.
     pub fn check_span(&self, span: &Range<usize>) {
-        use crate::kernels::ATTEND_CHUNK;
         assert!(span.start.is_multiple_of(ATTEND_CHUNK) && !span.is_empty());
         assert!(span.len() <= ATTEND_CHUNK && span.end <= self.layout.context);
     }

@@ -16,6 +16,7 @@ pub mod forward;
 pub mod kernels;
 pub mod kv;
 pub mod plan;
+pub mod round;
 pub mod sample;
 pub mod scalar;
 pub mod session;

@@ -1,8 +1,8 @@
 //! The memory of a session: every buffer with its shape, added up before anything is taken.
 
 use crate::arena::{Arena, MAX_WORKERS, padded_bytes};
-use crate::kernels::{ATTEND_CHUNK, PANEL_ROWS, SUM_GROUP};
-use crate::kv::{KvLayout, KvType};
+use crate::kernels::{PANEL_ROWS, SUM_GROUP};
+use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Code, Config, File, Result, Type, ensure};
 

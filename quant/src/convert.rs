@@ -8,7 +8,7 @@ use crate::file::TextKey;
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::{Power, Tiles, encode};
 use crate::source::Source;
-use crate::tensor::{self, NO_LAYER};
+use crate::tensor;
 use crate::write::{Writer, text_section};
 use crate::{Code, Result, Role, ensure};
 use std::ops::ControlFlow;
@@ -42,7 +42,7 @@ pub struct Progress<'a> {
 /// One tensor of a finished conversion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// As [`tensor_name`] has it.
+    /// As [`tensor::name`] has it.
     pub name: String,
     /// How it is stored.
     pub kind: Type,
@@ -72,14 +72,6 @@ impl Row {
     }
 }
 
-/// The name of a tensor in reports: `embedding`, `layers.3.q`.
-pub fn tensor_name(role: Role, layer: u16) -> String {
-    match layer {
-        NO_LAYER => role.name().to_owned(),
-        layer => format!("layers.{layer}.{}", role.name()),
-    }
-}
-
 /// Converts a checkpoint. The same checkpoint and options give the same bytes.
 ///
 /// `progress` is called after every few MiB; when it breaks, the conversion ends with
@@ -106,7 +98,7 @@ pub fn convert(
     let file_bytes = conversion.writer.finish(&records)?;
     let rows = tensor::order(config).zip(&records);
     let rows = rows.map(|((role, layer), record)| Row {
-        name: tensor_name(role, layer),
+        name: tensor::name(role, layer).to_string(),
         kind: scheme(options.kind, role).kind(),
         rows: record.rows as usize,
         cols: record.cols as usize,
@@ -182,7 +174,7 @@ impl Conversion<'_> {
     }
 
     fn report(&mut self, role: Role, layer: u16) -> Result<()> {
-        let tensor = &tensor_name(role, layer);
+        let tensor = &tensor::name(role, layer).to_string();
         let progress = Progress { tensor, done: self.writer.weights_bytes(), total: self.total };
         ensure!(
             (self.progress)(progress).is_continue(),

@@ -5,6 +5,7 @@
 
 use crate::{Code, Config, Result, ensure};
 use bytemuck::{Pod, Zeroable};
+use core::fmt;
 
 /// `layer` of a tensor that belongs to no layer.
 pub const NO_LAYER: u16 = u16::MAX;
@@ -89,6 +90,27 @@ impl Role {
             Role::Gate | Role::Up => (ffn, hidden),
             Role::Down => (hidden, ffn),
         }
+    }
+}
+
+/// A tensor's name in reports: `embedding`, `layers.3.q`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    role: Role,
+    layer: u16,
+}
+
+/// The name of a tensor.
+pub fn name(role: Role, layer: u16) -> Name {
+    Name { role, layer }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.layer != NO_LAYER {
+            write!(f, "layers.{}.", self.layer)?;
+        }
+        f.write_str(self.role.name())
     }
 }
 

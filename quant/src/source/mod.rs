@@ -135,7 +135,7 @@ impl Source {
             out.iter().all(|value| value.is_finite()),
             Code::BadSource,
             "tensor {} has values that are not finite numbers: the checkpoint is damaged",
-            crate::convert::tensor_name(role, layer)
+            crate::tensor::name(role, layer)
         );
         Ok(())
     }

@@ -1,6 +1,5 @@
 use super::testing::{Checkpoint, every_type};
 use super::*;
-use crate::convert::tensor_name;
 use crate::tensor::{self, NO_LAYER};
 // `self::safetensors` is the reader.
 use ::safetensors::Dtype;
@@ -25,7 +24,7 @@ fn every_gguf_type_decodes_as_the_reference_does() {
     let source = Source::open(&every_type()).unwrap();
     let mut compared = 0;
     for (role, layer) in tensor::order(source.config()) {
-        let name = tensor_name(role, layer);
+        let name = tensor::name(role, layer).to_string();
         let values = source.load(role, layer).unwrap();
         let hash = Sha256::digest(bytemuck::cast_slice::<f32, u8>(&values));
         let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();

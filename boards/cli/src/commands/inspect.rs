@@ -121,7 +121,7 @@ fn document(model: &Model, verified: bool) -> Value {
     let (file, config) = (model.file(), model.config());
     let tensor = |(role, layer, record): (Role, u16, &Record)| {
         json!({
-            "name": kinglet_quant::convert::tensor_name(role, layer), "type": kind(record).name(),
+            "name": tensor::name(role, layer).to_string(), "type": kind(record).name(),
             "group": record.group, "rows": record.rows, "cols": record.cols,
             "offset": record.offset, "bytes": bytes(record),
             "bits_per_weight": bits_per_weight(record), "relative_error": record.relative_error,
