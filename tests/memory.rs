@@ -7,7 +7,8 @@ use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::scalar::Scalar;
 use kinglet_core::session::Logits;
 use kinglet_tests::aligned::Aligned;
-use kinglet_tests::models::{SMALL, small};
+use kinglet_tests::command::{Said, kinglet};
+use kinglet_tests::models::{REAL, SMALL, converted_path, real, small};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -180,4 +181,27 @@ fn a_full_context_ends_the_reply_and_keeps_the_session() {
     let mut second = Vec::new();
     assert_eq!(run(&mut session, &mut second), StopReason::ContextFull);
     assert_eq!(first, second);
+}
+
+#[test]
+fn resident_memory_is_the_file_and_the_plan() {
+    /// What the program itself may take: code, stacks, the copy of the prompt.
+    const PROGRAM_BYTES: u64 = 8_000_000;
+    let _alone = alone();
+    if real("resident_memory_is_the_file_and_the_plan", Type::Q4).is_none() {
+        return;
+    }
+    let path = converted_path(REAL, Type::Q4);
+    let home = tempfile::tempdir().unwrap();
+    let prompt = "The quick brown fox jumps over the lazy dog. ".repeat(150);
+    let mut run = kinglet(home.path());
+    run.arg("run").arg(&path).args(["--ctx", "2048", "--kv", "int8", "-n", "200", "--json"]);
+    let said = Said::by(run.args(["--temp", "0", "--ignore-eos", "-p", &prompt])).json();
+    let bytes = |key: &str| said[key].as_u64().unwrap();
+    assert!(bytes("prompt_tokens") > 1000 && said["tokens"].as_array().unwrap().len() == 200);
+    let resident = bytes("peak_rss_bytes");
+    let allowed = bytes("file_bytes") + bytes("plan_bytes") + PROGRAM_BYTES;
+    println!("{resident} bytes resident, {allowed} allowed");
+    assert!(resident <= allowed);
+    assert!(resident >= bytes("file_bytes") / 2, "the weights cannot have been read");
 }

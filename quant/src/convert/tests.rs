@@ -106,10 +106,10 @@ fn tensors_lie_in_the_order_of_a_forward_pass() {
             let (gate, up) = (record(Role::Gate, layer), record(Role::Up, layer));
             assert_eq!((gate.stride, up.stride), (up.stride, 2 * (up.offset - gate.offset)));
         }
-        let (last, embedding) = (record(Role::Down, 1), record(Role::Embedding, NO_LAYER));
+        let (last, embedding) = (record(Role::Down, 1), record(Role::Embedding, tensor::NO_LAYER));
         assert!(record(Role::Down, 0).offset < record(Role::Q, 1).offset);
         assert!(last.offset < embedding.offset);
-        let end = embedding.offset + tiles(Role::Embedding, NO_LAYER) * embedding.stride;
+        let end = embedding.offset + tiles(Role::Embedding, tensor::NO_LAYER) * embedding.stride;
         assert_eq!(end, file.weights().len() as u64);
     });
 }

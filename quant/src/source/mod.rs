@@ -22,6 +22,9 @@ use crate::{Code, Config, Error, Result, Role, ensure, fail};
 use std::ops::Range;
 use std::path::Path;
 
+/// The token that ends a document in every model of the family.
+const END_OF_TEXT: &str = "<|endoftext|>";
+
 /// The texts that a checkpoint carries along.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
@@ -71,15 +74,17 @@ impl Source {
             path.display()
         );
         let opened = if path.is_dir() { hf::open(path)? } else { gguf_llama::open(path)? };
-        let Opened { config, texts, mut tokenizer, kind } = opened;
+        let Opened { mut config, texts, mut tokenizer, kind } = opened;
         let tokens = config.vocab_size as usize;
         ensure!(
             tokenizer.len() <= tokens,
             Code::TokenizerMismatch,
-            "the tokenizer has {} tokens the model only {tokens}: take both from one checkpoint",
+            "the tokenizer has {} tokens, the model {tokens}: take both from one checkpoint",
             tokenizer.len()
         );
         tokenizer.pad_to(tokens);
+        // Replies of instruction-tuned models end with a token of their own, now and then with this.
+        set_eos(&mut config, tokenizer.token_id(END_OF_TEXT))?;
         Ok(Self { config, texts, tokenizer, kind, folds: Vec::new() })
     }
 

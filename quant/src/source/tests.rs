@@ -41,7 +41,7 @@ fn gguf_metadata_becomes_the_configuration() {
     assert_eq!((config.hidden, config.ffn, config.layers), (256, 32, 2));
     assert_eq!((config.heads, config.kv_heads, config.head_dim), (2, 1, 16));
     assert_eq!((config.vocab_size, config.tied, config.max_context), (260, 0, 512));
-    assert_eq!((config.bos, config.pad, config.eos_tokens()), (1, 2, &[2][..]));
+    assert_eq!((config.bos, config.pad, config.eos_tokens()), (1, 2, &[2, 0][..]));
     assert_eq!((config.rope_theta, config.rms_eps), (1e5, 1e-5));
     assert_eq!(source.texts().name, "Every type");
     assert_eq!(source.texts().licence.as_deref(), Some("apache-2.0"));
