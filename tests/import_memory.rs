@@ -83,7 +83,7 @@ fn converting_takes_little_memory() {
     let source = Source::open(folder.path()).unwrap();
     for kind in [Type::Bf16, Type::Q4] {
         let output = folder.path().join("model.kinglet");
-        let options = Options { kind, threads: 2, name: None };
+        let options = Options::new(kind, 2);
         convert(&source, &output, &options, &mut |_| ControlFlow::Continue(())).unwrap();
         assert!(peak_bytes() < MAX_BYTES, "{} bytes as {}", peak_bytes(), kind.name());
     }

@@ -26,6 +26,15 @@ pub struct Options {
     pub threads: usize,
     /// The model's name, where the checkpoint's own is not wanted.
     pub name: Option<String>,
+    /// The text of the licence, where the checkpoint has not got it.
+    pub licence: Option<String>,
+}
+
+impl Options {
+    /// The checkpoint's own name and licence.
+    pub fn new(kind: Type, threads: usize) -> Self {
+        Self { kind, threads, name: None, licence: None }
+    }
 }
 
 /// How far a conversion is.
@@ -120,7 +129,7 @@ fn make_text(source: &Source, options: &Options) -> Vec<u8> {
     let entries = [
         (TextKey::Name, Some(options.name.as_ref().unwrap_or(&texts.name))),
         (TextKey::ChatTemplate, texts.chat_template.as_ref()),
-        (TextKey::Licence, texts.licence.as_ref()),
+        (TextKey::Licence, options.licence.as_ref().or(texts.licence.as_ref())),
         (TextKey::Provenance, Some(&provenance)),
         (TextKey::GenerationConfig, texts.generation_config.as_ref()),
     ];

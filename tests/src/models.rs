@@ -74,7 +74,7 @@ fn converted(name: &str, kind: Type, open: impl FnOnce() -> Source) -> Model {
         return model.clone();
     }
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let options = Options { kind, threads: threads(), name: Some(name.to_owned()) };
+    let options = Options { name: Some(name.to_owned()), ..Options::new(kind, threads()) };
     convert(&open(), &path, &options, &mut |_| ControlFlow::Continue(())).unwrap();
     let model = Model::open(&path).unwrap();
     made.insert(path, model.clone());

@@ -19,11 +19,14 @@ use std::time::UNIX_EPOCH;
 const DEFAULT_TYPE: Type = Type::Q8;
 
 /// A checkpoint that can be converted.
+#[derive(Clone)]
 pub struct Checkpoint {
     /// A folder or a GGUF file.
     pub path: PathBuf,
     /// The model's name, where the path does not tell it.
     pub name: Option<String>,
+    /// The licence that was fetched with a single file, which has no text of it inside.
+    pub licence: Option<String>,
 }
 
 /// Opens a model; fetches and converts it first where that is needed.
@@ -40,11 +43,12 @@ pub fn open_named(name: &str, kind: Option<Type>) -> Result<Model> {
 pub fn checkpoint(name: &str) -> Result<Checkpoint> {
     let path = PathBuf::from(name);
     if path.exists() {
-        return Ok(Checkpoint { path, name: None });
+        return Ok(Checkpoint { path, name: None, licence: None });
     }
     let model = resolve(name)?;
     let path = fetch::fetch(&Cache::from_env()?, &model)?;
-    Ok(Checkpoint { path, name: Some(model.key) })
+    let licence = path.is_file().then(|| fs::read_to_string(path.with_file_name("LICENSE")).ok());
+    Ok(Checkpoint { path, name: Some(model.key), licence: licence.flatten() })
 }
 
 /// Converts a checkpoint, with progress; Ctrl-C stops it.
@@ -62,7 +66,8 @@ pub fn convert_checkpoint(
             kinglet::calibrate::smooth(&mut source, folder, threads, progress)
         })?;
     }
-    let options = Options { kind, threads, name: checkpoint.name.clone() };
+    let Checkpoint { name, licence, .. } = checkpoint.clone();
+    let options = Options { name, licence, ..Options::new(kind, threads) };
     let label = format!("converting to {}", kind.name());
     with_meter(&label, |progress| convert(&source, output, &options, progress))
 }

@@ -33,7 +33,7 @@ pub fn smooth(
     })?;
     let path = folder.path().join("calibration.kinglet");
     let kind = if source.config().parameters() > LARGE { Type::Q4 } else { Type::Q8 };
-    convert(source, &path, &Options { kind, threads, name: None }, progress)?;
+    convert(source, &path, &Options::new(kind, threads), progress)?;
     let sizes = observe(&Model::open(&path)?, threads)?;
     let folds = Folds::smoothing(source, &sizes)?;
     source.fold(folds);

@@ -30,7 +30,7 @@ impl Output {
 }
 
 fn options(kind: Type, threads: usize) -> Options {
-    Options { kind, threads, name: None }
+    Options::new(kind, threads)
 }
 
 fn hugging_face() -> Source {
