@@ -1,0 +1,56 @@
+//! A disk that fills up: one clear error, nothing half-made, nothing lost.
+
+use kinglet_tests::command::{Said, kinglet};
+use kinglet_tests::models::small_source;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// A small file system in memory, gone when dropped.
+struct Disk<'a>(&'a Path);
+
+impl<'a> Disk<'a> {
+    /// Mounts one of `bytes` bytes; `None` where that is not allowed.
+    fn mount(folder: &'a Path, bytes: u64) -> Option<Self> {
+        let size = format!("size={bytes}");
+        let mut mount = Command::new("mount");
+        let status =
+            mount.args(["-t", "tmpfs", "-o", &size, "kinglet"]).arg(folder).output().ok()?;
+        status.status.success().then_some(Self(folder))
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg(self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "the file system stays mounted");
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_conversion_and_keeps_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, place) = (folder.path().join("home"), folder.path().join("disk"));
+    fs::create_dir(&place).unwrap();
+    let Some(_disk) = Disk::mount(&place, 1 << 20) else {
+        let test = "a_full_disk_ends_a_conversion_and_keeps_what_was_there";
+        eprintln!("SKIPPED {test}: mounting a file system needs root");
+        return;
+    };
+    let output = place.join("model.kinglet");
+    let convert = |kind: &str| {
+        let mut command = kinglet(&home);
+        command.arg("convert").arg(small_source("gqa3-head64")).arg("-o").arg(&output);
+        Said::by(command.args(["--type", kind]))
+    };
+    // Too small for two files at once, so that the second conversion fills it.
+    convert("bf16").ok();
+    let before = fs::read(&output).unwrap();
+    assert!(before.len() > 1 << 19, "two files of {} bytes fit", before.len());
+    for kind in ["bf16", "q4"] {
+        convert(kind).fails(1, 104);
+        assert_eq!(fs::read(&output).unwrap(), before);
+        let files = fs::read_dir(&place).unwrap().count();
+        assert_eq!(files, 1, "{kind} left something behind");
+    }
+}
