@@ -103,7 +103,8 @@ impl Conversation {
     /// Rewinds the session to what it shares with `tokens`; returns how many it keeps. The last
     /// token is always left to be computed, because its logits begin the reply.
     fn keep_prefix(&mut self, tokens: &[u32]) -> usize {
-        let known = shared_prefix(self.session.tokens(), tokens).min(tokens.len() - 1);
+        let known =
+            shared_prefix(self.session.tokens(), tokens).min(tokens.len().saturating_sub(1));
         self.session.rewind(known);
         known
     }

@@ -151,8 +151,10 @@ impl Workers for Pool {
         if self.threads.is_empty() {
             return task(0);
         }
-        let busy = meeting.busy.value.swap(self.threads.len() as u32, Ordering::AcqRel);
-        assert_eq!(busy, 0, "a pool runs one task at a time");
+        let threads = self.threads.len() as u32;
+        let claim =
+            meeting.busy.value.compare_exchange(0, threads, Ordering::AcqRel, Ordering::Relaxed);
+        assert!(claim.is_ok(), "a pool runs one task at a time");
         // SAFETY: only the lifetime changes; this function returns or unwinds after `busy` is 0
         // only, so no worker uses the task after it ends.
         let task_pointer = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Task>(task) };
