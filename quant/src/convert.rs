@@ -20,7 +20,7 @@ const CHUNK_WEIGHTS: usize = 8 << 20;
 /// What to make.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The number format; see [`scheme`](crate::arrange::scheme) for what it means for each tensor.
+    /// The number format; see [`scheme`] for what it means for each tensor.
     pub kind: Type,
     /// Threads that encode; the result does not depend on it.
     pub threads: usize,

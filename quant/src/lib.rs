@@ -1,11 +1,11 @@
 //! What the bytes mean: the Kinglet weight file and the number formats in it.
 //!
 //! Reading order: [`mod@format`] (number formats and the tile layout), [`tensor`] (which matrices a
-//! model has), [`config`], [`vocab`], [`file`] (how they lie in one file; the full specification is
-//! `FORMAT.md` beside this crate). These modules are `no_std`, allocate nothing and contain no
-//! `unsafe`. The offline half, behind the feature `import`, reads checkpoints and writes files:
-//! `source` (Hugging Face folders and GGUF), `quantize`, `arrange` (which tensor is stored how and
-//! where), `convert` and `write`.
+//! model has), [`config`], [`vocab`], [`file`](mod@file) (how they lie in one file; the full
+//! specification is `FORMAT.md` beside this crate). These modules are `no_std`, allocate nothing
+//! and contain no `unsafe`. The offline half, behind the feature `import`, reads checkpoints and
+//! writes files: `source` (Hugging Face folders and GGUF), `quantize`, `arrange` (which tensor is
+//! stored how and where), `convert` and `write`.
 #![cfg_attr(not(feature = "import"), no_std)]
 #![forbid(unsafe_code)]
 

@@ -58,7 +58,7 @@ pub fn real_source(test: &str) -> Option<PathBuf> {
     path
 }
 
-/// Where [`converted`] puts a model.
+/// Where a converted model lies.
 pub fn converted_path(name: &str, kind: Type) -> PathBuf {
     cache().join("converted").join(format!("{name}.{}.kinglet", kind.name()))
 }

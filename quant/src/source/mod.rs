@@ -83,7 +83,8 @@ impl Source {
             tokenizer.len()
         );
         tokenizer.pad_to(tokens);
-        // Replies of instruction-tuned models end with a token of their own, now and then with this.
+        // Replies of instruction-tuned models end with a token of their own, now and then with
+        // this.
         set_eos(&mut config, tokenizer.token_id(END_OF_TEXT))?;
         Ok(Self { config, texts, tokenizer, kind, folds: Vec::new() })
     }
