@@ -121,9 +121,10 @@ pub fn convert(
 fn make_text(source: &Source, options: &Options) -> Vec<u8> {
     let texts = source.texts();
     let provenance = format!(
-        "Converted from {} to {} by Kinglet {}.",
+        "Converted from {} to {}{} by Kinglet {}.",
         texts.origin,
         options.kind.name(),
+        if source.is_folded() { ", channels re-scaled," } else { "" },
         env!("CARGO_PKG_VERSION")
     );
     let entries = [

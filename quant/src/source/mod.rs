@@ -109,6 +109,11 @@ impl Source {
         self.folds.push(folds);
     }
 
+    /// Whether channels are re-scaled.
+    pub fn is_folded(&self) -> bool {
+        !self.folds.is_empty()
+    }
+
     /// A whole tensor, `rows × cols` values row by row; see [`Source::load_rows`].
     pub fn load(&self, role: Role, layer: u16) -> Result<Vec<f32>> {
         let mut values = Vec::new();
