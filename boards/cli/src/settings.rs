@@ -16,6 +16,7 @@ pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
         threads: args.threads.map(|n| n as usize),
         batch: args.batch.map_or(default.batch, |n| n as usize),
         tier: args.tier.as_deref().map(Tier::from_name).transpose()?,
+        pin_threads: true,
         budget_bytes: args.budget.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         ..default
     })
