@@ -3,7 +3,7 @@
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
-/// Candidates that top-p looks at first; most texts need no more.
+/// Candidates that top-p looks at first, so that it need not sort the whole vocabulary.
 const FIRST_CANDIDATES: usize = 256;
 /// Weights below `e^-30` of the largest are zero in f32 sums.
 const NEGLIGIBLE: f32 = -30.0;

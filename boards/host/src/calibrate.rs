@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Prose, dialogue, lists and code, so that no kind of text sets the sizes alone.
 const TEXT: &str = include_str!("calibrate.txt");
-/// Tokens of the text that are used; sizes change little beyond.
+/// Tokens of the text that are used at most.
 const TOKENS: usize = 1024;
 
 /// Weights from which on the model that is observed has 4 bits, to keep within 1.5 GB of memory.

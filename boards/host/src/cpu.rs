@@ -14,7 +14,7 @@ pub fn available_cpus() -> Vec<usize> {
 }
 
 /// Threads that a session uses unless told otherwise: one per processor of highest capacity, at
-/// most 8, since small models gain nothing from more.
+/// most 8.
 pub fn default_threads() -> usize {
     available_cpus().len().clamp(1, 8)
 }

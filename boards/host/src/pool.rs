@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-/// Looks at a word before sleeping on it: about 15 µs, longer than what the caller does alone
+/// Looks at a word before sleeping on it: longer than what the caller does alone
 /// between two phases. With a quarter of it decoding on two threads was a third slower.
 const LOOKS: u32 = 1024;
 
