@@ -2,16 +2,10 @@
 
 mod matmul;
 
-use crate::lanes::{Lanes, register_methods};
-use crate::{attend, dense, detect, elementwise};
+use crate::detect;
+use crate::lanes::{Lanes, register_methods, vector_kernels};
 use core::arch::x86_64::*;
-use core::ops::Range;
 use half::{bf16, f16};
-use kinglet_core::arena::Columns;
-use kinglet_core::kernels::Output;
-use kinglet_core::kv::KvHead;
-use kinglet_core::{Activations, Kernels};
-use kinglet_quant::Matrix;
 
 /// Proof that this CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,63 +34,7 @@ impl Avx2 {
     }
 }
 
-impl Kernels for Avx2 {
-    fn matmul(
-        self,
-        w: &Matrix<'_>,
-        tiles: Range<usize>,
-        x: &Activations<'_>,
-        out: &mut Columns<'_, f32>,
-        output: Output,
-        scratch: &mut [f32],
-    ) {
-        dense::check_product(w, &tiles, x, out);
-        if w.kind().is_quantized() {
-            // SAFETY: the value `self` proves that the CPU has the features.
-            unsafe { matmul::product(self, w, tiles, x, out, output) }
-        } else if !dense::through_gemm(w, tiles.clone(), x, out, output, scratch) {
-            self.compiled(
-                #[inline(always)]
-                || dense::dot_products(self, w, tiles, x, out, output),
-            )
-        }
-    }
-
-    fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-        self.compiled(
-            #[inline(always)]
-            || elementwise::quantize(self, x, codes, scales, sums),
-        )
-    }
-
-    fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
-        self.compiled(
-            #[inline(always)]
-            || elementwise::rms_norm(self, x, gain, eps, out),
-        )
-    }
-
-    fn rope(self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
-        self.compiled(
-            #[inline(always)]
-            || elementwise::rope(self, head, cos, sin),
-        )
-    }
-
-    fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
-        self.compiled(
-            #[inline(always)]
-            || elementwise::silu_mul(self, gate, up),
-        )
-    }
-
-    fn attend(self, queries: &[f32], kv: &KvHead<'_>, span: Range<usize>, partials: &mut [f32]) {
-        self.compiled(
-            #[inline(always)]
-            || attend::attend(self, queries, kv, span, partials),
-        )
-    }
-}
+vector_kernels!(Avx2);
 
 impl Lanes for Avx2 {
     const COUNT: usize = 8;

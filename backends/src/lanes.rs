@@ -76,3 +76,74 @@ macro_rules! register_methods {
     )*};
 }
 pub(crate) use register_methods;
+
+/// Implements `Kernels` for a tier that has [`Lanes`], a method `compiled` that compiles work for
+/// its instructions, and beside it a module `matmul` with the products of quantized weights.
+macro_rules! vector_kernels {
+    ($Tier:ty) => {
+        impl kinglet_core::Kernels for $Tier {
+            fn matmul(
+                self,
+                w: &kinglet_quant::Matrix<'_>,
+                tiles: core::ops::Range<usize>,
+                x: &kinglet_core::Activations<'_>,
+                out: &mut kinglet_core::arena::Columns<'_, f32>,
+                output: kinglet_core::kernels::Output,
+                scratch: &mut [f32],
+            ) {
+                $crate::dense::check_product(w, &tiles, x, out);
+                if w.kind().is_quantized() {
+                    // SAFETY: the value `self` proves that the CPU has the features.
+                    unsafe { matmul::product(self, w, tiles, x, out, output) }
+                } else if !$crate::dense::through_gemm(w, tiles.clone(), x, out, output, scratch) {
+                    self.compiled(
+                        #[inline(always)]
+                        || $crate::dense::dot_products(self, w, tiles, x, out, output),
+                    )
+                }
+            }
+
+            fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+                self.compiled(
+                    #[inline(always)]
+                    || $crate::elementwise::quantize(self, x, codes, scales, sums),
+                )
+            }
+
+            fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+                self.compiled(
+                    #[inline(always)]
+                    || $crate::elementwise::rms_norm(self, x, gain, eps, out),
+                )
+            }
+
+            fn rope(self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+                self.compiled(
+                    #[inline(always)]
+                    || $crate::elementwise::rope(self, head, cos, sin),
+                )
+            }
+
+            fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
+                self.compiled(
+                    #[inline(always)]
+                    || $crate::elementwise::silu_mul(self, gate, up),
+                )
+            }
+
+            fn attend(
+                self,
+                queries: &[f32],
+                kv: &kinglet_core::kv::KvHead<'_>,
+                span: core::ops::Range<usize>,
+                partials: &mut [f32],
+            ) {
+                self.compiled(
+                    #[inline(always)]
+                    || $crate::attend::attend(self, queries, kv, span, partials),
+                )
+            }
+        }
+    };
+}
+pub(crate) use vector_kernels;
