@@ -15,10 +15,13 @@
 //! A phase is one call of [`Workers::run`]: five meetings of the workers per layer. What lies
 //! between them is too short to share when there is one token, and is dealt by token otherwise.
 
+mod attention;
+mod head;
+
 use crate::arena::{Columns, SharedColumns, SharedRows, Split};
-use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, Workers, merge_partial};
-use crate::kv::{ATTEND_CHUNK, KvLayout};
-use crate::plan::{Buffers, padded_vocab, partial_floats};
+use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, Workers};
+use crate::kv::KvLayout;
+use crate::plan::{Buffers, padded_vocab};
 use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
@@ -176,130 +179,6 @@ impl<K: Kernels> Step<'_, '_, K> {
         });
     }
 
-    /// Rotates queries and keys, divides queries by `√head_dim`, appends keys and values.
-    fn rotate_and_store(&mut self, config: &Config, layer: u16) {
-        let (kernels, layout, first) = (self.kernels, self.layout, self.first);
-        let (count, dim, kv_heads) = (self.tokens.len(), layout.head_dim, config.kv_heads as usize);
-        let (parts, group) = (self.token_parts(), config.group());
-        let b = &mut *self.buffers;
-        let split = Split::whole(kv_heads, parts);
-        let q = SharedColumns::new(
-            &mut b.q[..count * config.q_dim()],
-            config.q_dim(),
-            group * dim,
-            split,
-        );
-        let k =
-            SharedColumns::new(&mut b.k[..count * config.kv_dim()], config.kv_dim(), dim, split);
-        let blocks = SharedRows::new(
-            layer_cache(b.cache, &layout, kv_heads, layer),
-            layout.block_bytes(),
-            split,
-        );
-        let (v, cos, sin) = (&*b.v, &*b.cos, &*b.sin);
-        let scale = 1.0 / libm::sqrtf(dim as f32);
-        dispatch(self.workers, parts, &|part| {
-            let (mut q, mut k, blocks) = (q.take(part), k.take(part), blocks.take(part));
-            let heads = split.range(part);
-            for token in 0..count {
-                let angles = token * dim / 2..(token + 1) * dim / 2;
-                let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
-                for query in q.row(token).chunks_exact_mut(dim) {
-                    kernels.rope(query, cos, sin);
-                    query.iter_mut().for_each(|q| *q *= scale);
-                }
-                let values = v[token * config.kv_dim()..][..config.kv_dim()].chunks_exact(dim);
-                let keys = k.row(token).chunks_exact_mut(dim);
-                let blocks = blocks.chunks_exact_mut(layout.block_bytes());
-                for ((key, value), block) in keys.zip(values.skip(heads.start)).zip(blocks) {
-                    kernels.rope(key, cos, sin);
-                    layout.store(block, first + token, key, value);
-                }
-            }
-        });
-    }
-
-    /// `attended = softmax(q · Kᵀ) · V`, causal. One token is dealt by key-value head and span of
-    /// positions, several by token; spans are joined in ascending order either way.
-    fn attend(&mut self, config: &Config, layer: u16) {
-        if self.tokens.len() == 1 {
-            self.attend_one(config, layer);
-        } else {
-            self.attend_batch(config, layer);
-        }
-    }
-
-    fn attend_one(&mut self, config: &Config, layer: u16) {
-        let (kernels, layout, parts) = (self.kernels, self.layout, self.workers.count());
-        let (kv_heads, width) = (config.kv_heads as usize, partial_floats(config));
-        let group_dim = config.group() * layout.head_dim;
-        let length = self.first + 1;
-        let items = kv_heads * length.div_ceil(ATTEND_CHUNK);
-        let b = &mut *self.buffers;
-        let split = Split::whole(items, parts);
-        let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
-        let queries = &b.q[..config.q_dim()];
-        let partials = SharedRows::new(&mut b.partials[..items * width], width, split);
-        self.workers.run(&|part| {
-            let out = partials.take(part).chunks_exact_mut(width);
-            for (item, partial) in split.range(part).zip(out) {
-                let (span, head) = (item / kv_heads, item % kv_heads);
-                let kv = layout.head(&cache[head * layout.block_bytes()..]);
-                let span = span * ATTEND_CHUNK..((span + 1) * ATTEND_CHUNK).min(length);
-                kernels.attend(&queries[head * group_dim..][..group_dim], &kv, span, partial);
-            }
-        });
-        let (heads, rest) = b.partials[..items * width].split_at_mut(kv_heads * width);
-        for spans in rest.chunks_exact(kv_heads * width) {
-            merge_queries(heads, spans, layout.head_dim);
-        }
-        divide_by_weights(heads, &mut b.attended[..config.q_dim()], layout.head_dim);
-    }
-
-    fn attend_batch(&mut self, config: &Config, layer: u16) {
-        let (kernels, layout, parts) = (self.kernels, self.layout, self.workers.count());
-        let (kv_heads, width, q_dim) =
-            (config.kv_heads as usize, partial_floats(config), config.q_dim());
-        let (count, first, group_dim) =
-            (self.tokens.len(), self.first, config.group() * layout.head_dim);
-        let b = &mut *self.buffers;
-        let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
-        let queries = &b.q[..count * q_dim];
-        let split = Split::whole(count, parts);
-        let attended = SharedRows::new(&mut b.attended[..count * q_dim], q_dim, split);
-        let partials = SharedRows::new(
-            &mut b.partials[..2 * parts * width],
-            2 * width,
-            Split::whole(parts, parts),
-        );
-        self.workers.run(&|part| {
-            let (sum, partial) = partials.take(part).split_at_mut(width);
-            let tokens = split.range(part);
-            let out = attended.take(part);
-            for head in 0..kv_heads {
-                let kv = layout.head(&cache[head * layout.block_bytes()..]);
-                for (token, out) in tokens.clone().zip(out.chunks_exact_mut(q_dim)) {
-                    let query = &queries[token * q_dim + head * group_dim..][..group_dim];
-                    let length = first + token + 1;
-                    for start in (0..length).step_by(ATTEND_CHUNK) {
-                        let span = start..(start + ATTEND_CHUNK).min(length);
-                        if start == 0 {
-                            kernels.attend(query, &kv, span, sum);
-                        } else {
-                            kernels.attend(query, &kv, span, partial);
-                            merge_queries(sum, partial, layout.head_dim);
-                        }
-                    }
-                    divide_by_weights(
-                        sum,
-                        &mut out[head * group_dim..][..group_dim],
-                        layout.head_dim,
-                    );
-                }
-            }
-        });
-    }
-
     /// `x += W_o · attended`.
     fn project_attended(&mut self, o: &Matrix<'_>) {
         self.quantize(Source::Attended, o.cols());
@@ -344,20 +223,6 @@ impl<K: Kernels> Step<'_, '_, K> {
         add_product(self.kernels, self.workers, down, &x, b.x, b.panels);
     }
 
-    /// `logits = W_head · normed` for the first `count` rows.
-    fn head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
-        let (kernels, parts) = (self.kernels, self.workers.count());
-        let b = &mut *self.buffers;
-        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
-        let split = Split::whole(head.tile_count(), parts);
-        let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
-        let panels = share_panels(b.panels, parts);
-        self.workers.run(&|part| {
-            let mut out = logits.take(part);
-            kernels.matmul(head, split.range(part), &x, &mut out, Output::Store, panels.take(part));
-        });
-    }
-
     /// Quantizes the inputs of a product that were not normed.
     fn quantize(&mut self, source: Source, cols: usize) {
         let (kernels, parts, count) = (self.kernels, self.token_parts(), self.tokens.len());
@@ -384,17 +249,6 @@ enum Source {
 /// Runs `task` for `parts` workers; a single part runs on the caller without waking anyone.
 fn dispatch(workers: &dyn Workers, parts: usize, task: &(dyn Fn(usize) + Sync)) {
     if parts == 1 { task(0) } else { workers.run(task) }
-}
-
-/// The cache blocks of one layer, `[kv_heads][block]`.
-fn layer_cache<'a>(
-    cache: &'a mut [u8],
-    layout: &KvLayout,
-    kv_heads: usize,
-    layer: u16,
-) -> &'a mut [u8] {
-    let bytes = kv_heads * layout.block_bytes();
-    &mut cache[usize::from(layer) * bytes..][..bytes]
 }
 
 /// Scratch memory of each worker; empty for a model without unquantized weights.
@@ -439,23 +293,6 @@ fn add_product<K: Kernels>(
         let mut out: Columns<'_, f32> = out.take(part);
         kernels.matmul(w, split.range(part), input, &mut out, Output::Add, panels.take(part));
     });
-}
-
-/// Joins the partial attention of further spans into that of the first, query by query.
-fn merge_queries(into: &mut [f32], from: &[f32], dim: usize) {
-    for (into, from) in into.chunks_exact_mut(dim + 2).zip(from.chunks_exact(dim + 2)) {
-        merge_partial(into, from);
-    }
-}
-
-/// `out = weighted sum of values / sum of weights` for each query.
-fn divide_by_weights(partials: &[f32], out: &mut [f32], dim: usize) {
-    for (partial, out) in partials.chunks_exact(dim + 2).zip(out.chunks_exact_mut(dim)) {
-        let inverse = 1.0 / partial[dim + 1];
-        for (out, sum) in out.iter_mut().zip(partial) {
-            *out = sum * inverse;
-        }
-    }
 }
 
 /// Quantized activations that workers fill at the same time, each its own tokens.
