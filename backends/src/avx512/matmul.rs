@@ -16,34 +16,57 @@ use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
 
 /// Tokens that share one unpacking of weights; the sums of more than one live in memory.
-const TOKENS: usize = 16;
+const TOKENS: usize = 64;
+/// The 16-bit numbers in the upper halves of 32-bit lanes.
+const UPPER_HALVES: u32 = 0xAAAA_AAAA;
 
-/// How the codes of 32 columns become unsigned bytes.
+/// How the codes of 32 columns become unsigned bytes, and how their products are scaled.
 trait Codes: Copy {
     /// What the bytes exceed the weights by.
     const OFFSET: i32;
     /// Bytes of a block: 16 rows × 32 columns.
     const BYTES: usize;
+    /// Columns that share a scale.
+    const GROUP: usize;
 
     /// The 8 column quads of a block.
     fn quads(self, block: &[u8]) -> [__m512i; 8];
+
+    /// The scales of the first and the last 16 columns, as [`Codes::scaled_sum`] wants them.
+    #[inline(always)]
+    fn scales(self, low: __m512i, high: __m512i) -> [__m512i; 2] {
+        [low, high]
+    }
+
+    /// `Σ scale · weight · input` over a block; `sums` are those of 16 inputs each.
+    ///
+    /// # Safety
+    /// The CPU has the instructions, as a value of the type proves, and `input` has 32 codes.
+    unsafe fn scaled_sum(
+        self,
+        quads: &[__m512i; 8],
+        input: *const i8,
+        sums: [i32; 2],
+        scales: &[__m512i; 2],
+    ) -> __m512i;
 }
 
 /// Signed bytes.
 #[derive(Clone, Copy)]
 struct Bytes(Avx512);
 
-/// Nibbles that stand for −8 to 7.
+/// Nibbles that stand for −8 to 7: sums over 16 columns fit into 16 bits, |Σ| ≤ 16·8·127.
 #[derive(Clone, Copy)]
-struct Linear(Avx512);
+struct Linear<const GROUP: usize>(Avx512);
 
 /// Nibbles that stand for entries of a table; the register repeats the table plus the offset.
 #[derive(Clone, Copy)]
-struct Table(Avx512, __m512i);
+struct Table<const GROUP: usize>(Avx512, __m512i);
 
 impl Codes for Bytes {
     const OFFSET: i32 = 128;
     const BYTES: usize = TILE_ROWS * BLOCK;
+    const GROUP: usize = BLOCK;
 
     #[inline(always)]
     fn quads(self, block: &[u8]) -> [__m512i; 8] {
@@ -57,21 +80,61 @@ impl Codes for Bytes {
             quads
         }
     }
+
+    #[inline(always)]
+    unsafe fn scaled_sum(
+        self,
+        quads: &[__m512i; 8],
+        input: *const i8,
+        sums: [i32; 2],
+        scales: &[__m512i; 2],
+    ) -> __m512i {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let sum = dot(start::<Self>(sums[0] + sums[1]), quads, input);
+            _mm512_mullo_epi32(sum, scales[0])
+        }
+    }
 }
 
-impl Codes for Linear {
+impl<const GROUP: usize> Codes for Linear<GROUP> {
     const OFFSET: i32 = 8;
     const BYTES: usize = TILE_ROWS * BLOCK / 2;
+    const GROUP: usize = GROUP;
 
     #[inline(always)]
     fn quads(self, block: &[u8]) -> [__m512i; 8] {
         nibbles(self.0, block)
     }
+
+    /// Both scales in the halves of one register.
+    #[inline(always)]
+    fn scales(self, low: __m512i, high: __m512i) -> [__m512i; 2] {
+        [pair(self.0, low, high); 2]
+    }
+
+    /// One instruction multiplies both sums by their scales and adds the products.
+    #[inline(always)]
+    unsafe fn scaled_sum(
+        self,
+        quads: &[__m512i; 8],
+        input: *const i8,
+        sums: [i32; 2],
+        scales: &[__m512i; 2],
+    ) -> __m512i {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let low = dot(start::<Self>(sums[0]), &quads[..4], input);
+            let high = dot(start::<Self>(sums[1]), &quads[4..], input.add(SUM_GROUP));
+            _mm512_madd_epi16(pair(self.0, low, high), scales[0])
+        }
+    }
 }
 
-impl Codes for Table {
+impl<const GROUP: usize> Codes for Table<GROUP> {
     const OFFSET: i32 = 32;
     const BYTES: usize = TILE_ROWS * BLOCK / 2;
+    const GROUP: usize = GROUP;
 
     #[inline(always)]
     fn quads(self, block: &[u8]) -> [__m512i; 8] {
@@ -82,9 +145,33 @@ impl Codes for Table {
         }
         quads
     }
+
+    #[inline(always)]
+    unsafe fn scaled_sum(
+        self,
+        quads: &[__m512i; 8],
+        input: *const i8,
+        sums: [i32; 2],
+        scales: &[__m512i; 2],
+    ) -> __m512i {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let low = dot(start::<Self>(sums[0]), &quads[..4], input);
+            let high = dot(start::<Self>(sums[1]), &quads[4..], input.add(SUM_GROUP));
+            let low = _mm512_mullo_epi32(low, scales[0]);
+            _mm512_add_epi32(low, _mm512_mullo_epi32(high, scales[1]))
+        }
+    }
 }
 
-impl Table {
+/// `low` and `high`, which fit into 16 bits, in the halves of each lane.
+#[inline(always)]
+fn pair(_cpu: Avx512, low: __m512i, high: __m512i) -> __m512i {
+    // SAFETY: `_cpu` proves the features; registers only.
+    unsafe { _mm512_mask_blend_epi16(UPPER_HALVES, low, _mm512_slli_epi32::<16>(high)) }
+}
+
+impl<const GROUP: usize> Table<GROUP> {
     fn new(cpu: Avx512, table: &[i8; 16]) -> Self {
         let table = table.map(|entry| entry + Self::OFFSET as i8);
         // SAFETY: `cpu` proves the features; the 16 bytes of `table` are read.
@@ -126,16 +213,16 @@ pub(super) fn product(
     output: Output,
 ) {
     match (w.kind(), w.is_linear(), w.group()) {
-        (Type::Q8, ..) => all_tiles::<_, 32>(Bytes(cpu), w, tiles, x, out, output),
-        (_, true, 16) => all_tiles::<_, 16>(Linear(cpu), w, tiles, x, out, output),
-        (_, true, _) => all_tiles::<_, 32>(Linear(cpu), w, tiles, x, out, output),
-        (_, _, 16) => all_tiles::<_, 16>(Table::new(cpu, w.table()), w, tiles, x, out, output),
-        _ => all_tiles::<_, 32>(Table::new(cpu, w.table()), w, tiles, x, out, output),
+        (Type::Q8, ..) => all_tiles(Bytes(cpu), w, tiles, x, out, output),
+        (_, true, 16) => all_tiles(Linear::<16>(cpu), w, tiles, x, out, output),
+        (_, true, _) => all_tiles(Linear::<32>(cpu), w, tiles, x, out, output),
+        (_, _, 16) => all_tiles(Table::<16>::new(cpu, w.table()), w, tiles, x, out, output),
+        _ => all_tiles(Table::<32>::new(cpu, w.table()), w, tiles, x, out, output),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn all_tiles<C: Codes, const GROUP: usize>(
+fn all_tiles<C: Codes>(
     codes: C,
     w: &Matrix<'_>,
     tiles: Range<usize>,
@@ -149,7 +236,7 @@ fn all_tiles<C: Codes, const GROUP: usize>(
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
         if x.tokens == 1 {
             let mut total = [_mm512_setzero_ps()];
-            accumulate::<C, GROUP>(codes, &tile, x, 0, &mut total, Some(prefetch));
+            accumulate(codes, &tile, x, 0, &mut total, Some(prefetch));
             store(&total, &tile, 0, &mut out, output);
             continue;
         }
@@ -158,7 +245,7 @@ fn all_tiles<C: Codes, const GROUP: usize>(
             let totals = &mut totals[..TOKENS.min(x.tokens - first)];
             // Only the first pass over a tile waits for memory.
             let prefetch = (first == 0).then_some(prefetch);
-            accumulate::<C, GROUP>(codes, &tile, x, first, totals, prefetch);
+            accumulate(codes, &tile, x, first, totals, prefetch);
             store(totals, &tile, first, &mut out, output);
         }
     }
@@ -167,7 +254,7 @@ fn all_tiles<C: Codes, const GROUP: usize>(
 /// Adds the products of one tile, not yet scaled by row, with the tokens from `first` on to
 /// `totals`, one for each token.
 #[inline(always)]
-fn accumulate<C: Codes, const GROUP: usize>(
+fn accumulate<C: Codes>(
     codes: C,
     tile: &Tile<'_>,
     x: &Activations<'_>,
@@ -179,7 +266,7 @@ fn accumulate<C: Codes, const GROUP: usize>(
     let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
     let scales = &x.scales[first * blocks..][..tokens * blocks];
     let sums = &x.sums[first * 2 * blocks..][..tokens * 2 * blocks];
-    let group_scales = &tile.group_scales()[..x.cols / GROUP * TILE_ROWS];
+    let group_scales = &tile.group_scales()[..x.cols / C::GROUP * TILE_ROWS];
     let code_bytes = &tile.codes()[..blocks * C::BYTES];
     let codes_offset = code_bytes.as_ptr().addr() - tile.row_scales().as_ptr().addr();
     if let Some(prefetch) = prefetch {
@@ -194,22 +281,14 @@ fn accumulate<C: Codes, const GROUP: usize>(
         // so the one or two groups of the block have 16 scales each, and the slices of activations
         // 32 codes, one scale and two sums for each token and block.
         unsafe {
-            let group_scales = group_scales.as_ptr().add(block * BLOCK / GROUP * TILE_ROWS);
-            let low_scale = widen(group_scales);
-            let high_scale = widen(group_scales.add(if GROUP < BLOCK { TILE_ROWS } else { 0 }));
+            let group_scales = group_scales.as_ptr().add(block * BLOCK / C::GROUP * TILE_ROWS);
+            let high_scales = group_scales.add(if C::GROUP < BLOCK { TILE_ROWS } else { 0 });
+            let group_scales = codes.scales(widen(group_scales), widen(high_scales));
             for (token, total) in totals.iter_mut().enumerate() {
                 let index = token * blocks + block;
                 let input = inputs.as_ptr().add(index * BLOCK);
-                let [low, high] = *sums.as_ptr().add(2 * index).cast::<[i32; 2]>();
-                let sum = if GROUP < BLOCK {
-                    let low = dot(start::<C>(low), &quads[..4], input);
-                    let high = dot(start::<C>(high), &quads[4..], input.add(SUM_GROUP));
-                    let low = _mm512_mullo_epi32(low, low_scale);
-                    _mm512_add_epi32(low, _mm512_mullo_epi32(high, high_scale))
-                } else {
-                    let sum = dot(start::<C>(low + high), &quads, input);
-                    _mm512_mullo_epi32(sum, low_scale)
-                };
+                let sums = *sums.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                let sum = codes.scaled_sum(&quads, input, sums, &group_scales);
                 let scale = _mm512_set1_ps(*scales.as_ptr().add(index));
                 *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, *total);
             }
