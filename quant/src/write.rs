@@ -12,14 +12,20 @@ use crate::{Code, Error, Result, ensure};
 use bytemuck::Zeroable;
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
+
+/// Bytes of each write, at multiples of it: Linux then keeps the file in huge pages, which saves a
+/// reader of the mapped file most of its page faults and address translations.
+const WRITE_BYTES: usize = 2 << 20;
 
 /// A weight file in the making; dropping it removes all traces.
 #[derive(Debug)]
 pub struct Writer {
     temporary: NamedTempFile,
+    /// Not yet written, less than [`WRITE_BYTES`].
+    pending: Vec<u8>,
     output: PathBuf,
     config: Config,
     vocab: Vec<u8>,
@@ -51,6 +57,7 @@ impl Writer {
             .map_err(|e| unwritable(output, &e))?;
         let mut writer = Self {
             temporary,
+            pending: Vec::with_capacity(WRITE_BYTES),
             output: output.clone(),
             config: *config,
             vocab,
@@ -60,7 +67,8 @@ impl Writer {
             weights_hash: Sha256::new(),
         };
         writer.weights_start = writer.front_sections()[SECTIONS.len() - 1].offset;
-        writer.seek(writer.weights_start)?;
+        // The place of the sections before the weights.
+        writer.append(&vec![0; writer.weights_start as usize])?;
         Ok(writer)
     }
 
@@ -73,7 +81,7 @@ impl Writer {
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.weights_hash.update(bytes);
         self.weights_bytes += bytes.len() as u64;
-        self.write_raw(bytes)
+        self.append(bytes)
     }
 
     /// Writes the sections before the weights and gives the file its name. Returns its bytes.
@@ -111,8 +119,9 @@ impl Writer {
         for (section, body) in sections.iter().zip(bodies) {
             front[section.offset as usize..][..body.len()].copy_from_slice(body);
         }
-        self.seek(0)?;
-        self.write_raw(&front)?;
+        write_all(&mut self.temporary, &self.output, &self.pending)?;
+        self.temporary.as_file().rewind().map_err(|e| unwritable(&self.output, &e))?;
+        write_all(&mut self.temporary, &self.output, &front)?;
         self.persist()?;
         Ok(file_bytes)
     }
@@ -134,14 +143,18 @@ impl Writer {
         })
     }
 
-    fn seek(&mut self, to: u64) -> Result<()> {
-        let result = self.temporary.as_file_mut().seek(SeekFrom::Start(to));
-        result.map(drop).map_err(|e| unwritable(&self.output, &e))
-    }
-
-    fn write_raw(&mut self, bytes: &[u8]) -> Result<()> {
-        let result = self.temporary.as_file_mut().write_all(bytes);
-        result.map_err(|e| unwritable(&self.output, &e))
+    /// Writes `bytes` behind what was written so far, whole pieces of [`WRITE_BYTES`] at a time.
+    fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(WRITE_BYTES - self.pending.len()));
+            self.pending.extend(now);
+            bytes = later;
+            if self.pending.len() == WRITE_BYTES {
+                write_all(&mut self.temporary, &self.output, &self.pending)?;
+                self.pending.clear();
+            }
+        }
+        Ok(())
     }
 
     fn persist(self) -> Result<()> {
@@ -155,6 +168,10 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+fn write_all(file: &mut NamedTempFile, output: &Path, bytes: &[u8]) -> Result<()> {
+    file.as_file_mut().write_all(bytes).map_err(|e| unwritable(output, &e))
 }
 
 /// The `TEXT` section with these texts; see [`TextKey`].
