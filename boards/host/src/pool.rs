@@ -12,10 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// Looks at a word before sleeping on it: longer than what the caller does alone
-/// between two phases. With a quarter of it decoding on two threads was a third slower.
-const LOOKS: u32 = 1024;
+/// How long a thread looks at its word before it sleeps on it: longer than what the caller does
+/// alone between two phases of a step, and short enough to leave the processor to others.
+const SPIN: Duration = Duration::from_micros(5);
+/// Looks between two looks at the clock.
+const LOOKS: u32 = 16;
 
 /// A word that threads wait on, alone on its cache line.
 #[repr(align(128))]
@@ -31,11 +34,17 @@ impl Word {
 
     /// Returns once `is_over` holds for the value.
     fn wait(&self, is_over: impl Fn(u32) -> bool) {
-        for _ in 0..LOOKS {
-            if is_over(self.value.load(Ordering::Acquire)) {
-                return;
+        let mut start = None;
+        loop {
+            for _ in 0..LOOKS {
+                if is_over(self.value.load(Ordering::Acquire)) {
+                    return;
+                }
+                std::hint::spin_loop();
             }
-            std::hint::spin_loop();
+            if start.get_or_insert_with(Instant::now).elapsed() >= SPIN {
+                break;
+            }
         }
         // Announced before the last look, so whoever changes the value afterwards wakes us.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
