@@ -218,6 +218,11 @@ impl<'a> Session<'a> {
         &self.buffers.logits[row * width..][..self.model.config().vocab_size as usize]
     }
 
+    /// Chooses a token from the logits in row 0, which this changes.
+    pub fn sample(&mut self, sampler: &mut Sampler<'_>) -> u32 {
+        self.sample_row(0, self.position, sampler)
+    }
+
     /// Chooses a token from one row of the last step's logits, which this changes; the row is that
     /// behind the first `position` tokens.
     pub fn sample_row(&mut self, row: usize, position: usize, sampler: &mut Sampler<'_>) -> u32 {
