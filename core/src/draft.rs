@@ -2,8 +2,8 @@
 //! Saxena 2023).
 //!
 //! A batch that verifies a draft reads the weights once, so it costs little more than one token;
-//! every drafted token that turns out to be right saves a step. Texts that copy – edits, extracts,
-//! summaries – gain much. Others must not lose, which an account in hundredths of a step sees to:
+//! every drafted token that turns out to be right saves a step. Texts that copy (edits, extracts,
+//! summaries) gain much. Others must not lose, which an account in hundredths of a step sees to:
 //! drafted tokens are paid from it and saved steps flow into it. There is no clock in this, so that
 //! equal texts are drafted equally in every run.
 

@@ -120,8 +120,8 @@ impl Plan {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
-    /// Whether a token's logits are the same to the bit whatever the batch that it comes in: so with
-    /// quantized weights, whose products are exact sums.
+    /// Whether a token's logits are the same to the bit whatever the batch that it comes in: with
+    /// quantized weights they are, whose products are exact sums.
     pub fn is_batch_exact(&self) -> bool {
         self.counts.panels == 0
     }
