@@ -56,6 +56,7 @@ fn allocations_of(model: &Model, kv: KvType, prompt: &[u32], temperature: f32) -
         sampling,
         stop: &["a stop string that never comes"],
         ignore_eos: true,
+        speculation: true,
     };
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     let mut bytes = 0;

@@ -167,6 +167,8 @@ fn run_prints_one_document_or_streams_the_same_text() {
             "prompt_tokens",
             "prefill_tps",
             "decode_tps",
+            "drafted_tokens",
+            "accepted_tokens",
             "ttft_ms",
             "peak_rss_bytes",
         ],

@@ -3,15 +3,20 @@
 //! Reading order: [`plan`] (every buffer with its shape), [`forward`](mod@forward) (the step, as in
 //! the paper), [`kernels`] (the operations a backend implements), [`scalar`] (what they mean),
 //! [`kv`] (the cache), [`arena`] (how one buffer is cut and shared between workers), [`session`]
-//! (positions and history), [`sample`], [`tokenizer`].
+//! (positions and history), [`sample`], [`draft`],
+//! [`tokenizer`].
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
 #![no_std]
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod arena;
 #[cfg(feature = "check")]
 pub mod check;
+pub mod draft;
 pub mod forward;
 pub mod kernels;
 pub mod kv;

@@ -18,7 +18,8 @@ pub struct Limits {
     pub context: usize,
     /// Tokens per step in prefill.
     pub batch: usize,
-    /// Positions of one step that can have logits: 1, or up to `batch` to score texts.
+    /// Positions of one step that can have logits: 1, or up to `batch` to
+    /// verify drafts and to score texts.
     pub logit_rows: usize,
     /// Workers that will run the steps.
     pub workers: usize,
@@ -117,6 +118,12 @@ impl Plan {
     /// Bytes of all buffers together.
     pub fn total_bytes(&self) -> usize {
         self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// Whether a token's logits are the same to the bit whatever the batch that it comes in: with
+    /// quantized weights they are, whose products are exact sums.
+    pub fn is_batch_exact(&self) -> bool {
+        self.counts.panels == 0
     }
 
     /// Bytes of the key-value cache.

@@ -220,8 +220,15 @@ impl<'a> Session<'a> {
 
     /// Chooses a token from the logits in row 0, which this changes.
     pub fn sample(&mut self, sampler: &mut Sampler<'_>) -> u32 {
-        let logits = &mut self.buffers.logits[..self.model.config().vocab_size as usize];
-        let recent = &self.buffers.history[..self.position];
-        sampler.pick(logits, self.buffers.candidates, recent)
+        self.sample_row(0, self.position, sampler)
+    }
+
+    /// Chooses a token from one row of the last step's logits, which this changes; the row is that
+    /// behind the first `position` tokens.
+    pub fn sample_row(&mut self, row: usize, position: usize, sampler: &mut Sampler<'_>) -> u32 {
+        let width = padded_vocab(self.model.config());
+        let vocab = self.model.config().vocab_size as usize;
+        let logits = &mut self.buffers.logits[row * width..][..vocab];
+        sampler.pick(logits, self.buffers.candidates, &self.buffers.history[..position])
     }
 }

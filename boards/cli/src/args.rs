@@ -150,6 +150,9 @@ pub struct SamplingArgs {
     /// Stop before this text (repeatable)
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
+    /// Take one token after the other: guessing from the text so far changes only the speed
+    #[arg(long)]
+    pub no_speculation: bool,
 }
 
 /// Arguments of `kinglet pull`.

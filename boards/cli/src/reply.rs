@@ -62,7 +62,7 @@ impl Reply {
 
     /// Weights that decoding read, in 10⁹ bytes per second.
     pub fn decode_gbps(&self, model: &Model) -> f64 {
-        self.generation.decode_tps() * model.read_bytes_per_token() as f64 / 1e9
+        self.generation.decode_steps_ps() * model.read_bytes_per_token() as f64 / 1e9
     }
 
     /// Prints the cost to standard error.
@@ -80,6 +80,12 @@ impl Reply {
             self.decode_gbps(model),
             self.generation.stop_reason.name()
         ));
+        if self.generation.accepted > 0 {
+            out::note(format_args!(
+                "speculation {} of {} guessed tokens were right and saved a step each",
+                self.generation.accepted, self.generation.drafted
+            ));
+        }
         out::note(format_args!(
             "memory peak {}: file {}, session {}; {} threads, {} kernels",
             Bytes(system::peak_rss_bytes()),

@@ -1,6 +1,7 @@
 //! Generation: from a prompt to streamed text and the reason why it ended.
 
 use crate::Session;
+use crate::lookahead::Lookahead;
 use kinglet_core::sample::{Sampler, Sampling};
 use kinglet_core::stop::StopMatcher;
 use kinglet_core::tokenizer::{TextStream, Tokenizer};
@@ -21,11 +22,21 @@ pub struct GenerateOptions<'a> {
     pub stop: &'a [&'a str],
     /// Goes on behind end-of-text tokens.
     pub ignore_eos: bool,
+    /// Guesses tokens from the text so far and checks several in one step: faster where the reply
+    /// copies, and the same text. Needs more than one of [`crate::SessionOptions::logit_rows`] and
+    /// quantized weights; without them, nothing is guessed.
+    pub speculation: bool,
 }
 
 impl Default for GenerateOptions<'_> {
     fn default() -> Self {
-        Self { max_tokens: 256, sampling: Sampling::default(), stop: &[], ignore_eos: false }
+        Self {
+            max_tokens: 256,
+            sampling: Sampling::default(),
+            stop: &[],
+            ignore_eos: false,
+            speculation: true,
+        }
     }
 }
 
@@ -75,8 +86,12 @@ pub struct Generation {
     pub prompt_tokens: usize,
     /// Tokens chosen, without the end-of-text token.
     pub tokens: usize,
-    /// Steps of one token that decoding took.
+    /// Steps through the model that decoding took; each reads the weights once.
     pub decode_steps: usize,
+    /// Tokens that were guessed and checked.
+    pub drafted: usize,
+    /// Guesses that came true; each saved a step.
+    pub accepted: usize,
     /// Time for the prompt.
     pub prefill: Duration,
     /// Time from the start until the first token was chosen.
@@ -91,8 +106,13 @@ impl Generation {
         rate(self.prompt_tokens, self.prefill)
     }
 
-    /// Generated tokens per second, each one step through the model.
+    /// Generated tokens per second: those that the model took in to go on.
     pub fn decode_tps(&self) -> f64 {
+        rate(self.decode_steps + self.accepted, self.decode)
+    }
+
+    /// Steps of decoding per second.
+    pub fn decode_steps_ps(&self) -> f64 {
         rate(self.decode_steps, self.decode)
     }
 }
@@ -114,12 +134,13 @@ pub(crate) fn generate(
         session.prefill(prompt)?;
     }
     let prefill = start.elapsed();
-    let (mut tokens, mut decode_steps, mut first_token) = (0, 0, prefill);
+    let mut ahead = Lookahead::new(session, options.speculation);
+    let (mut tokens, mut first_token) = (0, prefill);
     let stop_reason = loop {
         if tokens == options.max_tokens {
             break StopReason::MaxTokens;
         }
-        let token = session.sample(&mut sampler);
+        let token = ahead.sample(&mut sampler);
         if tokens == 0 {
             first_token = start.elapsed();
         }
@@ -133,20 +154,21 @@ pub(crate) fn generate(
         if tokens == options.max_tokens {
             break StopReason::MaxTokens;
         }
-        if session.room() == 0 {
+        if ahead.room() == 0 {
             break StopReason::ContextFull;
         }
-        session.push(token)?;
-        decode_steps += 1;
+        ahead.push(token, options.max_tokens - tokens - 1)?;
     };
     output.finish(stop_reason);
     let decode = start.elapsed().saturating_sub(first_token);
-    let prompt_tokens = prompt.len();
+    let counts = ahead.counts();
     Ok(Generation {
         stop_reason,
-        prompt_tokens,
+        prompt_tokens: prompt.len(),
         tokens,
-        decode_steps,
+        decode_steps: counts.steps,
+        drafted: counts.drafted,
+        accepted: counts.accepted,
         prefill,
         first_token,
         decode,

@@ -20,6 +20,7 @@
 pub mod calibrate;
 mod cpu;
 mod generate;
+mod lookahead;
 mod model;
 mod pool;
 pub mod score;
@@ -34,6 +35,7 @@ pub use kinglet_core::sample::Sampling;
 pub use kinglet_core::tokenizer::{Specials, Tokenizer};
 pub use kinglet_quant::file::{File, TextKey};
 pub use kinglet_quant::{Code, Config, Error, Result, Role, Type};
+pub use lookahead::LOOKAHEAD_ROWS;
 pub use model::Model;
 pub use pool::Pool;
 pub use session::{Session, SessionOptions};

@@ -1,6 +1,7 @@
 //! A session with memory and threads of its own.
 
 use crate::generate::{self, GenerateOptions, Generation, Piece};
+use crate::lookahead::LOOKAHEAD_ROWS;
 use crate::{Model, Pool, cpu};
 use kinglet_backends::{Tier, UseKernels};
 use kinglet_core::forward::Observer;
@@ -23,7 +24,9 @@ pub struct SessionOptions {
     pub threads: Option<usize>,
     /// Tokens per step of prefill.
     pub batch: usize,
-    /// Positions of one step that can have logits; 1 unless texts are scored.
+    /// Positions of one step that can have logits, at most the batch. Each is a row of the
+    /// vocabulary in f32. With 1, generation takes one token after the other; beyond
+    /// [`crate::LOOKAHEAD_ROWS`], the default, only [`Session::score`] is faster.
     pub logit_rows: usize,
     /// Kernels to use; `None` takes the best of this machine.
     pub tier: Option<Tier>,
@@ -40,7 +43,7 @@ impl Default for SessionOptions {
             kv: KvType::Int8,
             threads: None,
             batch: 64,
-            logit_rows: 1,
+            logit_rows: LOOKAHEAD_ROWS,
             tier: None,
             budget_bytes: None,
             pin_threads: false,
@@ -56,7 +59,7 @@ impl SessionOptions {
         Limits {
             context: self.context.unwrap_or(DEFAULT_CONTEXT.min(config.max_context as usize)),
             batch: self.batch,
-            logit_rows: self.logit_rows,
+            logit_rows: self.logit_rows.min(self.batch),
             workers: self.threads.unwrap_or_else(cpu::default_threads),
             kv: self.kv,
         }
@@ -69,6 +72,8 @@ pub struct Session {
     core: kinglet_core::Session<'static>,
     pool: Pool,
     tier: Tier,
+    /// The row of the logits behind the last token.
+    row: usize,
     _memory: MmapMut,
     _model: Model,
 }
@@ -95,7 +100,7 @@ impl Session {
         let core = kinglet_core::Session::new(model.file_for_session(), &limits, bytes)?;
         let pool = Pool::new(limits.workers, options.pin_threads)?;
         let tier = options.tier.unwrap_or_else(Tier::best);
-        Ok(Self { core, pool, tier, _memory: memory, _model: model })
+        Ok(Self { core, pool, tier, row: 0, _memory: memory, _model: model })
     }
 
     /// The kernels in use.
@@ -147,13 +152,14 @@ impl Session {
         tokens: &[u32],
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<()> {
-        let Self { core, pool, tier, .. } = self;
+        let Self { core, pool, tier, row, .. } = self;
+        *row = 0;
         tier.with(Prefill { core, pool, tokens, goes_on })
     }
 
     /// Logits behind the last token, `[vocabulary]`.
     pub fn logits(&self) -> &[f32] {
-        self.core.logits(0)
+        self.core.logits(self.row)
     }
 
     /// Appends tokens and hands out the logits behind each: `(index in tokens, [vocabulary])`.
@@ -194,7 +200,36 @@ impl Session {
 
     /// Chooses a token from the logits, which this changes; the token is not appended.
     pub fn sample(&mut self, sampler: &mut Sampler<'_>) -> u32 {
-        self.core.sample(sampler)
+        self.core.sample_row(self.row, self.core.position(), sampler)
+    }
+
+    /// The row of the logits behind the last token.
+    pub(crate) fn row(&self) -> usize {
+        self.row
+    }
+
+    /// Chooses a token from one row of the last step, that behind the first `position` tokens.
+    pub(crate) fn sample_row(
+        &mut self,
+        row: usize,
+        position: usize,
+        sampler: &mut Sampler<'_>,
+    ) -> u32 {
+        self.core.sample_row(row, position, sampler)
+    }
+
+    /// Appends a token and a draft and computes the logits behind each, from row 0 on.
+    pub(crate) fn push_with(&mut self, token: u32, draft: &[u32]) -> Result<()> {
+        let mut tokens = [token; LOOKAHEAD_ROWS];
+        let tokens = &mut tokens[..=draft.len()];
+        tokens[1..].copy_from_slice(draft);
+        self.step(tokens, Logits::All)
+    }
+
+    /// [`Session::rewind`] to a position whose logits are in a row of the last step.
+    pub(crate) fn rewind_to_row(&mut self, position: usize, row: usize) {
+        self.core.rewind(position);
+        self.row = row;
     }
 
     /// Appends a prompt and generates until something stops it; see [`GenerateOptions`].
@@ -216,8 +251,10 @@ impl Session {
     }
 
     fn step(&mut self, tokens: &[u32], wanted: Logits) -> Result<()> {
-        let Self { core, pool, tier, .. } = self;
-        tier.with(OneStep { core, pool, tokens, wanted })
+        let Self { core, pool, tier, row, .. } = self;
+        tier.with(OneStep { core, pool, tokens, wanted })?;
+        *row = if wanted == Logits::All { tokens.len() - 1 } else { 0 };
+        Ok(())
     }
 }
 

@@ -44,6 +44,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         sampling: settings::sampling(&args.sampling, conversation.model().config())?,
         stop: &stop,
         ignore_eos: false,
+        speculation: !args.sampling.no_speculation,
     };
     lines.hint();
     while let Some(line) = lines.next()? {

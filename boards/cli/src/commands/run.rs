@@ -16,6 +16,8 @@ struct Document<'a> {
     prompt_tokens: usize,
     prefill_tps: f64,
     decode_tps: f64,
+    drafted_tokens: usize,
+    accepted_tokens: usize,
     /// From the start of the prompt, the model being loaded, to the first token.
     ttft_ms: f64,
     peak_rss_bytes: u64,
@@ -42,6 +44,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         sampling: settings::sampling(&args.sampling, model.config())?,
         stop: &stop,
         ignore_eos: args.ignore_eos,
+        speculation: !args.sampling.no_speculation,
     };
     let streams = !args.json;
     let reply = reply::generate(&mut session, &prompt, &options, &mut |piece| {
@@ -66,6 +69,8 @@ fn print_document(reply: &Reply, model: &Model, session: &Session) -> Result<()>
         prompt_tokens: reply.prompt_tokens,
         prefill_tps: reply.prefill_tps(),
         decode_tps: reply.generation.decode_tps(),
+        drafted_tokens: reply.generation.drafted,
+        accepted_tokens: reply.generation.accepted,
         ttft_ms: reply.ttft_ms(),
         peak_rss_bytes: system::peak_rss_bytes(),
         stop_reason: reply.generation.stop_reason.name(),

@@ -1,0 +1,105 @@
+//! Decoding with drafts: several tokens in one step where the text lets them be guessed.
+//!
+//! A step takes a chosen token and a draft, and computes logits behind each. As long as the tokens
+//! chosen from these rows are those drafted, the next row is the next position's. The rows are what
+//! single steps would give, to the bit, and every token is drawn once: the text is the same with
+//! drafts and without.
+
+use crate::Session;
+use kinglet_core::draft::{Draft, Drafter, MAX_DRAFT};
+use kinglet_core::sample::Sampler;
+use kinglet_quant::Result;
+
+/// Logit rows of a session that verifies drafts of any length.
+pub const LOOKAHEAD_ROWS: usize = MAX_DRAFT + 1;
+
+/// A session that may have taken tokens ahead of the text; none are left when this is dropped.
+pub(crate) struct Lookahead<'s> {
+    session: &'s mut Session,
+    drafter: Drafter,
+    /// Tokens of a draft at most.
+    most: usize,
+    /// What the last step took behind its first token.
+    draft: Draft,
+    /// How many of them, from the end, are not in the text yet.
+    left: usize,
+    /// The row of the logits behind the text.
+    row: usize,
+    counts: Counts,
+}
+
+/// What decoding took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// Passes through the model.
+    pub steps: usize,
+    /// Tokens that were drafted.
+    pub drafted: usize,
+    /// Those of them that came.
+    pub accepted: usize,
+}
+
+impl<'s> Lookahead<'s> {
+    /// Decodes ahead where `is_wanted` and where it cannot change the text: a session with one row
+    /// of logits, or with unquantized weights, takes one token after the other.
+    pub fn new(session: &'s mut Session, is_wanted: bool) -> Self {
+        let rows = session.plan().limits().logit_rows;
+        let is_possible = is_wanted && session.plan().is_batch_exact();
+        let most = if is_possible { rows - 1 } else { 0 };
+        let drafter = Drafter::new(session.tier().further_token_cost());
+        let (row, draft, counts) = (session.row(), Draft::new(), Counts::default());
+        Self { session, drafter, most, draft, left: 0, row, counts }
+    }
+
+    /// What decoding took until now.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Positions that are still free.
+    pub fn room(&self) -> usize {
+        self.session.room() + self.left
+    }
+
+    /// Chooses the token behind the text, which is not appended yet.
+    pub fn sample(&mut self, sampler: &mut Sampler<'_>) -> u32 {
+        self.session.sample_row(self.row, self.position(), sampler)
+    }
+
+    /// Appends the chosen token: with a step, unless the last one took it already. The step takes a
+    /// draft of `most` tokens at most behind it.
+    pub fn push(&mut self, token: u32, most: usize) -> Result<()> {
+        if self.left > 0 && self.draft[self.draft.len() - self.left] == token {
+            self.left -= 1;
+            self.row += 1;
+            self.counts.accepted += 1;
+            return Ok(());
+        }
+        self.drafter.settle(self.draft.len(), self.draft.len() - self.left);
+        self.drop_rest();
+        let most = most.min(self.most).min(self.session.room().saturating_sub(1));
+        self.draft = self.drafter.draft(self.session.tokens(), token, most);
+        self.session.push_with(token, &self.draft)?;
+        (self.left, self.row) = (self.draft.len(), 0);
+        self.counts.steps += 1;
+        self.counts.drafted += self.draft.len();
+        Ok(())
+    }
+
+    /// Tokens of the text.
+    fn position(&self) -> usize {
+        self.session.tokens().len() - self.left
+    }
+
+    /// Takes what did not come of the draft out of the session.
+    fn drop_rest(&mut self) {
+        self.session.rewind_to_row(self.position(), self.row);
+        self.left = 0;
+    }
+}
+
+impl Drop for Lookahead<'_> {
+    fn drop(&mut self) {
+        self.drop_rest();
+    }
+}
