@@ -107,7 +107,7 @@ fn own(found: &Measured) -> Fields {
         ("read_bytes_per_second", (mean(&found.bandwidths) as u64).into()),
         ("bytes_per_token", found.bytes_per_token.map(|bytes| bytes as u64).into()),
         ("wall_share", wall_share(found).into()),
-        ("multiply_adds_per_second", multiply_adds_per_second(found).into()),
+        ("multiply_adds_per_second", multiply_adds_per_second(found).map(|rate| rate as u64).into()),
         ("peak_rss_bytes", found.peak_rss_bytes.into()),
         ("p50_ns", percentile(&found.latencies, 50).map(nanoseconds).into()),
         ("p99_ns", percentile(&found.latencies, 99).map(nanoseconds).into()),
