@@ -107,7 +107,7 @@ fn own(found: &Measured) -> Fields {
         ("read_bytes_per_second", (mean(&found.bandwidths) as u64).into()),
         ("bytes_per_token", found.bytes_per_token.map(|bytes| bytes as u64).into()),
         ("wall_share", wall_share(found).into()),
-        ("multiply_adds_per_second", multiply_adds_per_second(found).map(|rate| rate as u64).into()),
+        ("multiply_adds_per_second", multiply_adds_per_second(found).into()),
         ("peak_rss_bytes", found.peak_rss_bytes.into()),
         ("p50_ns", percentile(&found.latencies, 50).map(nanoseconds).into()),
         ("p99_ns", percentile(&found.latencies, 99).map(nanoseconds).into()),
@@ -155,9 +155,9 @@ fn wall_share(found: &Measured) -> Option<f64> {
     Some(read / mean(&found.bandwidths))
 }
 
-fn multiply_adds_per_second(found: &Measured) -> Option<f64> {
+fn multiply_adds_per_second(found: &Measured) -> Option<u64> {
     let seconds: Vec<f64> = found.samples.iter().map(Duration::as_secs_f64).collect();
-    Some(found.multiply_adds? / mean(&seconds))
+    Some((found.multiply_adds? / mean(&seconds)) as u64)
 }
 
 /// All fields and the samples, as one JSON object.
