@@ -78,7 +78,7 @@ class Workshop:
     def llama_source(self) -> Path:
         source = self.folder / "llama_cpp_python"
         if not source.exists():
-            archive = self.download(LLAMA_PACKAGE, "--no-binary", ":all:")
+            archive = self.download(LLAMA_PACKAGE, "--no-binary", "llama-cpp-python")
             partial = source.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
             shutil.unpack_archive(archive, partial)
