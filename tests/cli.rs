@@ -11,8 +11,18 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 9] =
-    ["pull", "convert", "inspect", "run", "chat", "tokenize", "eval", "plan", "completions"];
+const COMMANDS: [&str; 10] = [
+    "pull",
+    "convert",
+    "inspect",
+    "run",
+    "chat",
+    "tokenize",
+    "eval",
+    "plan",
+    "bench",
+    "completions",
+];
 
 /// A checkpoint with 512 positions, 640 tokens and a chat template.
 const CHAT_MODEL: &str = "gqa3-head64";

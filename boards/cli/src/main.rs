@@ -1,6 +1,7 @@
 //! The `kinglet` command.
 
 mod args;
+mod bench;
 mod cache;
 mod chat;
 mod commands;
@@ -29,7 +30,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(bench::flags::spelled_out(std::env::args_os()));
     out::set_quiet(cli.quiet);
     let result = match &cli.command {
         Command::Pull(args) => commands::pull::run(args),
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Tokenize(args) => commands::tokenize::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Plan(args) => commands::plan::run(args),
+        Command::Bench(args) => commands::bench::run(args),
         Command::Completions(args) => commands::completions::run(args),
     };
     match result {

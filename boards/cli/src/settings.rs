@@ -1,7 +1,7 @@
 //! From command-line flags to the library's options.
 
-use crate::args::{KvArg, SamplingArgs, SessionArgs};
-use kinglet::{Code, Config, KvType, Result, Sampling, SessionOptions, Tier};
+use crate::args::{SamplingArgs, SessionArgs};
+use kinglet::{Code, Config, Result, Sampling, SessionOptions, Tier};
 use kinglet_quant::ensure;
 
 /// The session that the flags ask for.
@@ -9,10 +9,7 @@ pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
     let default = SessionOptions::default();
     Ok(SessionOptions {
         context: args.ctx.map(|n| n as usize),
-        kv: match args.kv {
-            KvArg::F16 => KvType::F16,
-            KvArg::Int8 => KvType::Int8,
-        },
+        kv: args.kv.into(),
         threads: args.threads.map(|n| n as usize),
         batch: args.batch.map_or(default.batch, |n| n as usize),
         tier: args.tier.as_deref().map(Tier::from_name).transpose()?,

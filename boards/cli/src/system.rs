@@ -1,10 +1,23 @@
-//! What the operating system says about memory.
+//! What the operating system says about memory and processors.
 
 use std::fs;
 
 /// The largest resident memory of this process so far, in bytes; 0 where Linux's `/proc` is absent.
 pub fn peak_rss_bytes() -> u64 {
     proc_field("/proc/self/status", "VmHWM:").unwrap_or(0)
+}
+
+/// Starts [`peak_rss_bytes`] anew from what is resident now, where the system allows it.
+pub fn reset_peak_rss() {
+    // A refusal leaves the peak of the whole run, which is still true of the process.
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The name of the processor; empty where the system gives none.
+pub fn cpu_name() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    line.trim_start_matches([' ', '\t', ':']).trim().to_owned()
 }
 
 /// Memory that can be had without swapping, in bytes.

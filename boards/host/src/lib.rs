@@ -16,6 +16,7 @@
 //! [`Model::plan`] tells a session's memory before it is taken; a session takes it once, and
 //! generation allocates nothing.
 
+mod bandwidth;
 #[cfg(feature = "convert")]
 pub mod calibrate;
 mod cpu;
@@ -26,6 +27,7 @@ mod pool;
 pub mod score;
 mod session;
 
+pub use bandwidth::ReadStream;
 pub use cpu::{available_cpus, default_threads};
 pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
 pub use kinglet_backends::Tier;

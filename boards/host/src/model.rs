@@ -1,6 +1,7 @@
 //! A weight file, mapped.
 
 use crate::session::{Session, SessionOptions};
+use kinglet_core::kv::{KvLayout, KvType};
 use kinglet_core::plan::Plan;
 use kinglet_core::tokenizer::{Specials, Tokenizer};
 use kinglet_quant::{Code, Config, Error, File, Result, ensure};
@@ -81,6 +82,15 @@ impl Model {
     /// Bytes of weights that one generated token reads.
     pub fn read_bytes_per_token(&self) -> usize {
         self.file().read_bytes_per_token()
+    }
+
+    /// Bytes of keys and values that one generated token reads for every token before it.
+    pub fn cache_bytes_per_token(&self, kv: KvType) -> usize {
+        // A context that needs no padding.
+        const CONTEXT: usize = 64;
+        let config = self.config();
+        let layout = KvLayout::new(kv, config.head_dim as usize, CONTEXT);
+        (config.layers * config.kv_heads) as usize * layout.block_bytes() / CONTEXT
     }
 
     /// The tokenizer.

@@ -2,7 +2,7 @@
 
 use crate::generate::{self, GenerateOptions, Generation, Piece};
 use crate::lookahead::LOOKAHEAD_ROWS;
-use crate::{Model, Pool, cpu};
+use crate::{Model, Pool, ReadStream, cpu};
 use kinglet_backends::{Tier, UseKernels};
 use kinglet_core::forward::Observer;
 use kinglet_core::plan::{Limits, Plan};
@@ -111,6 +111,12 @@ impl Session {
     /// Threads in use, the caller included.
     pub fn threads(&self) -> usize {
         self.pool.count()
+    }
+
+    /// Bytes per second that the session's threads read from memory together; takes about a tenth
+    /// of a second.
+    pub fn read_bandwidth(&self, stream: &ReadStream) -> f64 {
+        stream.bytes_per_second(&self.pool)
     }
 
     /// The memory that the session took.

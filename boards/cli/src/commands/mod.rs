@@ -1,5 +1,6 @@
 //! One module per command; each has a `run` that takes the command's arguments.
 
+pub mod bench;
 pub mod chat;
 pub mod completions;
 pub mod convert;

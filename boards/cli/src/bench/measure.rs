@@ -1,0 +1,185 @@
+//! Measuring one test.
+
+use crate::bench::plan::Test;
+use crate::{interrupt, models, system};
+use kinglet::{Config, GenerateOptions, Model, ReadStream, Result, Role, Session, Type};
+use std::ops::ControlFlow;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How tests are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Timed runs of every test.
+    pub repetitions: u32,
+    /// Whether a run that is not timed comes first.
+    pub warmup: bool,
+    /// Number format of models that are converted on the way.
+    pub kind: Option<Type>,
+}
+
+/// What a test found; times in nanoseconds.
+#[derive(Debug)]
+pub struct Measured {
+    /// What was timed.
+    pub test: Test,
+    /// When it started.
+    pub started: SystemTime,
+    /// Number format of the layers' weights.
+    pub kind: Type,
+    /// Bytes of the weight file.
+    pub file_bytes: u64,
+    /// Weights of the model.
+    pub parameters: u64,
+    /// The kernels in use.
+    pub tier: &'static str,
+    /// Opening the file and making the session.
+    pub load: Duration,
+    /// From opening the file to the first token; `None` without a warm-up.
+    pub first_token: Option<Duration>,
+    /// Each timed run.
+    pub samples: Vec<Duration>,
+    /// Each generated token of all runs, ascending.
+    pub latencies: Vec<Duration>,
+    /// Bytes per second read from memory, beside each run.
+    pub bandwidths: Vec<f64>,
+    /// Bytes that a step of generation reads at the mean depth; `None` when a prompt is timed too.
+    pub bytes_per_token: Option<f64>,
+    /// Multiply-adds of the prompt's matrix products; `None` when generation is timed too.
+    pub multiply_adds: Option<f64>,
+    /// The largest resident memory, before the buffer that measures bandwidth.
+    pub peak_rss_bytes: u64,
+}
+
+/// Runs a test. It gets a thread of its own, since a session binds its caller to a processor.
+pub fn measure(test: &Test, settings: &Settings) -> Result<Measured> {
+    // Where the model has to be fetched or converted, that is no part of loading it.
+    models::open_named(&test.model, settings.kind)?;
+    thread::scope(|scope| {
+        let work = scope.spawn(|| Run::new(test, settings)?.finish(settings));
+        work.join().expect("failures of a test are values")
+    })
+}
+
+/// A test under way.
+struct Run {
+    session: Session,
+    random: fastrand::Rng,
+    vocabulary: u32,
+    measured: Measured,
+}
+
+impl Run {
+    /// Loads the model and runs it once.
+    fn new(test: &Test, settings: &Settings) -> Result<Self> {
+        system::reset_peak_rss();
+        let (started, start) = (SystemTime::now(), Instant::now());
+        let model = models::open_named(&test.model, settings.kind)?;
+        let session = model.session(&test.session_options())?;
+        let load = start.elapsed();
+        let measured = Measured {
+            test: test.clone(),
+            started,
+            kind: model.file().matrix(Role::Q, 0).kind(),
+            file_bytes: model.file_bytes() as u64,
+            parameters: model.config().parameters(),
+            tier: session.tier().name(),
+            load,
+            first_token: None,
+            samples: Vec::with_capacity(settings.repetitions as usize),
+            latencies: Vec::with_capacity(settings.repetitions as usize * test.generated),
+            bandwidths: Vec::with_capacity(settings.repetitions as usize),
+            bytes_per_token: (test.prompt == 0).then(|| bytes_per_token(&model, test)),
+            multiply_adds: (test.generated == 0).then(|| multiply_adds(model.config(), test)),
+            peak_rss_bytes: 0,
+        };
+        let vocabulary = model.config().vocab_size;
+        let mut run = Self { session, random: fastrand::Rng::with_seed(1), vocabulary, measured };
+        if settings.warmup {
+            let prompt = run.tokens(test.prompt.max(1));
+            run.generate(&prompt, 1, &mut |_| {})?;
+            run.measured.first_token = Some(start.elapsed());
+        }
+        Ok(run)
+    }
+
+    /// Fills the context and takes the samples.
+    fn finish(mut self, settings: &Settings) -> Result<Measured> {
+        self.session.reset();
+        let context = self.tokens(self.measured.test.depth);
+        self.prefill(&context)?;
+        self.repeat()?;
+        self.measured.peak_rss_bytes = system::peak_rss_bytes();
+        let stream = ReadStream::new()?;
+        self.measured.bandwidths.push(self.session.read_bandwidth(&stream));
+        for _ in 1..settings.repetitions {
+            self.repeat()?;
+            self.measured.bandwidths.push(self.session.read_bandwidth(&stream));
+        }
+        self.measured.latencies.sort_unstable();
+        Ok(self.measured)
+    }
+
+    /// One timed run behind the filled context.
+    fn repeat(&mut self) -> Result<()> {
+        let Test { prompt, generated, depth, .. } = self.measured.test;
+        self.session.rewind(depth);
+        let (prompt, first) = (self.tokens(prompt), self.tokens(1));
+        let mut latencies = std::mem::take(&mut self.measured.latencies);
+        let start = Instant::now();
+        self.prefill(&prompt)?;
+        if generated > 0 {
+            let mut last = Instant::now();
+            self.generate(&first, generated, &mut |now| {
+                latencies.push(now - last);
+                last = now;
+            })?;
+        }
+        self.measured.samples.push(start.elapsed());
+        self.measured.latencies = latencies;
+        Ok(())
+    }
+
+    fn tokens(&mut self, count: usize) -> Vec<u32> {
+        (0..count).map(|_| self.random.u32(..self.vocabulary)).collect()
+    }
+
+    fn prefill(&mut self, tokens: &[u32]) -> Result<()> {
+        if tokens.is_empty() {
+            return interrupt::check();
+        }
+        self.session.prefill_while(tokens, &mut || !interrupt::requested())
+    }
+
+    /// `count` tokens in as many steps of the model: the first one takes the prompt.
+    fn generate(
+        &mut self,
+        prompt: &[u32],
+        count: usize,
+        on_token: &mut dyn FnMut(Instant),
+    ) -> Result<()> {
+        let options =
+            GenerateOptions { max_tokens: count, ignore_eos: true, ..GenerateOptions::default() };
+        self.session.generate(prompt, &options, &mut |piece| {
+            if piece.token.is_some() {
+                on_token(Instant::now());
+            }
+            if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        interrupt::check()
+    }
+}
+
+/// Weights and cache that a step of generation reads, on average over the steps.
+fn bytes_per_token(model: &Model, test: &Test) -> f64 {
+    let positions = test.depth as f64 + (test.generated as f64 + 1.0) / 2.0;
+    model.read_bytes_per_token() as f64 + model.cache_bytes_per_token(test.kv) as f64 * positions
+}
+
+/// Those of every layer for each token, and of the head for the last one.
+fn multiply_adds(config: &Config, test: &Test) -> f64 {
+    let (hidden, ffn) = (f64::from(config.hidden), f64::from(config.ffn));
+    let attention = (2 * config.q_dim() + 2 * config.kv_dim()) as f64;
+    let layers = f64::from(config.layers) * hidden * (attention + 3.0 * ffn);
+    layers * test.prompt as f64 + f64::from(config.vocab_size) * hidden
+}

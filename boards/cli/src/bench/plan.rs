@@ -1,0 +1,112 @@
+//! The tests that the flags ask for: every combination.
+
+use crate::args::BenchArgs;
+use crate::bench::list::{Pair, numbers};
+use kinglet::{Code, KvType, Result, SessionOptions, Tier};
+use kinglet_quant::ensure;
+use std::fmt;
+
+/// One test: what is timed, and in which session.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// The model as the user named it.
+    pub model: String,
+    /// Tokens of the prompt; 0 when only generation is timed.
+    pub prompt: usize,
+    /// Tokens generated; 0 when only the prompt is timed.
+    pub generated: usize,
+    /// Tokens in the context before the clock starts.
+    pub depth: usize,
+    /// Tokens of one step of prefill.
+    pub batch: usize,
+    /// How keys and values are stored.
+    pub kv: KvType,
+    /// Threads.
+    pub threads: usize,
+    /// Kernels; `None` for the best of this machine.
+    pub tier: Option<Tier>,
+}
+
+impl Test {
+    /// The session in which the test runs.
+    pub fn session_options(&self) -> SessionOptions {
+        SessionOptions {
+            context: Some((self.depth + self.prompt + self.generated).max(1)),
+            kv: self.kv,
+            threads: Some(self.threads),
+            batch: self.batch,
+            tier: self.tier,
+            pin_threads: true,
+            ..SessionOptions::default()
+        }
+    }
+}
+
+/// The test's name in tables: `pp512`, `tg128 @ d2048`, `pp512+tg128`.
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.prompt, self.generated) {
+            (prompt, 0) => write!(f, "pp{prompt}")?,
+            (0, generated) => write!(f, "tg{generated}")?,
+            (prompt, generated) => write!(f, "pp{prompt}+tg{generated}")?,
+        }
+        if self.depth > 0 {
+            write!(f, " @ d{}", self.depth)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every combination of what the flags list, in the order in which llama-bench runs them.
+///
+/// `BadArgument` when nothing is left to test, for a tier that does not exist, and for values
+/// that would be stored otherwise than keys.
+pub fn tests(args: &BenchArgs) -> Result<Vec<Test>> {
+    ensure!(
+        args.cache_type_v.is_empty() || args.cache_type_v == args.kv,
+        Code::BadArgument,
+        "values are stored as keys are: leave --cache-type-v out, or let it name the same as --kv"
+    );
+    let mut tests = Vec::new();
+    let names: Vec<&String> = args.models.iter().chain(&args.model).collect();
+    let (runs, tiers, threads) = (runs(args), tiers(args)?, threads(args));
+    for name in names {
+        for &tier in &tiers {
+            for batch in numbers(&args.batch_size) {
+                for &kv in &args.kv {
+                    for &threads in &threads {
+                        for depth in numbers(&args.n_depth) {
+                            tests.extend(runs.iter().map(|&Pair { prompt, generated }| {
+                                let (model, kv) = (name.clone(), kv.into());
+                                Test { model, prompt, generated, depth, batch, kv, threads, tier }
+                            }));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    ensure!(!tests.is_empty(), Code::BadArgument, "nothing to test: give -p, -n or -pg a number");
+    Ok(tests)
+}
+
+/// What is timed: prompts, then generations, then both together.
+fn runs(args: &BenchArgs) -> Vec<Pair> {
+    let prompts = numbers(&args.n_prompt).into_iter().map(|prompt| Pair { prompt, generated: 0 });
+    let generations =
+        numbers(&args.n_gen).into_iter().map(|generated| Pair { prompt: 0, generated });
+    let all = prompts.chain(generations).chain(args.pg.iter().copied());
+    all.filter(|pair| pair.prompt + pair.generated > 0).collect()
+}
+
+fn tiers(args: &BenchArgs) -> Result<Vec<Option<Tier>>> {
+    if args.tier.is_empty() {
+        return Ok(vec![None]);
+    }
+    args.tier.iter().map(|name| Tier::from_name(name).map(Some)).collect()
+}
+
+fn threads(args: &BenchArgs) -> Vec<usize> {
+    let threads = numbers(&args.threads);
+    if threads.is_empty() { vec![kinglet::default_threads()] } else { threads }
+}

@@ -1,0 +1,26 @@
+//! `kinglet bench`: speed, with the flags and fields of llama-bench.
+
+use crate::args::BenchArgs;
+use crate::bench::measure::{Settings, measure};
+use crate::bench::plan;
+use crate::bench::report::{Printer, to_stderr};
+use crate::{interrupt, out};
+use kinglet::{Result, Type};
+
+/// Runs every combination of what the flags list, and prints each as it ends.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let tests = plan::tests(args)?;
+    let settings = Settings {
+        repetitions: args.repetitions,
+        warmup: !args.no_warmup,
+        kind: args.kind.map(Type::from),
+    };
+    interrupt::install();
+    let mut printers = vec![Printer::new(args.output, &tests, out::text)];
+    printers.extend(args.output_err.map(|format| Printer::new(format, &tests, to_stderr)));
+    for test in &tests {
+        let found = measure(test, &settings)?;
+        printers.iter_mut().try_for_each(|printer| printer.add(&found))?;
+    }
+    printers.iter().try_for_each(Printer::finish)
+}

