@@ -13,16 +13,17 @@ use bytemuck::Zeroable;
 
 /// How a tensor is stored in a file of this kind.
 ///
-/// Norms are always F32. In `q4` files the value projections (small, and the most sensitive) and
-/// the vocabulary matrices (which decide the logits) are Q8.
+/// Norms are always F32. The vocabulary matrices of quantized files, which decide the logits, are
+/// Q8 in two planes. In `q4` files the value projections (small, and the most sensitive) are Q8.
 pub fn scheme(kind: Type, role: Role) -> Scheme {
-    let is_sensitive = matches!(role, Role::V | Role::Embedding | Role::Head);
+    let is_vocabulary = matches!(role, Role::Embedding | Role::Head);
     match kind {
         _ if role.is_norm() => Scheme::F32,
         Type::F32 => Scheme::F32,
         Type::Bf16 => Scheme::BF16,
-        Type::Q8 => Scheme::Q8,
-        Type::Q4 if is_sensitive => Scheme::Q8,
+        _ if is_vocabulary => Scheme::Q8_PLANES,
+        Type::Q8 | Type::Q8Planes => Scheme::Q8,
+        Type::Q4 if role == Role::V => Scheme::Q8,
         Type::Q4 => Scheme::Q4,
     }
 }
@@ -76,7 +77,7 @@ impl Arrangement {
         let (first, _) = tensors[0];
         let scheme = scheme(kind, first);
         let (rows, cols) = first.shape(config);
-        let tile_bytes = scheme.tile_bytes(cols) as u64;
+        let tile_bytes = scheme.layout(cols).bytes as u64;
         let stride = if first.is_norm() { 0 } else { tile_bytes * tensors.len() as u64 };
         let start = self.bytes;
         for (i, &(role, layer)) in tensors.iter().enumerate() {
@@ -104,7 +105,7 @@ pub(crate) fn tensor_bytes(record: &Record, role: Role, scheme: &Scheme) -> u64 
     let (rows, cols) = (record.rows as usize, record.cols as usize);
     let bytes = match role.is_norm() {
         true => (cols * size_of::<f32>()).next_multiple_of(ALIGN),
-        false => rows.div_ceil(TILE_ROWS) * scheme.tile_bytes(cols),
+        false => rows.div_ceil(TILE_ROWS) * scheme.layout(cols).stored_bytes(),
     };
     bytes as u64
 }

@@ -155,20 +155,29 @@ impl Conversion<'_> {
             return self.norm(role, layer);
         }
         let (rows, cols) = role.shape(self.source.config());
-        let tile_bytes = step.scheme.tile_bytes(cols);
-        let stride = tile_bytes * step.tensors.len();
+        let layout = step.scheme.layout(cols);
+        let stride = layout.bytes * step.tensors.len();
         let chunk_rows = (CHUNK_WEIGHTS / cols / TILE_ROWS).max(1) * TILE_ROWS;
         let (mut weights, mut out) = (Vec::new(), Vec::new());
+        // Follows when all tiles are written, so it stays in memory: half a byte for each weight.
+        let mut low_plane = vec![0; rows.div_ceil(TILE_ROWS) * layout.low];
         let mut powers = vec![Power::default(); step.tensors.len()];
         for start in (0..rows).step_by(chunk_rows) {
             let chunk = start..rows.min(start + chunk_rows);
             out.resize(chunk.len().div_ceil(TILE_ROWS) * stride, 0);
             for (i, &(role, layer)) in step.tensors.iter().enumerate() {
                 self.source.load_rows(role, layer, chunk.clone(), &mut weights)?;
-                let tiles = Tiles { bytes: &mut out[i * tile_bytes..], stride };
+                let low = start / TILE_ROWS * layout.low;
+                let low = low..low + chunk.len().div_ceil(TILE_ROWS) * layout.low;
+                let bytes = &mut out[i * layout.bytes..];
+                let tiles = Tiles { bytes, stride, low: &mut low_plane[low] };
                 powers[i] += encode(&step.scheme, &weights, cols, None, self.threads, tiles);
             }
             self.writer.write(&out)?;
+            self.report(role, layer)?;
+        }
+        if !low_plane.is_empty() {
+            self.writer.write(&low_plane)?;
             self.report(role, layer)?;
         }
         Ok(powers)

@@ -260,8 +260,8 @@ impl<'a> File<'a> {
         self.matrix(Role::Head, NO_LAYER)
     }
 
-    /// Bytes of weights that one generated token reads: every matrix once, one row of the
-    /// embedding.
+    /// Bytes of weights that one generated token reads: every matrix once, of a head in two planes
+    /// the high one. One row of the embedding and the few rows of the low plane do not count.
     pub fn read_bytes_per_token(&self) -> usize {
         let layer = |layer: u16| {
             let matrices = tensor::LAYER_ROLES.iter().filter(|role| !role.is_norm());

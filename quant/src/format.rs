@@ -13,6 +13,8 @@ pub const BLOCK: usize = 32;
 pub const LINEAR: [i8; 16] = [-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7];
 /// Largest magnitude in a code table: 8 products with an int8 then fit into 16 bits.
 pub const MAX_CODE: i8 = 32;
+/// What the byte `16 · high + low` of two planes exceeds the weight's integer by.
+pub const PLANES_OFFSET: u8 = 128;
 /// Sub-arrays of a tile, tiles and tensors start at multiples of this.
 pub const ALIGN: usize = 64;
 
@@ -29,6 +31,9 @@ pub enum Type {
     Q8 = 2,
     /// 4-bit codes into a table of 16 signed bytes, with a scale per group of 16 or 32.
     Q4 = 3,
+    /// The weights of [`Type::Q8`] as a plane of high and a plane of low nibbles: a head that is
+    /// searched by its high halves reads little more than these.
+    Q8Planes = 6,
 }
 
 impl Type {
@@ -39,6 +44,7 @@ impl Type {
             1 => Self::Bf16,
             2 => Self::Q8,
             3 => Self::Q4,
+            6 => Self::Q8Planes,
             _ => crate::fail!(
                 Code::UnsupportedTensorType,
                 "tensor type {number} is unknown: the file needs a newer Kinglet"
@@ -53,12 +59,13 @@ impl Type {
             Self::Bf16 => "bf16",
             Self::Q8 => "q8",
             Self::Q4 => "q4",
+            Self::Q8Planes => "q8p",
         }
     }
 
     /// Whether kernels multiply integers, so that activations must be quantized first.
     pub fn is_quantized(self) -> bool {
-        matches!(self, Self::Q8 | Self::Q4)
+        matches!(self, Self::Q8 | Self::Q4 | Self::Q8Planes)
     }
 }
 
@@ -66,12 +73,14 @@ impl Type {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileLayout {
     /// Start of the group scales: `(cols / group) × 16` signed bytes. Row scales (16 × f32)
-    /// precede.
+    /// precede, and residual norms (16 × f32) where there are two planes.
     pub group_scales: usize,
     /// Start of the codes (of the values, for F32 and BF16).
     pub codes: usize,
     /// Bytes of the whole tile.
     pub bytes: usize,
+    /// Bytes of the tile's 16 rows in the low plane, which lies behind all tiles; 0 without one.
+    pub low: usize,
 }
 
 impl TileLayout {
@@ -81,14 +90,23 @@ impl TileLayout {
             Type::F32 => TILE_ROWS * cols * 4,
             Type::Bf16 => TILE_ROWS * cols * 2,
             Type::Q8 => TILE_ROWS * cols,
-            Type::Q4 => TILE_ROWS * cols / 2,
+            Type::Q4 | Type::Q8Planes => TILE_ROWS * cols / 2,
         };
         if !kind.is_quantized() {
-            return Self { group_scales: 0, codes: 0, bytes: code_bytes };
+            return Self { group_scales: 0, codes: 0, bytes: code_bytes, low: 0 };
         }
-        let group_scales = TILE_ROWS * size_of::<f32>();
+        let (row_arrays, low) = match kind {
+            Type::Q8Planes => (2, code_bytes),
+            _ => (1, 0),
+        };
+        let group_scales = row_arrays * TILE_ROWS * size_of::<f32>();
         let codes = group_scales + (cols / group * TILE_ROWS).next_multiple_of(ALIGN);
-        Self { group_scales, codes, bytes: codes + code_bytes }
+        Self { group_scales, codes, bytes: codes + code_bytes, low }
+    }
+
+    /// Bytes that 16 rows take in a file, wherever they lie.
+    pub fn stored_bytes(&self) -> usize {
+        self.bytes + self.low
     }
 }
 
@@ -109,11 +127,12 @@ pub struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// A view of `rows × cols` weights whose tiles start every `stride` bytes from the start of
-    /// `bytes`.
+    /// `bytes`, the low plane, if any, where a further tile would start.
     ///
     /// `cols` must be a multiple of 32, `group` 16 or 32 (ignored for unquantized types), the start
     /// aligned to 64 bytes, table entries within ±32. `Corrupt` when one of these is broken,
-    /// `Truncated` when a tile ends behind `bytes`, `Misaligned` for the memory's alignment.
+    /// `Truncated` when a tile or the low plane ends behind `bytes`, `Misaligned` for the memory's
+    /// alignment.
     pub fn new(
         kind: Type,
         group: usize,
@@ -130,7 +149,7 @@ impl<'a> Matrix<'a> {
         );
         let group_fits = match kind {
             Type::F32 | Type::Bf16 => true,
-            Type::Q8 => group == 32,
+            Type::Q8 | Type::Q8Planes => group == 32,
             Type::Q4 => group == 16 || group == 32,
         };
         ensure!(
@@ -152,7 +171,10 @@ impl<'a> Matrix<'a> {
             layout.bytes
         );
         let tiles = rows.div_ceil(TILE_ROWS);
-        let needed = (tiles - 1).checked_mul(stride).and_then(|n| n.checked_add(layout.bytes));
+        let needed = match layout.low {
+            0 => (tiles - 1).checked_mul(stride).and_then(|n| n.checked_add(layout.bytes)),
+            low => stride.checked_add(low).and_then(|n| n.checked_mul(tiles)),
+        };
         ensure!(
             needed.is_some_and(|n| n <= bytes.len()),
             Code::Truncated,
@@ -206,7 +228,7 @@ impl<'a> Matrix<'a> {
         self.table == LINEAR
     }
 
-    /// Bytes that reading all weights once moves.
+    /// Bytes that a pass over the tiles moves: all weights once, of two planes the high one.
     pub fn read_bytes(&self) -> usize {
         self.tile_count() * self.layout.bytes
     }
@@ -215,7 +237,12 @@ impl<'a> Matrix<'a> {
     pub fn tile(&self, index: usize) -> Tile<'a> {
         assert!(index < self.tile_count());
         let start = index * self.stride;
-        Tile { layout: self.layout, bytes: &self.bytes[start..start + self.layout.bytes] }
+        let low = self.tile_count() * self.stride + index * self.layout.low;
+        Tile {
+            layout: self.layout,
+            bytes: &self.bytes[start..start + self.layout.bytes],
+            low: if self.layout.low > 0 { &self.bytes[low..low + self.layout.low] } else { &[] },
+        }
     }
 
     /// The weight at `(row, col)`: the definition of every format, one element at a time.
@@ -226,7 +253,7 @@ impl<'a> Matrix<'a> {
         match self.kind {
             Type::F32 => tile.f32_rows()[r * self.cols + col],
             Type::Bf16 => tile.bf16_rows()[r * self.cols + col].to_f32(),
-            Type::Q8 | Type::Q4 => {
+            Type::Q8 | Type::Q4 | Type::Q8Planes => {
                 let group_scale = tile.group_scales()[col / self.group * TILE_ROWS + r];
                 let scale = tile.row_scales()[r] * f32::from(group_scale);
                 scale * f32::from(self.code(&tile, r, col))
@@ -247,7 +274,7 @@ impl<'a> Matrix<'a> {
                     *out = x.to_f32();
                 }
             }
-            Type::Q8 | Type::Q4 => {
+            Type::Q8 | Type::Q4 | Type::Q8Planes => {
                 for (group, out) in out.chunks_exact_mut(self.group).enumerate() {
                     let group_scale = tile.group_scales()[group * TILE_ROWS + r];
                     let scale = tile.row_scales()[r] * f32::from(group_scale);
@@ -260,13 +287,20 @@ impl<'a> Matrix<'a> {
     }
 
     /// The integer behind the weight at row `r` of a tile and column `col`: the byte of a Q8
-    /// tensor, the table entry of a Q4 one.
+    /// tensor, in one or two planes, or the table entry of a Q4 one.
     pub fn code(&self, tile: &Tile<'_>, r: usize, col: usize) -> i8 {
         match self.kind {
             Type::Q8 => tile.codes()[q8_index(r, col)] as i8,
             Type::Q4 => {
                 let (index, shift) = q4_index(r, col);
                 self.table[usize::from(tile.codes()[index] >> shift & 15)]
+            }
+            Type::Q8Planes => {
+                let (index, shift) = q4_index(r, col);
+                let high = tile.codes()[index] >> shift & 15;
+                let (index, shift) = low_index(r, col, self.cols);
+                let low = tile.low_plane()[index] >> shift & 15;
+                (high << 4 | low).wrapping_sub(PLANES_OFFSET) as i8
             }
             Type::F32 | Type::Bf16 => panic!("{} weights have no codes", self.kind.name()),
         }
@@ -288,11 +322,19 @@ pub fn q4_index(r: usize, col: usize) -> (usize, u32) {
     (block * (TILE_ROWS * BLOCK / 2) + quad * (TILE_ROWS * 4) + r * 4 + i, 4 * high as u32)
 }
 
+/// Byte and bit shift of a tile's low plane that hold row `r`, column `col`: row by row, every 32
+/// columns 16 bytes with the first 16 columns in the low nibbles.
+pub fn low_index(r: usize, col: usize, cols: usize) -> (usize, u32) {
+    let (block, within) = (col / BLOCK, col % BLOCK);
+    (r * cols / 2 + block * (BLOCK / 2) + within % 16, 4 * (within / 16) as u32)
+}
+
 /// 16 rows of a [`Matrix`].
 #[derive(Clone, Copy, Debug)]
 pub struct Tile<'a> {
     layout: TileLayout,
     bytes: &'a [u8],
+    low: &'a [u8],
 }
 
 impl<'a> Tile<'a> {
@@ -301,14 +343,27 @@ impl<'a> Tile<'a> {
         bytemuck::from_bytes(&self.bytes[..TILE_ROWS * size_of::<f32>()])
     }
 
+    /// For each row, the root of the sum of squares of what the low plane adds to the weights on
+    /// top of its mean (two planes).
+    pub fn residual_norms(&self) -> &'a [f32; TILE_ROWS] {
+        let bytes = TILE_ROWS * size_of::<f32>();
+        assert!(self.layout.group_scales >= 2 * bytes, "only two planes have residual norms");
+        bytemuck::from_bytes(&self.bytes[bytes..2 * bytes])
+    }
+
     /// The factor of each group, `[group][row]`; the area's padding is cut off by [`Matrix::cols`].
     pub fn group_scales(&self) -> &'a [i8] {
         bytemuck::cast_slice(&self.bytes[self.layout.group_scales..self.layout.codes])
     }
 
-    /// The codes (quantized types).
+    /// The codes (quantized types), the high nibbles of two planes.
     pub fn codes(&self) -> &'a [u8] {
         &self.bytes[self.layout.codes..]
+    }
+
+    /// The low nibbles of two planes, `[row][cols / 2]`; empty for other types.
+    pub fn low_plane(&self) -> &'a [u8] {
+        self.low
     }
 
     /// The values of an F32 tile, `[row][col]`.
@@ -329,6 +384,32 @@ mod tests {
     /// A tile at an address that a mapped file would give it.
     #[repr(C, align(64))]
     struct Aligned([u8; 384]);
+
+    /// The same for a tile of two planes.
+    #[repr(C, align(64))]
+    struct AlignedPlanes([u8; 704]);
+
+    #[test]
+    fn two_planes_make_one_byte() {
+        // Scales, norms and codes of one tile of 32 columns, then the low plane.
+        let mut memory = AlignedPlanes([0; 704]);
+        let bytes = &mut memory.0;
+        bytes[12..16].copy_from_slice(&0.5f32.to_le_bytes());
+        bytes[128 + 3] = 2;
+        // Row 3, column 21: high nibble of byte 64 + 4·3 + 1 of the codes and of byte 5 of its
+        // low row.
+        bytes[192 + 77] = 0xA0;
+        bytes[448 + 3 * 16 + 5] = 0xC0;
+        let matrix = Matrix::new(Type::Q8Planes, 32, 16, 32, 448, [0; 16], bytes).unwrap();
+        assert_eq!(matrix.code(&matrix.tile(0), 3, 21), (0xACu8 - 128) as i8);
+        assert_eq!(matrix.weight(3, 21), 44.0);
+        assert_eq!(matrix.weight(3, 20), -128.0);
+        let mut row = [0.0; 32];
+        matrix.read_row(3, &mut row);
+        assert_eq!((row[20], row[21]), (-128.0, 44.0));
+        let short = Matrix::new(Type::Q8Planes, 32, 16, 32, 448, [0; 16], &bytes[..640]);
+        assert_eq!(short.unwrap_err().code(), Code::Truncated);
+    }
 
     #[test]
     fn the_example_of_the_specification_holds() {

@@ -9,7 +9,10 @@
 #[cfg(test)]
 mod tests;
 
-use crate::format::{BLOCK, LINEAR, MAX_CODE, TILE_ROWS, TileLayout, Type, q4_index, q8_index};
+use crate::format::{
+    BLOCK, LINEAR, MAX_CODE, PLANES_OFFSET, TILE_ROWS, TileLayout, Type, low_index, q4_index,
+    q8_index,
+};
 use half::bf16;
 use std::ops::AddAssign;
 
@@ -19,6 +22,8 @@ const MAX_GROUP_SCALE: f32 = 127.0;
 const MIN_ROW_SCALE: f32 = 4.0 * f32::MIN_POSITIVE;
 /// Largest magnitude of a Q8 code.
 const MAX_Q8: f32 = 127.0;
+/// Mean of the nibbles in a low plane.
+const MEAN_LOW: f32 = 7.5;
 /// Scales tried for a group, of both signs: the largest weight is mapped onto the last code times
 /// `FIRST_FACTOR`, `FIRST_FACTOR + FACTOR_STEP` and so on.
 const CANDIDATES: usize = 2 * 16;
@@ -49,6 +54,8 @@ impl Scheme {
     pub const BF16: Self = Self { kind: Type::Bf16, group: 0, table: [0; 16] };
     /// Signed bytes, groups of 32.
     pub const Q8: Self = Self { kind: Type::Q8, group: BLOCK, table: [0; 16] };
+    /// [`Scheme::Q8`] as a plane of high and a plane of low nibbles.
+    pub const Q8_PLANES: Self = Self { kind: Type::Q8Planes, group: BLOCK, table: [0; 16] };
     /// 4-bit codes −8 to 7, groups of 16.
     pub const Q4: Self = Self { kind: Type::Q4, group: 16, table: LINEAR };
 
@@ -76,9 +83,9 @@ impl Scheme {
         &self.table
     }
 
-    /// Bytes of a tile of this many columns (a multiple of 32).
-    pub fn tile_bytes(&self, cols: usize) -> usize {
-        TileLayout::new(self.kind, cols, self.group).bytes
+    /// The layout of a tile of this many columns (a multiple of 32).
+    pub fn layout(&self, cols: usize) -> TileLayout {
+        TileLayout::new(self.kind, cols, self.group)
     }
 }
 
@@ -108,6 +115,8 @@ pub struct Tiles<'a> {
     pub bytes: &'a mut [u8],
     /// Bytes from one tile to the next.
     pub stride: usize,
+    /// The tiles' rows of the low plane; empty for types without one.
+    pub low: &'a mut [u8],
 }
 
 /// Encodes rows of a matrix into tiles and returns the error made.
@@ -134,12 +143,17 @@ pub fn encode(
     };
     assert_eq!(importance.len(), cols);
     let encoder = Encoder::new(*scheme, cols, importance);
-    let tile_bytes = encoder.layout.bytes;
+    let TileLayout { bytes: tile_bytes, low: low_bytes, .. } = encoder.layout;
     let parts = weights.chunks(TILE_ROWS * cols).zip(out.bytes.chunks_mut(out.stride));
+    let mut lows = out.low.chunks_mut(low_bytes.max(1));
     let mut jobs: Vec<Job<'_>> = parts
-        .map(|(rows, out)| Job { rows, out: &mut out[..tile_bytes], power: Power::default() })
+        .map(|(rows, out)| {
+            let low = lows.next().unwrap_or_default();
+            Job { rows, out: &mut out[..tile_bytes], low, power: Power::default() }
+        })
         .collect();
     assert_eq!(jobs.len(), weights.len().div_ceil(TILE_ROWS * cols));
+    assert!(jobs.iter().all(|job| job.low.len() == low_bytes));
     let share = jobs.len().div_ceil(threads.max(1)).max(1);
     std::thread::scope(|scope| {
         let mut shares = jobs.chunks_mut(share);
@@ -158,6 +172,7 @@ pub fn encode(
 struct Job<'a> {
     rows: &'a [f32],
     out: &'a mut [u8],
+    low: &'a mut [u8],
     power: Power,
 }
 
@@ -172,17 +187,22 @@ struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     fn new(scheme: Scheme, cols: usize, importance: &'a [f32]) -> Self {
-        let layout = TileLayout::new(scheme.kind, cols, scheme.group);
+        let layout = scheme.layout(cols);
         Self { scheme, cols, importance, layout, codebook: Codebook::new(&scheme.table) }
     }
 
     fn tile(&self, job: &mut Job<'_>) {
         job.out.fill(0);
+        job.low.fill(0);
         for (r, row) in job.rows.chunks_exact(self.cols).enumerate() {
             match self.scheme.kind {
                 Type::F32 => self.f32_row(r, row, job),
                 Type::Bf16 => self.bf16_row(r, row, job),
                 Type::Q8 => self.quantized_row(&Bytes, r, row, job),
+                Type::Q8Planes => {
+                    self.quantized_row(&Planes { cols: self.cols }, r, row, job);
+                    self.residual_norm(r, job);
+                }
                 Type::Q4 if self.scheme.table == LINEAR => {
                     self.quantized_row(&Linear, r, row, job);
                 }
@@ -222,16 +242,40 @@ impl<'a> Encoder<'a> {
             .copy_from_slice(&row_scale.to_le_bytes());
         // In units of the row scale nothing over- or underflows.
         let units: Vec<f32> = row.iter().map(|weight| weight / row_scale).collect();
-        let (head, code_bytes) = job.out.split_at_mut(self.layout.codes);
+        let (head, codes_area) = job.out.split_at_mut(self.layout.codes);
+        let mut area = Area { codes: codes_area, low: &mut *job.low };
         for (g, units) in units.chunks_exact(width).enumerate() {
             let scale = snap(codes, scales[g] / row_scale, units, importance(g));
             head[self.layout.group_scales + g * TILE_ROWS + r] = scale as i8 as u8;
             for (col, unit) in (g * width..).zip(units) {
-                let code = codes.put(unit * inverse(scale), code_bytes, r, col);
+                let code = codes.put(unit * inverse(scale), &mut area, r, col);
                 job.power.add(row[col], row_scale * scale * code);
             }
         }
     }
+
+    /// The root of the sum of squares of what the low plane adds to a row, on top of its mean.
+    fn residual_norm(&self, r: usize, job: &mut Job<'_>) {
+        let array = TILE_ROWS * size_of::<f32>();
+        let row_scale: f32 = bytemuck::pod_read_unaligned(&job.out[r * size_of::<f32>()..][..4]);
+        let square = |col: usize| {
+            let (index, shift) = low_index(r, col, self.cols);
+            let group_scale = job.out[self.layout.group_scales + col / BLOCK * TILE_ROWS + r] as i8;
+            let low = f32::from(job.low[index] >> shift & 15) - MEAN_LOW;
+            f64::from(row_scale * f32::from(group_scale) * low).powi(2)
+        };
+        let norm = (0..self.cols).map(square).sum::<f64>().sqrt() as f32;
+        job.out[array + r * size_of::<f32>()..][..size_of::<f32>()]
+            .copy_from_slice(&norm.to_le_bytes());
+    }
+}
+
+/// Where the codes of a tile go.
+struct Area<'a> {
+    /// The tile's own code bytes.
+    codes: &'a mut [u8],
+    /// Its rows of the low plane.
+    low: &'a mut [u8],
 }
 
 /// The values that a weight divided by its scale can take.
@@ -243,11 +287,16 @@ trait Codes {
     fn scale(&self, weights: &[f32], importance: &[f32]) -> f32;
 
     /// Stores the nearest code in a tile's (so far zero) code bytes and returns it.
-    fn put(&self, x: f32, code_bytes: &mut [u8], r: usize, col: usize) -> f32;
+    fn put(&self, x: f32, area: &mut Area<'_>, r: usize, col: usize) -> f32;
 }
 
 /// The bytes −127 to 127.
 struct Bytes;
+
+/// The bytes −127 to 127, split into nibbles.
+struct Planes {
+    cols: usize,
+}
 
 /// The codes −8 to 7.
 struct Linear;
@@ -269,9 +318,29 @@ impl Codes for Bytes {
         largest(weights) / MAX_Q8
     }
 
-    fn put(&self, x: f32, code_bytes: &mut [u8], r: usize, col: usize) -> f32 {
+    fn put(&self, x: f32, area: &mut Area<'_>, r: usize, col: usize) -> f32 {
         let code = self.nearest(x);
-        code_bytes[q8_index(r, col)] = code as i8 as u8;
+        area.codes[q8_index(r, col)] = code as i8 as u8;
+        code
+    }
+}
+
+impl Codes for Planes {
+    fn nearest(&self, x: f32) -> f32 {
+        Bytes.nearest(x)
+    }
+
+    fn scale(&self, weights: &[f32], importance: &[f32]) -> f32 {
+        Bytes.scale(weights, importance)
+    }
+
+    fn put(&self, x: f32, area: &mut Area<'_>, r: usize, col: usize) -> f32 {
+        let code = self.nearest(x);
+        let byte = (code as i8 as u8).wrapping_add(PLANES_OFFSET);
+        let (index, shift) = q4_index(r, col);
+        area.codes[index] |= byte >> 4 << shift;
+        let (index, shift) = low_index(r, col, self.cols);
+        area.low[index] |= (byte & 15) << shift;
         code
     }
 }
@@ -285,10 +354,10 @@ impl Codes for Linear {
         search_scale(self, 8.0, weights, importance)
     }
 
-    fn put(&self, x: f32, code_bytes: &mut [u8], r: usize, col: usize) -> f32 {
+    fn put(&self, x: f32, area: &mut Area<'_>, r: usize, col: usize) -> f32 {
         let code = self.nearest(x);
         let (index, shift) = q4_index(r, col);
-        code_bytes[index] |= ((code + 8.0) as u8) << shift;
+        area.codes[index] |= ((code + 8.0) as u8) << shift;
         code
     }
 }
@@ -314,10 +383,10 @@ impl Codes for Codebook {
         search_scale(self, reach, weights, importance)
     }
 
-    fn put(&self, x: f32, code_bytes: &mut [u8], r: usize, col: usize) -> f32 {
+    fn put(&self, x: f32, area: &mut Area<'_>, r: usize, col: usize) -> f32 {
         let code: u8 = self.middles.iter().map(|&middle| u8::from(x > middle)).sum();
         let (index, shift) = q4_index(r, col);
-        code_bytes[index] |= code << shift;
+        area.codes[index] |= code << shift;
         self.values[usize::from(code)]
     }
 }

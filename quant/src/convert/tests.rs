@@ -109,7 +109,10 @@ fn tensors_lie_in_the_order_of_a_forward_pass() {
         let (last, embedding) = (record(Role::Down, 1), record(Role::Embedding, tensor::NO_LAYER));
         assert!(record(Role::Down, 0).offset < record(Role::Q, 1).offset);
         assert!(last.offset < embedding.offset);
-        let end = embedding.offset + tiles(Role::Embedding, tensor::NO_LAYER) * embedding.stride;
+        assert_eq!(embedding.kind, Type::Q8Planes as u8);
+        let low_plane = u64::from(embedding.cols) / 2 * TILE_ROWS as u64;
+        let tiles = tiles(Role::Embedding, tensor::NO_LAYER);
+        let end = embedding.offset + tiles * (embedding.stride + low_plane);
         assert_eq!(end, file.weights().len() as u64);
     });
 }

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 /// A table that is not linear: twice as fine around zero as at the ends.
 const CURVED: [i8; 16] = [-32, -25, -19, -14, -10, -7, -4, -1, 1, 4, 7, 10, 14, 19, 25, 32];
 
-fn schemes() -> [Scheme; 6] {
+fn schemes() -> [Scheme; 7] {
     let curved = |group| Scheme::q4_table(group, CURVED);
     let coarse = Scheme::q4_table(32, LINEAR);
-    [Scheme::F32, Scheme::BF16, Scheme::Q8, Scheme::Q4, coarse, curved(16)]
+    [Scheme::F32, Scheme::BF16, Scheme::Q8, Scheme::Q8_PLANES, Scheme::Q4, coarse, curved(16)]
 }
 
 /// Bytes at an address that a mapped file would have.
@@ -35,10 +35,12 @@ fn gaussian(random: &mut fastrand::Rng) -> f32 {
 /// Encodes with tiles next to each other and gives the stored values back.
 fn round_trip(scheme: &Scheme, weights: &[f32], cols: usize, threads: usize) -> (Vec<f32>, Power) {
     let rows = weights.len() / cols;
-    let stride = scheme.tile_bytes(cols);
-    let mut memory = Aligned::new(rows.div_ceil(TILE_ROWS) * stride);
-    let bytes = &mut memory.bytes()[..rows.div_ceil(TILE_ROWS) * stride];
-    let tiles = Tiles { bytes: &mut *bytes, stride };
+    let layout = scheme.layout(cols);
+    let (stride, tiles) = (layout.bytes, rows.div_ceil(TILE_ROWS));
+    let mut memory = Aligned::new(tiles * layout.stored_bytes());
+    let bytes = &mut memory.bytes()[..tiles * layout.stored_bytes()];
+    let (high, low) = bytes.split_at_mut(tiles * stride);
+    let tiles = Tiles { bytes: high, stride, low };
     let power = encode(scheme, weights, cols, None, threads, tiles);
     let matrix =
         Matrix::new(scheme.kind(), scheme.group(), rows, cols, stride, *scheme.table(), bytes);
@@ -78,7 +80,7 @@ proptest! {
             match scheme.kind() {
                 Type::F32 => prop_assert_eq!(&stored, &weights),
                 Type::Bf16 => prop_assert!(power.relative_error() < 1.0 / 256.0),
-                Type::Q8 => {
+                Type::Q8 | Type::Q8Planes => {
                     for (at, group) in weights.chunks(BLOCK).enumerate() {
                         let mut power = Power::default();
                         let stored = &stored[at * BLOCK..];
@@ -98,14 +100,17 @@ proptest! {
         let mut random = fastrand::Rng::with_seed(rows as u64);
         let weights: Vec<f32> = (0..rows * cols).map(|_| gaussian(&mut random)).collect();
         for scheme in schemes() {
-            let tile = scheme.tile_bytes(cols);
-            let tiles = rows.div_ceil(TILE_ROWS);
+            let layout = scheme.layout(cols);
+            let (tile, tiles) = (layout.bytes, rows.div_ceil(TILE_ROWS));
             let mut alone = vec![0; tiles * tile];
             let mut apart = vec![0xA5; tiles * (tile + 64)];
-            let dense = Tiles { bytes: &mut alone, stride: tile };
+            let mut lows = [0, 0xA5].map(|byte| vec![byte; tiles * layout.low]);
+            let [low, other_low] = &mut lows;
+            let dense = Tiles { bytes: &mut alone, stride: tile, low };
             let power = encode(&scheme, &weights, cols, None, 1, dense);
-            let spread = Tiles { bytes: &mut apart, stride: tile + 64 };
+            let spread = Tiles { bytes: &mut apart, stride: tile + 64, low: other_low };
             prop_assert_eq!(power, encode(&scheme, &weights, cols, None, threads, spread));
+            prop_assert_eq!(low, other_low);
             for (alone, apart) in alone.chunks(tile).zip(apart.chunks(tile + 64)) {
                 prop_assert_eq!(alone, &apart[..tile]);
                 prop_assert!(apart[tile..].iter().all(|&byte| byte == 0xA5));
@@ -133,24 +138,63 @@ fn rows_beyond_the_matrix_are_zero_bytes() {
     let (rows, cols) = (5, 64);
     let weights = vec![0.7; rows * cols];
     for scheme in schemes() {
-        let mut bytes = vec![0xFF; scheme.tile_bytes(cols)];
-        let tiles = Tiles { stride: bytes.len(), bytes: &mut bytes };
+        let layout = scheme.layout(cols);
+        let (mut bytes, mut low) = (vec![0xFF; layout.bytes], vec![0xFF; layout.low]);
+        let tiles = Tiles { stride: bytes.len(), bytes: &mut bytes, low: &mut low };
         encode(&scheme, &weights, cols, None, 1, tiles);
-        let layout = TileLayout::new(scheme.kind(), cols, scheme.group());
         match scheme.kind() {
             Type::F32 | Type::Bf16 => {
                 assert!(bytes[bytes.len() / TILE_ROWS * rows..].iter().all(|&byte| byte == 0));
             }
-            Type::Q8 | Type::Q4 => {
+            Type::Q8 | Type::Q4 | Type::Q8Planes => {
                 let scales = bytes[..layout.codes].iter().skip(layout.group_scales);
                 let groups = cols / scheme.group() * TILE_ROWS;
                 let beyond = scales.take(groups).enumerate().filter(|(i, _)| i % TILE_ROWS >= rows);
                 assert!(beyond.clone().count() > 0 && beyond.clone().all(|(_, &scale)| scale == 0));
-                assert!(bytes[rows * 4..TILE_ROWS * 4].iter().all(|&byte| byte == 0));
+                let mut arrays = bytes[..layout.group_scales].chunks(TILE_ROWS * 4);
+                assert!(arrays.all(|array| array[rows * 4..].iter().all(|&byte| byte == 0)));
+                assert!(low[layout.low / TILE_ROWS * rows..].iter().all(|&byte| byte == 0));
                 let mut lines = bytes[layout.codes..].chunks(TILE_ROWS * 4);
                 assert!(lines.all(|line| line[rows * 4..].iter().all(|&code| code == 0)));
             }
         }
+    }
+}
+
+#[test]
+fn two_planes_hold_the_weights_of_one() {
+    let (rows, cols) = (37, 96);
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut weights: Vec<f32> = (0..rows * cols).map(|_| gaussian(&mut random)).collect();
+    weights[5 * cols..6 * cols].fill(0.0);
+    let (one, power) = round_trip(&Scheme::Q8, &weights, cols, 1);
+    let (two, same_power) = round_trip(&Scheme::Q8_PLANES, &weights, cols, 1);
+    assert_eq!(one, two);
+    assert_eq!(power, same_power);
+}
+
+#[test]
+fn residual_norms_are_those_of_the_low_plane() {
+    let (rows, cols) = (16, 64);
+    let mut random = fastrand::Rng::with_seed(4);
+    let weights: Vec<f32> = (0..rows * cols).map(|_| gaussian(&mut random)).collect();
+    let layout = Scheme::Q8_PLANES.layout(cols);
+    let mut memory = Aligned::new(layout.stored_bytes());
+    let (high, low) = memory.bytes()[..layout.stored_bytes()].split_at_mut(layout.bytes);
+    let tiles = Tiles { bytes: high, stride: layout.bytes, low };
+    encode(&Scheme::Q8_PLANES, &weights, cols, None, 1, tiles);
+    let bytes = memory.bytes();
+    let matrix =
+        Matrix::new(Type::Q8Planes, BLOCK, rows, cols, layout.bytes, [0; 16], bytes).unwrap();
+    let tile = matrix.tile(0);
+    for r in 0..rows {
+        let residual = |col: usize| {
+            let low = f32::from(matrix.code(&tile, r, col).wrapping_add(-128) as u8 & 15);
+            let group_scale = f32::from(tile.group_scales()[col / BLOCK * TILE_ROWS + r]);
+            tile.row_scales()[r] * group_scale * (low - MEAN_LOW)
+        };
+        let norm = (0..cols).map(|col| residual(col).powi(2)).sum::<f32>().sqrt();
+        assert!((tile.residual_norms()[r] - norm).abs() <= 1e-5 * norm);
     }
 }
 
@@ -180,9 +224,9 @@ fn important_columns_have_smaller_errors() {
     let weights: Vec<f32> = (0..rows * cols).map(|_| gaussian(&mut random)).collect();
     let importance: Vec<f32> = (0..cols).map(|c| if c % 16 == 0 { 100.0 } else { 1.0 }).collect();
     let weighted = |importance: Option<&[f32]>| {
-        let stride = Scheme::Q4.tile_bytes(cols);
+        let stride = Scheme::Q4.layout(cols).bytes;
         let mut memory = Aligned::new(rows / TILE_ROWS * stride);
-        let tiles = Tiles { bytes: memory.bytes(), stride };
+        let tiles = Tiles { bytes: memory.bytes(), stride, low: &mut [] };
         // The spare line is no tile.
         let tiles = Tiles { bytes: &mut tiles.bytes[..rows / TILE_ROWS * stride], ..tiles };
         encode(&Scheme::Q4, &weights, cols, importance, 1, tiles);

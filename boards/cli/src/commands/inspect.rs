@@ -41,7 +41,7 @@ fn bytes(record: &Record) -> u64 {
         return (cols * size_of::<f32>()) as u64;
     }
     let tiles = record.rows.div_ceil(kinglet_quant::format::TILE_ROWS as u32);
-    u64::from(tiles) * TileLayout::new(kind, cols, record.group.into()).bytes as u64
+    u64::from(tiles) * TileLayout::new(kind, cols, record.group.into()).stored_bytes() as u64
 }
 
 fn bits_per_weight(record: &Record) -> f64 {
