@@ -21,7 +21,8 @@ mod head;
 use crate::arena::{Columns, SharedColumns, SharedRows, Split};
 use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, Workers};
 use crate::kv::KvLayout;
-use crate::plan::{Buffers, padded_vocab};
+use crate::plan::Buffers;
+use crate::screen::Screen;
 use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
@@ -59,8 +60,9 @@ pub(crate) struct Step<'s, 'a, K> {
 }
 
 impl<K: Kernels> Step<'_, '_, K> {
-    /// Runs the step; logits are computed for the tokens in `outputs`, from the first logit row on.
-    pub fn run(&mut self, outputs: Range<usize>) {
+    /// Runs the step; logits are computed for the tokens in `outputs`, from the first logit row on,
+    /// as far as `screen` needs them.
+    pub fn run(&mut self, outputs: Range<usize>, screen: Option<Screen>) {
         let config = self.model.config();
         self.embed(config);
         self.rotary_angles(config);
@@ -85,7 +87,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         }
         if !outputs.is_empty() {
             self.norm(self.model.norm(Role::FinalNorm, NO_LAYER), outputs.clone());
-            self.head(&self.model.head(), padded_vocab(config), outputs.len());
+            self.head(outputs.len(), screen);
         }
     }
 

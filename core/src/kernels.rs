@@ -6,8 +6,8 @@
 use crate::arena::Columns;
 use crate::kv::KvHead;
 use core::ops::Range;
-use kinglet_quant::Matrix;
-use kinglet_quant::format::BLOCK;
+use kinglet_quant::format::{BLOCK, TILE_ROWS};
+use kinglet_quant::{Matrix, Type};
 
 /// Columns of activations that share a sum in [`Activations::sums`].
 pub const SUM_GROUP: usize = 16;
@@ -56,6 +56,31 @@ pub enum Output {
     Add,
 }
 
+/// What [`Kernels::screen`] finds, a row for each token.
+#[derive(Debug)]
+pub struct Screened<'a> {
+    /// Coarse logits, `16·tiles` wide.
+    pub logits: Columns<'a, f32>,
+    /// For each tile the largest `logit − margin · residual norm` of its rows.
+    pub floors: Columns<'a, f32>,
+    /// For each tile the largest `logit + margin · residual norm` of its rows.
+    pub ceilings: Columns<'a, f32>,
+}
+
+impl Screened<'_> {
+    /// Asserts that there is room for what a search of `tiles` finds.
+    pub fn check(&self, w: &Matrix<'_>, tiles: &Range<usize>, x: &Activations<'_>) {
+        x.check(w);
+        assert!(w.kind() == Type::Q8Planes);
+        assert!(tiles.start <= tiles.end && tiles.end <= w.tile_count());
+        assert!(self.logits.width() == tiles.len() * TILE_ROWS);
+        assert!(self.floors.width() == tiles.len() && self.ceilings.width() == tiles.len());
+        assert!(
+            [&self.logits, &self.floors, &self.ceilings].iter().all(|c| c.height() == x.tokens)
+        );
+    }
+}
+
 /// The operations of one instruction set. A value of the type proves that the CPU has it.
 pub trait Kernels: Copy + Send + Sync {
     /// `out[token][r] (+)= Σ_k w[r][k] · x[token][k]` for the rows of `tiles`.
@@ -72,6 +97,33 @@ pub trait Kernels: Copy + Send + Sync {
         out: &mut Columns<'_, f32>,
         output: Output,
         scratch: &mut [f32],
+    );
+
+    /// The high plane's part of `w · x` for the rows of `tiles`, and bounds of every tile's largest
+    /// logit, from which rows that pad the last tile are left out; see [`crate::screen`].
+    ///
+    /// `w` is a [`Type::Q8Planes`]; there is a margin for each token.
+    fn screen(
+        self,
+        w: &Matrix<'_>,
+        tiles: Range<usize>,
+        x: &Activations<'_>,
+        margins: &[f32],
+        found: &mut Screened<'_>,
+    );
+
+    /// Adds the low plane's part of one token's product to the `logits` of a tile, `[16]`, for the
+    /// rows whose bits are set; others stay as they are.
+    ///
+    /// [`Kernels::screen`], then this gives what [`Kernels::matmul`] gives, to the bit.
+    fn rescore(
+        self,
+        w: &Matrix<'_>,
+        tile: usize,
+        rows: u16,
+        x: &Activations<'_>,
+        token: usize,
+        logits: &mut [f32],
     );
 
     /// Quantizes a vector for integer products: per 32 columns `scale = max|x| / 127` and `code =
@@ -96,6 +148,19 @@ pub trait Kernels: Copy + Send + Sync {
     /// `max`, then the sum of the weights; [`merge_partial`] joins spans. `span` starts at a
     /// multiple of [`ATTEND_CHUNK`](crate::kv::ATTEND_CHUNK), is not empty and not longer than it.
     fn attend(self, queries: &[f32], kv: &KvHead<'_>, span: Range<usize>, partials: &mut [f32]);
+}
+
+/// Asserts what every [`Kernels::rescore`] relies on.
+pub fn check_rescore(
+    w: &Matrix<'_>,
+    tile: usize,
+    x: &Activations<'_>,
+    token: usize,
+    logits: &[f32],
+) {
+    x.check(w);
+    assert!(w.kind() == Type::Q8Planes);
+    assert!(tile < w.tile_count() && token < x.tokens && logits.len() == TILE_ROWS);
 }
 
 /// Elements of scratch memory that [`Kernels::matmul`] needs for a matrix.

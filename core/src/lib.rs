@@ -24,6 +24,7 @@ pub mod plan;
 pub mod round;
 pub mod sample;
 pub mod scalar;
+pub mod screen;
 pub mod session;
 pub mod stop;
 pub mod tokenizer;

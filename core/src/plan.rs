@@ -3,13 +3,14 @@
 use crate::arena::{Arena, MAX_WORKERS, padded_bytes};
 use crate::kernels::{PANEL_ROWS, SUM_GROUP};
 use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
+use crate::screen::ScreenBuffers;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Code, Config, File, Result, Type, ensure};
 
 /// Tokens that one step can take at most.
 pub const MAX_BATCH: usize = 4096;
 /// Buffers of a plan.
-const PARTS: usize = 20;
+const PARTS: usize = 21;
 
 /// What a session must be able to do; its memory follows from this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub(crate) struct Counts {
     panels: usize,
     /// Logits f32 `[R][vocabulary, padded to 16]`.
     logits: usize,
+    /// Rows and tiles of the head's search, see [`ScreenBuffers`]; `[R][0]` without two planes.
+    screen: (usize, usize),
     /// Candidates of the sampler u32 `[vocabulary]`.
     candidates: usize,
     /// Tokens so far u32 `[context]`.
@@ -181,8 +184,10 @@ impl Counts {
         let spans = limits.context.div_ceil(ATTEND_CHUNK);
         let partial_rows = (config.kv_heads as usize * spans).max(2 * workers);
         let unquantized = file.records().iter().any(|record| {
-            record.rows > 1 && record.kind != Type::Q8 as u8 && record.kind != Type::Q4 as u8
+            record.rows > 1 && Type::from_file(record.kind).is_ok_and(|kind| !kind.is_quantized())
         });
+        let head = file.head();
+        let screen_tiles = if head.kind() == Type::Q8Planes { head.tile_count() } else { 0 };
         Self {
             x: batch * hidden,
             normed: batch * hidden,
@@ -200,13 +205,14 @@ impl Counts {
             sin: batch * half_head,
             panels: if unquantized { workers * PANEL_ROWS * widest } else { 0 },
             logits: limits.logit_rows * padded_vocab(config),
+            screen: (limits.logit_rows, screen_tiles),
             candidates: config.vocab_size as usize,
             history: limits.context,
             cache: config.layers as usize * config.kv_heads as usize * layout.block_bytes(),
         }
     }
 
-    fn parts(&self) -> [Part; 19] {
+    fn parts(&self) -> [Part; 20] {
         let f32s = padded_bytes::<f32>;
         let u32s = padded_bytes::<u32>;
         let part = |name, bytes| Part { name, bytes };
@@ -227,6 +233,7 @@ impl Counts {
             part("rope_sin", f32s(self.sin)),
             part("weight_panels", f32s(self.panels)),
             part("logits", f32s(self.logits)),
+            part("head_screen", ScreenBuffers::bytes(self.screen.0, self.screen.1)),
             part("candidates", u32s(self.candidates)),
             part("history", u32s(self.history)),
             part("kv_cache", padded_bytes::<u8>(self.cache)),
@@ -263,6 +270,7 @@ pub(crate) struct Buffers<'a> {
     pub sin: &'a mut [f32],
     pub panels: &'a mut [f32],
     pub logits: &'a mut [f32],
+    pub screen: ScreenBuffers<'a>,
     pub candidates: &'a mut [u32],
     pub history: &'a mut [u32],
     pub cache: &'a mut [u8],
@@ -290,6 +298,7 @@ impl<'a> Buffers<'a> {
             sin: arena.take(counts.sin),
             panels: arena.take(counts.panels),
             logits: arena.take(counts.logits),
+            screen: ScreenBuffers::cut(&mut arena, counts.screen.0, counts.screen.1),
             candidates: arena.take(counts.candidates),
             history: arena.take(counts.history),
             cache: arena.take(counts.cache),

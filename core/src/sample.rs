@@ -1,5 +1,6 @@
 //! Choosing the next token from logits.
 
+use crate::screen::Screen;
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
@@ -66,6 +67,36 @@ impl<'a> Sampler<'a> {
         if self.sampling.temperature <= 0.0 {
             return arg_max(logits);
         }
+        for (candidate, token) in candidates.iter_mut().zip(0..) {
+            *candidate = token;
+        }
+        self.draw(logits, candidates)
+    }
+
+    /// Chooses as [`Sampler::pick`] would if all logits but those of `tokens`, which ascend, were
+    /// too small to be chosen; both slices change. For samplers with a [`Sampler::screen`].
+    pub fn pick_among(&mut self, logits: &mut [f32], tokens: &mut [u32]) -> u32 {
+        match likeliest(logits, tokens) {
+            Some(token) if self.sampling.temperature <= 0.0 => token,
+            Some(_) => self.draw(logits, tokens),
+            None => 0,
+        }
+    }
+
+    /// Which logits [`Sampler::pick`] needs; `None` when it needs all, since bias and penalty change
+    /// their order.
+    pub fn screen(&self) -> Option<Screen> {
+        let Sampling { logit_bias, repetition_penalty, temperature, top_k, .. } = self.sampling;
+        let is_plain = logit_bias.is_empty() && repetition_penalty == 1.0;
+        is_plain.then(|| match temperature <= 0.0 {
+            true => Screen { reach: 0.0, top: 0 },
+            // A little more than what weighs nothing: the division there rounds.
+            false => Screen { reach: -NEGLIGIBLE * temperature * 1.001, top: top_k },
+        })
+    }
+
+    /// Draws one of `candidates` by its weight, after all filters.
+    fn draw(&mut self, logits: &mut [f32], candidates: &mut [u32]) -> u32 {
         let kept = self.keep(logits, candidates);
         let sum: f32 = kept.iter().map(|&t| logits[t as usize]).sum();
         let mut left = self.uniform() * sum;
@@ -99,23 +130,35 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Turns logits into weights relative to the largest and keeps the candidates that top-k, top-p
-    /// and min-p allow; at least one.
+    /// Turns logits into weights relative to the largest and keeps the candidates that have any and
+    /// that top-k, top-p and min-p allow; at least one.
+    ///
+    /// Sums run in an order that depends on the kept candidates alone, so that candidates without a
+    /// chance do not change the choice.
     fn keep<'c>(&self, logits: &mut [f32], candidates: &'c mut [u32]) -> &'c mut [u32] {
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
-        let max = logits[arg_max(logits) as usize];
-        for logit in logits.iter_mut() {
+        let best = likeliest(logits, candidates).unwrap_or(candidates[0]);
+        let max = logits[best as usize];
+        let mut count = 0;
+        for i in 0..candidates.len() {
+            let logit = &mut logits[candidates[i] as usize];
             let exponent = (*logit - max) / temperature;
             // Also false for NaN, which then weighs nothing.
-            *logit = if exponent > NEGLIGIBLE { libm::expf(exponent) } else { 0.0 };
+            if exponent > NEGLIGIBLE {
+                *logit = libm::expf(exponent);
+                candidates[count] = candidates[i];
+                count += 1;
+            }
+        }
+        if count == 0 {
+            candidates[0] = best;
+            return &mut candidates[..1];
         }
         let weights = &*logits;
-        for (candidate, token) in candidates.iter_mut().zip(0..) {
-            *candidate = token;
-        }
-        let mut kept = candidates;
-        if (1..kept.len()).contains(&top_k) {
-            kept = most_probable(weights, kept, top_k);
+        let mut kept = &mut candidates[..count];
+        if top_k > 0 {
+            kept = most_probable(weights, kept, top_k.min(count));
+            kept.sort_unstable_by(|&a, &b| by_weight(weights, a, b));
         }
         if top_p < 1.0 {
             kept = nucleus(weights, kept, top_p);
@@ -148,6 +191,17 @@ pub fn arg_max(logits: &[f32]) -> u32 {
         }
     }
     best.0 as u32
+}
+
+/// The first of `tokens` with the largest logit; none when all are NaN or −∞.
+fn likeliest(logits: &[f32], tokens: &[u32]) -> Option<u32> {
+    let mut best = (None, f32::NEG_INFINITY);
+    for &token in tokens {
+        if logits[token as usize] > best.1 {
+            best = (Some(token), logits[token as usize]);
+        }
+    }
+    best.0
 }
 
 /// The `count` candidates of most weight, in no order; equal weights go to the lower token.

@@ -1,9 +1,12 @@
 //! The meaning of every kernel, in plain loops; always compiled, on every target.
 
+mod planes;
+
 use crate::arena::Columns;
-use crate::kernels::{Activations, Kernels, Output, SUM_GROUP};
+use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, Screened, check_rescore};
 use crate::kv::{ATTEND_CHUNK, KvHead};
 use crate::round::{block_scale, round_half_even};
+use crate::screen::{bounds, rows_of};
 use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
@@ -32,6 +35,10 @@ impl Kernels for Scalar {
                     Type::Bf16 => {
                         float_rows(&tile, token, x, |tile, i| tile.bf16_rows()[i].to_f32())
                     }
+                    Type::Q8Planes => {
+                        let high = planes::high_rows(&tile, token, x);
+                        core::array::from_fn(|r| high[r] + planes::low_row(&tile, r, token, x))
+                    }
                     _ => integer_rows(w, &tile, token, x),
                 };
                 let out = &mut out.row(token)[t * TILE_ROWS..][..TILE_ROWS];
@@ -42,6 +49,44 @@ impl Kernels for Scalar {
                     }
                 }
             }
+        }
+    }
+
+    fn screen(
+        self,
+        w: &Matrix<'_>,
+        tiles: Range<usize>,
+        x: &Activations<'_>,
+        margins: &[f32],
+        found: &mut Screened<'_>,
+    ) {
+        found.check(w, &tiles, x);
+        for (t, index) in tiles.enumerate() {
+            let tile = w.tile(index);
+            let rows = TILE_ROWS.min(w.rows() - index * TILE_ROWS);
+            for (token, &margin) in margins.iter().enumerate().take(x.tokens) {
+                let logits = planes::high_rows(&tile, token, x);
+                let (floor, ceiling) = bounds(&logits[..rows], tile.residual_norms(), margin);
+                found.logits.row(token)[t * TILE_ROWS..][..TILE_ROWS].copy_from_slice(&logits);
+                found.floors.row(token)[t] = floor;
+                found.ceilings.row(token)[t] = ceiling;
+            }
+        }
+    }
+
+    fn rescore(
+        self,
+        w: &Matrix<'_>,
+        tile: usize,
+        rows: u16,
+        x: &Activations<'_>,
+        token: usize,
+        logits: &mut [f32],
+    ) {
+        check_rescore(w, tile, x, token, logits);
+        let tile = w.tile(tile);
+        for r in rows_of(rows) {
+            logits[r] += planes::low_row(&tile, r, token, x);
         }
     }
 

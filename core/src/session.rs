@@ -4,8 +4,9 @@ use crate::forward::{Observer, Step};
 use crate::kernels::{Kernels, Workers};
 use crate::plan::{Buffers, Limits, Plan, padded_vocab};
 use crate::sample::Sampler;
+use crate::screen::Screen;
 use kinglet_quant::format::ALIGN;
-use kinglet_quant::{Code, File, Result, ensure};
+use kinglet_quant::{Code, File, Result, Type, ensure};
 
 /// For which tokens of a step logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub struct Session<'a> {
     plan: Plan,
     buffers: Buffers<'a>,
     position: usize,
+    /// Rows of logits that the last step computed.
+    rows: usize,
+    /// What they were computed for, when not all of them are exact.
+    screen: Option<Screen>,
 }
 
 impl<'a> Session<'a> {
@@ -48,7 +53,7 @@ impl<'a> Session<'a> {
             "session memory must start at a multiple of {ALIGN} bytes"
         );
         let buffers = Buffers::cut(&plan, memory);
-        Ok(Self { model, plan, buffers, position: 0 })
+        Ok(Self { model, plan, buffers, position: 0, rows: 0, screen: None })
     }
 
     /// The model.
@@ -93,7 +98,35 @@ impl<'a> Session<'a> {
         tokens: &[u32],
         wanted: Logits,
     ) -> Result<()> {
-        self.run(kernels, workers, tokens, wanted, None)
+        self.run(kernels, workers, tokens, wanted, None, None)
+    }
+
+    /// [`Session::step`] that computes logits only as far as sampling with `screen`'s sampler needs
+    /// them, which reads half of a head in two planes. [`Session::sample`] then chooses the token
+    /// that all logits would give.
+    pub fn step_for<K: Kernels>(
+        &mut self,
+        kernels: K,
+        workers: &dyn Workers,
+        tokens: &[u32],
+        wanted: Logits,
+        screen: Option<Screen>,
+    ) -> Result<()> {
+        self.run(kernels, workers, tokens, wanted, screen, None)
+    }
+
+    /// Computes the logits of the last step once more, for another way of sampling.
+    pub fn repeat_head<K: Kernels>(
+        &mut self,
+        kernels: K,
+        workers: &dyn Workers,
+        screen: Option<Screen>,
+    ) {
+        self.screen = self.possible(screen);
+        let (rows, screen) = (self.rows, self.screen);
+        if rows > 0 {
+            self.begin(kernels, workers, &[], None).head(rows, screen);
+        }
     }
 
     /// [`Session::step`] without logits that hands the inputs of every matrix to `observer`.
@@ -104,7 +137,7 @@ impl<'a> Session<'a> {
         tokens: &[u32],
         observer: Observer<'_>,
     ) -> Result<()> {
-        self.run(kernels, workers, tokens, Logits::None, Some(observer))
+        self.run(kernels, workers, tokens, Logits::None, None, Some(observer))
     }
 
     fn run<K: Kernels>(
@@ -113,6 +146,7 @@ impl<'a> Session<'a> {
         workers: &dyn Workers,
         tokens: &[u32],
         wanted: Logits,
+        screen: Option<Screen>,
         observer: Option<Observer<'_>>,
     ) -> Result<()> {
         self.check_step(workers, tokens, wanted)?;
@@ -121,7 +155,24 @@ impl<'a> Session<'a> {
             Logits::Last => tokens.len() - 1..tokens.len(),
             Logits::All => 0..tokens.len(),
         };
-        let mut step = Step {
+        let rows = outputs.len();
+        let screen = self.possible(screen);
+        let observer = observer.map(|observer| observer as Observer<'_>);
+        self.begin(kernels, workers, tokens, observer).run(outputs, screen);
+        (self.rows, self.screen) = (rows, screen);
+        self.buffers.history[self.position..][..tokens.len()].copy_from_slice(tokens);
+        self.position += tokens.len();
+        Ok(())
+    }
+
+    fn begin<'s, K: Kernels>(
+        &'s mut self,
+        kernels: K,
+        workers: &'s dyn Workers,
+        tokens: &'s [u32],
+        observer: Option<Observer<'s>>,
+    ) -> Step<'s, 'a, K> {
+        Step {
             kernels,
             workers,
             model: &self.model,
@@ -129,12 +180,13 @@ impl<'a> Session<'a> {
             buffers: &mut self.buffers,
             first: self.position,
             tokens,
-            observer: observer.map(|observer| observer as Observer<'_>),
-        };
-        step.run(outputs);
-        self.buffers.history[self.position..][..tokens.len()].copy_from_slice(tokens);
-        self.position += tokens.len();
-        Ok(())
+            observer,
+        }
+    }
+
+    /// The screen, if the head can be screened.
+    fn possible(&self, screen: Option<Screen>) -> Option<Screen> {
+        screen.filter(|_| self.model.head().kind() == Type::Q8Planes)
     }
 
     fn check_step(&self, workers: &dyn Workers, tokens: &[u32], wanted: Logits) -> Result<()> {
@@ -212,13 +264,16 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// One row of the last step's logits, `[vocabulary]`.
+    /// One row of the last step's logits, `[vocabulary]`. Panics when the step computed only a part
+    /// of them, see [`Session::step_for`].
     pub fn logits(&self, row: usize) -> &[f32] {
+        assert!(self.screen.is_none(), "the last step's logits are for sampling only");
         let width = padded_vocab(self.model.config());
         &self.buffers.logits[row * width..][..self.model.config().vocab_size as usize]
     }
 
-    /// Chooses a token from the logits in row 0, which this changes.
+    /// Chooses a token from the logits in row 0, which this changes. Panics when they were computed
+    /// for another way of sampling, see [`Session::step_for`].
     pub fn sample(&mut self, sampler: &mut Sampler<'_>) -> u32 {
         self.sample_row(0, self.position, sampler)
     }
@@ -227,8 +282,21 @@ impl<'a> Session<'a> {
     /// behind the first `position` tokens.
     pub fn sample_row(&mut self, row: usize, position: usize, sampler: &mut Sampler<'_>) -> u32 {
         let width = padded_vocab(self.model.config());
-        let vocab = self.model.config().vocab_size as usize;
-        let logits = &mut self.buffers.logits[row * width..][..vocab];
-        sampler.pick(logits, self.buffers.candidates, &self.buffers.history[..position])
+        let Buffers { logits, screen, candidates, history, .. } = &mut self.buffers;
+        let logits = &mut logits[row * width..][..self.model.config().vocab_size as usize];
+        if self.screen.is_none() {
+            return sampler.pick(logits, candidates, &history[..position]);
+        }
+        assert!(self.screen == sampler.screen(), "the logits are for another way of sampling");
+        let count = screen.list_survivors(row, candidates);
+        sampler.pick_among(logits, &mut candidates[..count])
+    }
+
+    /// Tokens of a row that were looked at exactly; all of them unless the step was screened.
+    pub fn survivors(&self, row: usize) -> usize {
+        match self.screen {
+            Some(_) => self.buffers.screen.count_survivors(row),
+            None => self.model.config().vocab_size as usize,
+        }
     }
 }

@@ -1,14 +1,29 @@
-//! The head: from the last hidden states to logits.
+//! The head: from the last hidden states to logits, all of them or those that can be chosen.
 
 use super::{Step, activations, share_panels};
 use crate::arena::{SharedColumns, Split};
-use crate::kernels::{Kernels, Output};
+use crate::kernels::{Kernels, Output, Screened};
+use crate::plan::padded_vocab;
+use crate::screen::{Screen, margin, survivors};
 use kinglet_quant::Matrix;
 use kinglet_quant::format::TILE_ROWS;
 
 impl<K: Kernels> Step<'_, '_, K> {
-    /// `logits = W_head · normed` for the first `count` rows.
-    pub(super) fn head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
+    /// Logits of the first `count` rows of `normed`: all, or those that a screen needs, with the
+    /// survivors noted. A head that is screened is a matrix in two planes.
+    pub(crate) fn head(&mut self, count: usize, screen: Option<Screen>) {
+        let (head, width) = (self.model.head(), padded_vocab(self.model.config()));
+        match screen {
+            None => self.whole_head(&head, width, count),
+            Some(screen) => {
+                self.search_head(&head, width, count, screen);
+                self.rescore_head(&head, width, count);
+            }
+        }
+    }
+
+    /// `logits = W_head · normed`.
+    fn whole_head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
         let (kernels, parts) = (self.kernels, self.workers.count());
         let b = &mut *self.buffers;
         let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
@@ -18,6 +33,64 @@ impl<K: Kernels> Step<'_, '_, K> {
         self.workers.run(&|part| {
             let mut out = logits.take(part);
             kernels.matmul(head, split.range(part), &x, &mut out, Output::Store, panels.take(part));
+        });
+    }
+
+    /// Coarse logits, and the thresholds that follow from them.
+    fn search_head(&mut self, head: &Matrix<'_>, width: usize, count: usize, screen: Screen) {
+        let (kernels, parts, tiles) = (self.kernels, self.workers.count(), head.tile_count());
+        let b = &mut *self.buffers;
+        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
+        let margins = &mut b.screen.margins[..count];
+        for (token, out) in margins.iter_mut().enumerate() {
+            *out = margin(&x, token);
+        }
+        let all_floors = &mut b.screen.floors[..count * tiles];
+        let split = Split::whole(tiles, parts);
+        let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
+        let floors = SharedColumns::new(all_floors, tiles, 1, split);
+        let ceilings = &mut b.screen.ceilings[..count * tiles];
+        let ceilings = SharedColumns::new(ceilings, tiles, 1, split);
+        self.workers.run(&|part| {
+            let mut found = Screened {
+                logits: logits.take(part),
+                floors: floors.take(part),
+                ceilings: ceilings.take(part),
+            };
+            kernels.screen(head, split.range(part), &x, margins, &mut found);
+        });
+        for (floors, out) in all_floors.chunks_exact_mut(tiles).zip(&mut *b.screen.thresholds) {
+            *out = screen.threshold(floors);
+        }
+    }
+
+    /// Exact logits of the tokens that may reach the thresholds.
+    fn rescore_head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
+        let (kernels, parts, tiles) = (self.kernels, self.workers.count(), head.tile_count());
+        let b = &mut *self.buffers;
+        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
+        let (margins, thresholds) = (&*b.screen.margins, &*b.screen.thresholds);
+        let ceilings = &*b.screen.ceilings;
+        let split = Split::whole(tiles, parts);
+        let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
+        let masks = &mut b.screen.survivors[..count * tiles];
+        let masks = SharedColumns::new(masks, tiles, 1, split);
+        self.workers.run(&|part| {
+            let (mut logits, mut masks) = (logits.take(part), masks.take(part));
+            for token in 0..count {
+                let (margin, threshold) = (margins[token], thresholds[token]);
+                let logits = logits.row(token).chunks_exact_mut(TILE_ROWS);
+                let outs = logits.zip(masks.row(token));
+                for (index, (logits, mask)) in split.range(part).zip(outs) {
+                    *mask = 0;
+                    if ceilings[token * tiles + index] < threshold {
+                        continue;
+                    }
+                    let rows = TILE_ROWS.min(head.rows() - index * TILE_ROWS);
+                    *mask = survivors(&head.tile(index), &logits[..rows], margin, threshold);
+                    kernels.rescore(head, index, *mask, &x, token, logits);
+                }
+            }
         });
     }
 }
