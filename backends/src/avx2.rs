@@ -1,6 +1,7 @@
 //! Kernels for AVX2, FMA and F16C: every x86 CPU since Haswell and Zen.
 
 mod matmul;
+mod planes;
 
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};

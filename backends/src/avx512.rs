@@ -1,6 +1,7 @@
 //! Kernels for AVX-512 F, BW, VL and VNNI: Intel since Cascade Lake, AMD since Zen 4.
 
 mod matmul;
+mod planes;
 
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};

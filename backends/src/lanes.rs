@@ -78,7 +78,8 @@ macro_rules! register_methods {
 pub(crate) use register_methods;
 
 /// Implements `Kernels` for a tier that has [`Lanes`], a method `compiled` that compiles work for
-/// its instructions, and beside it a module `matmul` with the products of quantized weights.
+/// its instructions, and beside it modules `matmul` and `planes` with the products of quantized
+/// weights.
 macro_rules! vector_kernels {
     ($Tier:ty) => {
         impl kinglet_core::Kernels for $Tier {
@@ -92,7 +93,10 @@ macro_rules! vector_kernels {
                 scratch: &mut [f32],
             ) {
                 $crate::dense::check_product(w, &tiles, x, out);
-                if w.kind().is_quantized() {
+                if w.kind() == kinglet_quant::Type::Q8Planes {
+                    // SAFETY: the value `self` proves that the CPU has the features.
+                    unsafe { planes::product(self, w, tiles, x, out, output) }
+                } else if w.kind().is_quantized() {
                     // SAFETY: the value `self` proves that the CPU has the features.
                     unsafe { matmul::product(self, w, tiles, x, out, output) }
                 } else if !$crate::dense::through_gemm(w, tiles.clone(), x, out, output, scratch) {
@@ -101,6 +105,33 @@ macro_rules! vector_kernels {
                         || $crate::dense::dot_products(self, w, tiles, x, out, output),
                     )
                 }
+            }
+
+            fn screen(
+                self,
+                w: &kinglet_quant::Matrix<'_>,
+                tiles: core::ops::Range<usize>,
+                x: &kinglet_core::Activations<'_>,
+                margins: &[f32],
+                found: &mut kinglet_core::kernels::Screened<'_>,
+            ) {
+                found.check(w, &tiles, x, margins);
+                // SAFETY: the value `self` proves that the CPU has the features.
+                unsafe { planes::screen(self, w, tiles, x, margins, found) }
+            }
+
+            fn rescore(
+                self,
+                w: &kinglet_quant::Matrix<'_>,
+                tile: usize,
+                rows: u16,
+                x: &kinglet_core::Activations<'_>,
+                token: usize,
+                logits: &mut [f32],
+            ) {
+                kinglet_core::kernels::check_rescore(w, tile, x, token, logits);
+                // SAFETY: the value `self` proves that the CPU has the features.
+                unsafe { planes::rescore(self, &w.tile(tile), rows, x, token, logits) }
             }
 
             fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {

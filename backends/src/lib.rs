@@ -32,6 +32,8 @@ mod elementwise;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 #[cfg(target_arch = "x86_64")]
+mod planes;
+#[cfg(target_arch = "x86_64")]
 mod prefetch;
 mod tier;
 

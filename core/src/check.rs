@@ -5,6 +5,8 @@
 
 extern crate alloc;
 
+mod planes;
+
 use crate::arena::Columns;
 use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, panel_floats};
 use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
@@ -28,6 +30,9 @@ pub fn kernels<K: Kernels>(k: K) {
     let mut random = Random::new(1);
     for case in products() {
         matmul(k, &case, &mut random);
+        if case.kind == Type::Q8Planes {
+            planes::screen(k, &case, &mut random);
+        }
     }
     for cols in [32, 64, 96, 576, 1536] {
         quantize(k, cols, &mut random);
@@ -131,6 +136,7 @@ pub fn products() -> Vec<Product> {
         (Type::F32, 32, LINEAR),
         (Type::Bf16, 32, LINEAR),
         (Type::Q8, 32, LINEAR),
+        (Type::Q8Planes, 32, LINEAR),
         (Type::Q4, 32, LINEAR),
         (Type::Q4, 16, LINEAR),
         (Type::Q4, 32, CURVED),
@@ -155,31 +161,39 @@ pub fn products() -> Vec<Product> {
 }
 
 impl Product {
-    /// Bytes of the weights: tiles without gaps.
+    /// Bytes of the weights: tiles without gaps, then the low plane.
     pub fn weight_bytes(&self) -> usize {
-        self.stride() * self.rows.div_ceil(TILE_ROWS)
+        self.layout().stored_bytes() * self.tiles()
     }
 
-    fn stride(&self) -> usize {
-        TileLayout::new(self.kind, self.cols, self.group).bytes
+    fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE_ROWS)
+    }
+
+    fn layout(&self) -> TileLayout {
+        TileLayout::new(self.kind, self.cols, self.group)
     }
 
     /// The matrix in `bytes`, which must be aligned to 64.
     pub fn matrix<'a>(&self, bytes: &'a [u8]) -> Matrix<'a> {
         let Self { kind, group, rows, cols, table, .. } = *self;
-        Matrix::new(kind, group, rows, cols, self.stride(), table, bytes).unwrap()
+        Matrix::new(kind, group, rows, cols, self.layout().bytes, table, bytes).unwrap()
     }
 
     /// Fills `bytes` with weights.
     pub fn fill(&self, bytes: &mut [u8], random: &mut Random) {
-        let layout = TileLayout::new(self.kind, self.cols, self.group);
-        for tile in bytes.chunks_exact_mut(layout.bytes) {
+        let layout = self.layout();
+        let (tiles, low_plane) = bytes.split_at_mut(self.tiles() * layout.bytes);
+        low_plane.fill_with(|| random.bits() as u8 | if self.extreme { 0x0f } else { 0 });
+        for tile in tiles.chunks_exact_mut(layout.bytes) {
             if !self.kind.is_quantized() {
                 self.fill_floats(tile, random);
                 continue;
             }
             for scale in bytemuck::cast_slice_mut::<u8, f32>(&mut tile[..layout.group_scales]) {
                 *scale = random.unit() * 0.01;
+                // Positive where they are norms.
+                *scale = if self.kind == Type::Q8Planes { scale.abs() } else { *scale };
             }
             for byte in &mut tile[layout.group_scales..layout.codes] {
                 let extreme = [127, -127, -128i8][(random.bits() % 3) as usize];
@@ -343,7 +357,9 @@ fn product_bounds(w: &Matrix<'_>, x: &Activations<'_>) -> Vec<f32> {
                     columns.map(|k| w.weight(row, k) * f32::from(x.codes[token * x.cols + k]));
                 // The sum within a block is exact, so only its result counts.
                 let slack = 1.0 + 64.0 * ROUNDING;
-                products.sum::<f32>().abs() * slack * x.scales[token * x.cols / BLOCK + block]
+                let scale = x.scales[token * x.cols / BLOCK + block];
+                products.sum::<f32>().abs() * slack * scale
+                    + 2.0 * planes::low_magnitude(w, row, token, block, x)
                     + f32::MIN_POSITIVE
             };
             let sum: f32 = (0..w.cols() / BLOCK).map(magnitude).sum();

@@ -69,9 +69,15 @@ pub struct Screened<'a> {
 
 impl Screened<'_> {
     /// Asserts that there is room for what a search of `tiles` finds.
-    pub fn check(&self, w: &Matrix<'_>, tiles: &Range<usize>, x: &Activations<'_>) {
+    pub fn check(
+        &self,
+        w: &Matrix<'_>,
+        tiles: &Range<usize>,
+        x: &Activations<'_>,
+        margins: &[f32],
+    ) {
         x.check(w);
-        assert!(w.kind() == Type::Q8Planes);
+        assert!(w.kind() == Type::Q8Planes && margins.len() == x.tokens);
         assert!(tiles.start <= tiles.end && tiles.end <= w.tile_count());
         assert!(self.logits.width() == tiles.len() * TILE_ROWS);
         assert!(self.floors.width() == tiles.len() && self.ceilings.width() == tiles.len());

@@ -60,11 +60,11 @@ impl Kernels for Scalar {
         margins: &[f32],
         found: &mut Screened<'_>,
     ) {
-        found.check(w, &tiles, x);
+        found.check(w, &tiles, x, margins);
         for (t, index) in tiles.enumerate() {
             let tile = w.tile(index);
             let rows = TILE_ROWS.min(w.rows() - index * TILE_ROWS);
-            for (token, &margin) in margins.iter().enumerate().take(x.tokens) {
+            for (token, &margin) in margins.iter().enumerate() {
                 let logits = planes::high_rows(&tile, token, x);
                 let (floor, ceiling) = bounds(&logits[..rows], tile.residual_norms(), margin);
                 found.logits.row(token)[t * TILE_ROWS..][..TILE_ROWS].copy_from_slice(&logits);

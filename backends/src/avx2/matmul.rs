@@ -17,9 +17,9 @@ use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
 
 /// Rows of a register; a tile has two halves.
-const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 /// Quads of a [`SUM_GROUP`].
-const QUADS: usize = SUM_GROUP / 4;
+pub(super) const QUADS: usize = SUM_GROUP / 4;
 /// Tokens that share one unpacking of weights; the sums of more than one live in memory.
 const TOKENS: usize = 16;
 
@@ -159,7 +159,7 @@ fn signed_product(_cpu: Avx2, weights: __m256i, inputs: __m256i) -> __m256i {
 
 /// 32 bytes from byte `half` on of each of the first 4 lines.
 #[inline(always)]
-fn lines(_cpu: Avx2, block: &[u8], half: usize) -> [__m256i; QUADS] {
+pub(super) fn lines(_cpu: Avx2, block: &[u8], half: usize) -> [__m256i; QUADS] {
     // SAFETY: `_cpu` proves the features, and the slices that are read have 32 bytes.
     unsafe {
         let mut lines = [_mm256_setzero_si256(); QUADS];
@@ -293,7 +293,7 @@ fn accumulate<C: Codes, const GROUP: usize>(
 /// `input` has 16 codes.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn repeat(input: *const i8) -> [__m256i; QUADS] {
+pub(super) unsafe fn repeat(input: *const i8) -> [__m256i; QUADS] {
     let mut quads = [_mm256_setzero_si256(); QUADS];
     for (j, quad) in quads.iter_mut().enumerate() {
         // SAFETY: by this function's contract.
@@ -308,7 +308,7 @@ unsafe fn repeat(input: *const i8) -> [__m256i; QUADS] {
 /// `scales` has 8 elements.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn widen(scales: *const i8) -> __m256i {
+pub(super) unsafe fn widen(scales: *const i8) -> __m256i {
     // SAFETY: by this function's contract.
     let scales = _mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(scales.cast()) });
     // The low 16 bits of a small integer are itself in 16 bits.
@@ -318,7 +318,7 @@ unsafe fn widen(scales: *const i8) -> __m256i {
 /// Multiplies the totals by the scales of their rows and writes them.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(
+pub(super) fn store(
     totals: &[[__m256; 2]],
     tile: &Tile<'_>,
     first: usize,

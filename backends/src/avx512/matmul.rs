@@ -196,7 +196,7 @@ fn nibbles(cpu: Avx512, block: &[u8]) -> [__m512i; 8] {
 }
 
 #[inline(always)]
-fn load_line(_cpu: Avx512, line: &[u8]) -> __m512i {
+pub(super) fn load_line(_cpu: Avx512, line: &[u8]) -> __m512i {
     assert_eq!(line.len(), ALIGN);
     // SAFETY: `_cpu` proves AVX-512, and the line has the 64 bytes that are read.
     unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
@@ -309,7 +309,7 @@ fn start<C: Codes>(sum: i32) -> __m512i {
 /// `input` has 4 codes for each quad.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn dot(mut sum: __m512i, quads: &[__m512i], input: *const i8) -> __m512i {
+pub(super) unsafe fn dot(mut sum: __m512i, quads: &[__m512i], input: *const i8) -> __m512i {
     for (j, quad) in quads.iter().enumerate() {
         // SAFETY: by this function's contract.
         let input = unsafe { input.add(4 * j).cast::<i32>().read_unaligned() };
@@ -324,7 +324,7 @@ unsafe fn dot(mut sum: __m512i, quads: &[__m512i], input: *const i8) -> __m512i 
 /// `scales` has 16 elements.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn widen(scales: *const i8) -> __m512i {
+pub(super) unsafe fn widen(scales: *const i8) -> __m512i {
     // SAFETY: by this function's contract.
     _mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(scales.cast()) })
 }
@@ -332,7 +332,7 @@ unsafe fn widen(scales: *const i8) -> __m512i {
 /// Multiplies the totals by the scales of their rows and writes them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store(
+pub(super) fn store(
     totals: &[__m512],
     tile: &Tile<'_>,
     first: usize,
