@@ -57,6 +57,7 @@ fn allocations_of(model: &Model, kv: KvType, prompt: &[u32], temperature: f32) -
         stop: &["a stop string that never comes"],
         ignore_eos: true,
         speculation: true,
+        exact_head: false,
     };
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     let mut bytes = 0;

@@ -162,6 +162,9 @@ pub struct SamplingArgs {
     /// Seed of the random choices; the same seed gives the same text
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Compute the logits of all tokens, not only of those that can be chosen; slower
+    #[arg(long)]
+    pub exact_head: bool,
     /// Stop before this text (repeatable)
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,

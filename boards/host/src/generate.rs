@@ -26,6 +26,9 @@ pub struct GenerateOptions<'a> {
     /// copies, and the same text. Needs more than one of [`crate::SessionOptions::logit_rows`] and
     /// quantized weights; without them, nothing is guessed.
     pub speculation: bool,
+    /// Computes every logit of every token, instead of those alone that can be chosen. The text is
+    /// the same; see `kinglet_core::screen` for why that is not a theorem.
+    pub exact_head: bool,
 }
 
 impl Default for GenerateOptions<'_> {
@@ -36,6 +39,7 @@ impl Default for GenerateOptions<'_> {
             stop: &[],
             ignore_eos: false,
             speculation: true,
+            exact_head: false,
         }
     }
 }
@@ -129,12 +133,16 @@ pub(crate) fn generate(
 ) -> Result<Generation> {
     let mut output = Output::new(session, options.stop, on_piece)?;
     let mut sampler = Sampler::new(options.sampling);
+    let screen = sampler.screen().filter(|_| !options.exact_head);
     let start = Instant::now();
     if !prompt.is_empty() || session.tokens().is_empty() {
         session.prefill(prompt)?;
+    } else {
+        // The last reply may have left those that its own sampler needed.
+        session.repeat_head();
     }
     let prefill = start.elapsed();
-    let mut ahead = Lookahead::new(session, options.speculation);
+    let mut ahead = Lookahead::new(session, options.speculation, screen);
     let (mut tokens, mut first_token) = (0, prefill);
     let stop_reason = loop {
         if tokens == options.max_tokens {

@@ -8,6 +8,7 @@
 use crate::Session;
 use kinglet_core::draft::{Draft, Drafter, MAX_DRAFT};
 use kinglet_core::sample::Sampler;
+use kinglet_core::screen::Screen;
 use kinglet_quant::Result;
 
 /// Logit rows of a session that verifies drafts of any length.
@@ -21,6 +22,8 @@ pub(crate) struct Lookahead<'s> {
     most: usize,
     /// What the last step took behind its first token.
     draft: Draft,
+    /// Which logits its rows have.
+    screen: Option<Screen>,
     /// How many of them, from the end, are not in the text yet.
     left: usize,
     /// The row of the logits behind the text.
@@ -42,13 +45,15 @@ pub(crate) struct Counts {
 impl<'s> Lookahead<'s> {
     /// Decodes ahead where `is_wanted` and where it cannot change the text: a session with one row
     /// of logits, or with unquantized weights, takes one token after the other.
-    pub fn new(session: &'s mut Session, is_wanted: bool) -> Self {
+    ///
+    /// Steps compute the logits that `screen` asks for, that of the sampler.
+    pub fn new(session: &'s mut Session, is_wanted: bool, screen: Option<Screen>) -> Self {
         let rows = session.plan().limits().logit_rows;
         let is_possible = is_wanted && session.plan().is_batch_exact();
         let most = if is_possible { rows - 1 } else { 0 };
         let drafter = Drafter::new(session.tier().further_token_cost());
         let (row, draft, counts) = (session.row(), Draft::new(), Counts::default());
-        Self { session, drafter, most, draft, left: 0, row, counts }
+        Self { session, drafter, most, draft, screen, left: 0, row, counts }
     }
 
     /// What decoding took until now.
@@ -79,7 +84,7 @@ impl<'s> Lookahead<'s> {
         self.drop_rest();
         let most = most.min(self.most).min(self.session.room().saturating_sub(1));
         self.draft = self.drafter.draft(self.session.tokens(), token, most);
-        self.session.push_with(token, &self.draft)?;
+        self.session.push_with(token, &self.draft, self.screen)?;
         (self.left, self.row) = (self.draft.len(), 0);
         self.counts.steps += 1;
         self.counts.drafted += self.draft.len();

@@ -7,6 +7,7 @@ use kinglet_backends::{Tier, UseKernels};
 use kinglet_core::forward::Observer;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
+use kinglet_core::screen::Screen;
 use kinglet_core::session::Logits;
 use kinglet_core::{Kernels, KvType, Workers};
 use kinglet_quant::{Code, Config, Error, Result, ensure};
@@ -181,7 +182,7 @@ impl Session {
         );
         let rows = self.core.plan().limits().logit_rows;
         for (i, chunk) in tokens.chunks(rows).enumerate() {
-            self.step(chunk, Logits::All)?;
+            self.step(chunk, Logits::All, None)?;
             for row in 0..chunk.len() {
                 each(i * rows + row, self.core.logits(row));
             }
@@ -201,12 +202,26 @@ impl Session {
 
     /// Appends one token and computes the logits behind it. `ContextFull` when there is no room.
     pub fn push(&mut self, token: u32) -> Result<()> {
-        self.step(&[token], Logits::Last)
+        self.step(&[token], Logits::Last, None)
+    }
+
+    /// [`Session::push`] that computes only those logits that a [`Sampler::screen`] asks for.
+    ///
+    /// [`Session::sample`] with that sampler chooses the token that all logits would give;
+    /// [`Session::logits`] panics until the next step.
+    pub fn push_for(&mut self, token: u32, screen: Option<Screen>) -> Result<()> {
+        self.step(&[token], Logits::Last, screen)
     }
 
     /// Chooses a token from the logits, which this changes; the token is not appended.
     pub fn sample(&mut self, sampler: &mut Sampler<'_>) -> u32 {
         self.core.sample_row(self.row, self.core.position(), sampler)
+    }
+
+    /// Computes all logits of the last step, if it left some out or sampling changed them.
+    pub(crate) fn repeat_head(&mut self) {
+        let Self { core, pool, tier, .. } = self;
+        tier.with(RepeatHead { core, pool });
     }
 
     /// The row of the logits behind the last token.
@@ -225,11 +240,16 @@ impl Session {
     }
 
     /// Appends a token and a draft and computes the logits behind each, from row 0 on.
-    pub(crate) fn push_with(&mut self, token: u32, draft: &[u32]) -> Result<()> {
+    pub(crate) fn push_with(
+        &mut self,
+        token: u32,
+        draft: &[u32],
+        screen: Option<Screen>,
+    ) -> Result<()> {
         let mut tokens = [token; LOOKAHEAD_ROWS];
         let tokens = &mut tokens[..=draft.len()];
         tokens[1..].copy_from_slice(draft);
-        self.step(tokens, Logits::All)
+        self.step(tokens, Logits::All, screen)
     }
 
     /// [`Session::rewind`] to a position whose logits are in a row of the last step.
@@ -242,7 +262,8 @@ impl Session {
     ///
     /// `on_piece` gets every token as it is chosen, with the text that became certain, and can
     /// stop. A full context stops with [`crate::StopReason::ContextFull`], which keeps the session
-    /// usable.
+    /// usable. Afterwards [`Session::logits`] panics until the next step, unless
+    /// [`GenerateOptions::exact_head`] is set.
     pub fn generate(
         &mut self,
         prompt: &[u32],
@@ -256,9 +277,9 @@ impl Session {
         &self.core
     }
 
-    fn step(&mut self, tokens: &[u32], wanted: Logits) -> Result<()> {
+    fn step(&mut self, tokens: &[u32], wanted: Logits, screen: Option<Screen>) -> Result<()> {
         let Self { core, pool, tier, row, .. } = self;
-        tier.with(OneStep { core, pool, tokens, wanted })?;
+        tier.with(OneStep { core, pool, tokens, wanted, screen })?;
         *row = if wanted == Logits::All { tokens.len() - 1 } else { 0 };
         Ok(())
     }
@@ -279,18 +300,32 @@ impl UseKernels for Prefill<'_> {
     }
 }
 
+struct RepeatHead<'s> {
+    core: &'s mut kinglet_core::Session<'static>,
+    pool: &'s Pool,
+}
+
+impl UseKernels for RepeatHead<'_> {
+    type Output = ();
+
+    fn run<K: Kernels>(self, kernels: K) {
+        self.core.repeat_head(kernels, self.pool, None);
+    }
+}
+
 struct OneStep<'s> {
     core: &'s mut kinglet_core::Session<'static>,
     pool: &'s Pool,
     tokens: &'s [u32],
     wanted: Logits,
+    screen: Option<Screen>,
 }
 
 impl UseKernels for OneStep<'_> {
     type Output = Result<()>;
 
     fn run<K: Kernels>(self, kernels: K) -> Result<()> {
-        self.core.step(kernels, self.pool, self.tokens, self.wanted)
+        self.core.step_for(kernels, self.pool, self.tokens, self.wanted, self.screen)
     }
 }
 

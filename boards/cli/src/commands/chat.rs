@@ -43,6 +43,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         max_tokens: args.max_tokens.map_or(usize::MAX, |n| n as usize),
         sampling: settings::sampling(&args.sampling, conversation.model().config())?,
         stop: &stop,
+        exact_head: args.sampling.exact_head,
         ignore_eos: false,
         speculation: !args.sampling.no_speculation,
     };

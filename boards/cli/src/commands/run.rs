@@ -43,6 +43,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         max_tokens: args.max_tokens as usize,
         sampling: settings::sampling(&args.sampling, model.config())?,
         stop: &stop,
+        exact_head: args.sampling.exact_head,
         ignore_eos: args.ignore_eos,
         speculation: !args.sampling.no_speculation,
     };
