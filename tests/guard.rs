@@ -6,10 +6,11 @@ use bytemuck::Pod;
 use kinglet_backends::{Tier, UseKernels};
 use kinglet_core::arena::Columns;
 use kinglet_core::check::{Product, Random, products};
-use kinglet_core::kernels::{Output, SUM_GROUP, panel_floats};
+use kinglet_core::kernels::{Output, SUM_GROUP, Screened, panel_floats};
 use kinglet_core::kv::{KvLayout, KvType};
 use kinglet_core::{Activations, Kernels};
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
+use kinglet_quant::{Matrix, Type};
 use std::marker::PhantomData;
 use std::ptr;
 
@@ -127,6 +128,29 @@ fn matmul<K: Kernels>(k: K, case: &Product, side: Side, random: &mut Random) {
     for output in [Output::Store, Output::Add] {
         let mut columns = Columns::all(out.as_mut(), width);
         k.matmul(&w, 0..w.tile_count(), &x, &mut columns, output, scratch.as_mut());
+    }
+    if case.kind == Type::Q8Planes {
+        screen(k, &w, &x, side);
+    }
+}
+
+/// The search of a head in two planes, and rescoring of few and of all rows.
+fn screen<K: Kernels>(k: K, w: &Matrix<'_>, x: &Activations<'_>, side: Side) {
+    let tiles = w.tile_count();
+    let mut logits = Guarded::<f32>::new(x.tokens * tiles * TILE_ROWS, side);
+    let [mut floors, mut ceilings] = [0, 1].map(|_| Guarded::<f32>::new(x.tokens * tiles, side));
+    let margins = Guarded::copy(&vec![1.0; x.tokens], side);
+    let mut found = Screened {
+        logits: Columns::all(logits.as_mut(), tiles * TILE_ROWS),
+        floors: Columns::all(floors.as_mut(), tiles),
+        ceilings: Columns::all(ceilings.as_mut(), tiles),
+    };
+    k.screen(w, 0..tiles, x, margins.as_ref(), &mut found);
+    let mut one_tile = Guarded::<f32>::new(TILE_ROWS, side);
+    for (tile, token) in [(0, 0), (tiles - 1, x.tokens - 1)] {
+        for rows in [1, 1 << 15, u16::MAX] {
+            k.rescore(w, tile, rows, x, token, one_tile.as_mut());
+        }
     }
 }
 

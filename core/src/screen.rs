@@ -42,17 +42,20 @@ impl Screen {
 
 /// What the sum over 16 columns of the high plane is centred with, given the sum of the inputs'
 /// codes: `round(241/32 · sum)`, since `16u − 128` and the mean of `l`, 7.5, make `16 (u − 241/32)`.
+#[inline]
 fn centre(sum: i32) -> i32 {
     (241 * sum + 16) >> 5
 }
 
 /// Where `Σ u·a` over 16 columns starts, given `Σ a`.
+#[inline]
 pub fn high_start(sum: i32) -> i32 {
     -centre(sum)
 }
 
 /// Where `Σ l·a` over 16 columns starts, given `Σ a`: what the high plane was centred with is taken
 /// back.
+#[inline]
 pub fn low_start(sum: i32) -> i32 {
     16 * centre(sum) - 128 * sum
 }
@@ -148,6 +151,7 @@ impl<'a> ScreenBuffers<'a> {
 }
 
 /// The rows of a tile whose bits are set, ascending.
+#[inline]
 pub fn rows_of(mut mask: u16) -> impl Iterator<Item = usize> {
     core::iter::from_fn(move || {
         let row = mask.trailing_zeros() as usize;
