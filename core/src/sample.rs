@@ -83,8 +83,8 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Which logits [`Sampler::pick`] needs; `None` when it needs all, since bias and penalty change
-    /// their order.
+    /// Which logits [`Sampler::pick`] needs; `None` when it needs all, since bias and penalty
+    /// change their order.
     pub fn screen(&self) -> Option<Screen> {
         let Sampling { logit_bias, repetition_penalty, temperature, top_k, .. } = self.sampling;
         let is_plain = logit_bias.is_empty() && repetition_penalty == 1.0;

@@ -26,8 +26,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// A bound from below on the logits that count. `floors` are lower bounds of logits of different
-    /// tokens; they are reordered. −∞ when there are none.
+    /// A bound from below on the logits that count. `floors` are lower bounds of logits of
+    /// different tokens; they are reordered. −∞ when there are none.
     pub(crate) fn threshold(&self, floors: &mut [f32]) -> f32 {
         let largest = floors.iter().fold(f32::NEG_INFINITY, |max, &floor| max.max(floor));
         let within_reach = largest - self.reach;
@@ -41,7 +41,8 @@ impl Screen {
 }
 
 /// What the sum over 16 columns of the high plane is centred with, given the sum of the inputs'
-/// codes: `round(241/32 · sum)`, since `16u − 128` and the mean of `l`, 7.5, make `16 (u − 241/32)`.
+/// codes: `round(241/32 · sum)`, since `16u − 128` and the mean of `l`, 7.5, make
+/// `16 (u − 241/32)`.
 #[inline]
 fn centre(sum: i32) -> i32 {
     (241 * sum + 16) >> 5

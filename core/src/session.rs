@@ -292,6 +292,11 @@ impl<'a> Session<'a> {
         sampler.pick_among(logits, &mut candidates[..count])
     }
 
+    /// Whether the last step left logits out, see [`Session::step_for`].
+    pub fn is_screened(&self) -> bool {
+        self.screen.is_some()
+    }
+
     /// Tokens of a row that were looked at exactly; all of them unless the step was screened.
     pub fn survivors(&self, row: usize) -> usize {
         match self.screen {

@@ -110,7 +110,8 @@ pub(super) fn product(
     }
 }
 
-/// The search of [`kinglet_core::Kernels::screen`]; the caller has checked that shapes fit together.
+/// The search of [`kinglet_core::Kernels::screen`]; the caller has checked that shapes fit
+/// together.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn screen(
     cpu: Avx2,
@@ -255,8 +256,8 @@ fn split(lines: [__m256i; QUADS]) -> [[__m256i; QUADS]; 2] {
     quads
 }
 
-/// `scale · (start + Σ l·a)` over 16 columns of 8 rows: `inputs` repeat 4 activations each, `scales`
-/// hold each scale twice, in 16 bits.
+/// `scale · (start + Σ l·a)` over 16 columns of 8 rows: `inputs` repeat 4 activations each,
+/// `scales` hold each scale twice, in 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn dot(

@@ -120,7 +120,8 @@ pub(super) fn product(
     }
 }
 
-/// The search of [`kinglet_core::Kernels::screen`]; the caller has checked that shapes fit together.
+/// The search of [`kinglet_core::Kernels::screen`]; the caller has checked that shapes fit
+/// together.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn screen(
     cpu: Avx512,

@@ -138,8 +138,8 @@ pub(crate) fn generate(
     if !prompt.is_empty() || session.tokens().is_empty() {
         session.prefill(prompt)?;
     } else {
-        // The last reply may have left those that its own sampler needed.
-        session.repeat_head();
+        // They may have been computed for another way of sampling.
+        session.complete_logits();
     }
     let prefill = start.elapsed();
     let mut ahead = Lookahead::new(session, options.speculation, screen);
@@ -170,6 +170,9 @@ pub(crate) fn generate(
     output.finish(stop_reason);
     let decode = start.elapsed().saturating_sub(first_token);
     let counts = ahead.counts();
+    drop(ahead);
+    // Whoever reads them next finds all of them.
+    session.complete_logits();
     Ok(Generation {
         stop_reason,
         prompt_tokens: prompt.len(),

@@ -218,10 +218,12 @@ impl Session {
         self.core.sample_row(self.row, self.core.position(), sampler)
     }
 
-    /// Computes all logits of the last step, if it left some out or sampling changed them.
-    pub(crate) fn repeat_head(&mut self) {
+    /// Computes all logits of the last step if it left some out.
+    pub(crate) fn complete_logits(&mut self) {
         let Self { core, pool, tier, .. } = self;
-        tier.with(RepeatHead { core, pool });
+        if core.is_screened() {
+            tier.with(RepeatHead { core, pool });
+        }
     }
 
     /// The row of the logits behind the last token.
@@ -262,8 +264,7 @@ impl Session {
     ///
     /// `on_piece` gets every token as it is chosen, with the text that became certain, and can
     /// stop. A full context stops with [`crate::StopReason::ContextFull`], which keeps the session
-    /// usable. Afterwards [`Session::logits`] panics until the next step, unless
-    /// [`GenerateOptions::exact_head`] is set.
+    /// usable.
     pub fn generate(
         &mut self,
         prompt: &[u32],
