@@ -7,7 +7,7 @@ use kinglet_backends::{Tier, UseKernels};
 use kinglet_core::arena::Columns;
 use kinglet_core::check::{Product, Random, products};
 use kinglet_core::kernels::{Output, SUM_GROUP, Screened, panel_floats};
-use kinglet_core::kv::{KvLayout, KvType};
+use kinglet_core::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use kinglet_core::{Activations, Kernels};
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Type};
@@ -97,7 +97,7 @@ impl UseKernels for Everything {
         for head_dim in (16..=256).step_by(16) {
             rope(k, head_dim, side, &mut random);
             for kind in [KvType::Int8, KvType::F16] {
-                for len in [1, 15, 16, 17, 127, 128] {
+                for len in [1, 15, 16, 17, 127, 128, 145] {
                     attend(k, KvLayout::new(kind, head_dim, len), len, side, &mut random);
                 }
             }
@@ -185,8 +185,11 @@ fn attend<K: Kernels>(k: K, layout: KvLayout, len: usize, side: Side, random: &m
     }
     for group in [1, 3, 8] {
         let queries = Guarded::copy(&random.vector(group * dim, 1.0), side);
-        let mut partials = Guarded::new(group * (dim + 2), side);
+        let spans = len.div_ceil(ATTEND_CHUNK);
+        let mut partials = Guarded::new(spans * group * (dim + 2), side);
         k.attend(queries.as_ref(), &layout.head(block.as_ref()), 0..len, partials.as_mut());
+        let mut out = Guarded::new(group * dim, side);
+        k.join(partials.as_ref(), dim, out.as_mut());
     }
 }
 

@@ -55,24 +55,17 @@ impl Lanes for Avx2 {
         fn mul_sub_from(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
         fn round(x: __m256) -> __m256i { _mm256_cvtps_epi32(x) }
         fn to_f32(x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
+        fn add_pair_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+            _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+        }
+        fn add_neighbours(low: __m256i, high: __m256i) -> __m256i {
+            // Within halves of registers: the quarters come out as 0, 2, 1, 3.
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high))
+        }
         fn power_of_two(n: __m256i) -> __m256 {
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(
                 _mm256_add_epi32(n, _mm256_set1_epi32(127)),
             ))
-        }
-    }
-
-    #[inline(always)]
-    fn byte<const INDEX: usize>(self, x: __m256i) -> __m256 {
-        // SAFETY: the value `self` proves that the CPU has AVX2; registers only.
-        unsafe {
-            let top = match INDEX {
-                0 => _mm256_slli_epi32::<24>(x),
-                1 => _mm256_slli_epi32::<16>(x),
-                2 => _mm256_slli_epi32::<8>(x),
-                _ => x,
-            };
-            _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(top))
         }
     }
 
@@ -121,10 +114,15 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn load_bytes(self, from: &[u8]) -> __m256i {
-        let from = &from[..32];
-        // SAFETY: `from` has 32 bytes; `self` proves AVX2.
-        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+    unsafe fn load_i8_pairs(self, from: *const u8) -> __m256i {
+        // SAFETY: by this function's contract; `self` proves AVX2.
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn repeat_quad(self, from: *const i16) -> __m256i {
+        // SAFETY: by this function's contract; `self` proves AVX2.
+        unsafe { _mm256_set1_epi64x(from.cast::<i64>().read_unaligned()) }
     }
 
     #[inline(always)]
@@ -132,6 +130,17 @@ impl Lanes for Avx2 {
         let to = &mut to[..8];
         // SAFETY: `to` has 8 elements; `self` proves AVX2.
         unsafe { _mm256_storeu_ps(to.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn store_i16(self, x: __m256i, to: &mut [i16]) {
+        let to = &mut to[..8];
+        // SAFETY: `to` has 8 elements of 2 bytes; `self` proves AVX2.
+        unsafe {
+            let words =
+                _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), words);
+        }
     }
 
     #[inline(always)]

@@ -55,6 +55,9 @@ impl Lanes for Avx512 {
         fn mul_sub_from(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fnmadd_ps(a, b, c) }
         fn round(x: __m512) -> __m512i { _mm512_cvtps_epi32(x) }
         fn to_f32(x: __m512i) -> __m512 { _mm512_cvtepi32_ps(x) }
+        fn add_pair_products(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+            _mm512_dpwssd_epi32(sum, a, b)
+        }
         fn power_of_two(n: __m512i) -> __m512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(
                 _mm512_add_epi32(n, _mm512_set1_epi32(127)),
@@ -65,16 +68,15 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn byte<const INDEX: usize>(self, x: __m512i) -> __m512 {
+    fn add_neighbours(self, low: __m512i, high: __m512i) -> __m512i {
         // SAFETY: the value `self` proves that the CPU has AVX-512; registers only.
         unsafe {
-            let top = match INDEX {
-                0 => _mm512_slli_epi32::<24>(x),
-                1 => _mm512_slli_epi32::<16>(x),
-                2 => _mm512_slli_epi32::<8>(x),
-                _ => x,
-            };
-            _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(top))
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            _mm512_add_epi32(
+                _mm512_permutex2var_epi32(low, even, high),
+                _mm512_permutex2var_epi32(low, odd, high),
+            )
         }
     }
 
@@ -103,10 +105,15 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn load_bytes(self, from: &[u8]) -> __m512i {
-        let from = &from[..64];
-        // SAFETY: `from` has 64 bytes; `self` proves AVX-512.
-        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    unsafe fn load_i8_pairs(self, from: *const u8) -> __m512i {
+        // SAFETY: by this function's contract; `self` proves AVX-512.
+        unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn repeat_quad(self, from: *const i16) -> __m512i {
+        // SAFETY: by this function's contract; `self` proves AVX-512.
+        unsafe { _mm512_set1_epi64(from.cast::<i64>().read_unaligned()) }
     }
 
     #[inline(always)]
@@ -114,6 +121,13 @@ impl Lanes for Avx512 {
         let to = &mut to[..16];
         // SAFETY: `to` has 16 elements; `self` proves AVX-512.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn store_i16(self, x: __m512i, to: &mut [i16]) {
+        let to = &mut to[..16];
+        // SAFETY: `to` has 16 elements of 2 bytes; `self` proves AVX-512.
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi16(x)) }
     }
 
     #[inline(always)]

@@ -31,19 +31,31 @@ pub(crate) trait Lanes: Copy {
     /// The nearest integers, halves to even, for magnitudes below 2³¹.
     fn round(self, x: Self::F32) -> Self::I32;
     fn to_f32(self, x: Self::I32) -> Self::F32;
+    /// `sum + a₀·b₀ + a₁·b₁` of the 16-bit integers in each lane.
+    fn add_pair_products(self, sum: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Sums of lanes 0 and 1, 2 and 3, ...: those of `low`, then those of `high`.
+    fn add_neighbours(self, low: Self::I32, high: Self::I32) -> Self::I32;
     /// `2ⁿ` for −126 ≤ n ≤ 127.
     fn power_of_two(self, n: Self::I32) -> Self::F32;
-    /// Byte `INDEX` of each 32-bit lane, as a signed number.
-    fn byte<const INDEX: usize>(self, x: Self::I32) -> Self::F32;
     fn sum_of_lanes(self, x: Self::F32) -> f32;
     fn max_of_lanes(self, x: Self::F32) -> f32;
 
     fn load(self, from: &[f32]) -> Self::F32;
     fn load_f16(self, from: &[f16]) -> Self::F32;
     fn load_bf16(self, from: &[bf16]) -> Self::F32;
-    /// `COUNT` × 4 bytes.
-    fn load_bytes(self, from: &[u8]) -> Self::I32;
+    /// `2·COUNT` signed bytes as 16-bit integers, two in a lane.
+    ///
+    /// # Safety
+    /// So many bytes can be read.
+    unsafe fn load_i8_pairs(self, from: *const u8) -> Self::I32;
+    /// 4 16-bit integers over and over, two in a lane.
+    ///
+    /// # Safety
+    /// 4 integers can be read.
+    unsafe fn repeat_quad(self, from: *const i16) -> Self::I32;
     fn store(self, x: Self::F32, to: &mut [f32]);
+    /// Numbers within ±32,767.
+    fn store_i16(self, x: Self::I32, to: &mut [i16]);
     /// Numbers within ±127.
     fn store_i8(self, x: Self::I32, to: &mut [i8]);
 
@@ -166,12 +178,19 @@ macro_rules! vector_kernels {
                 self,
                 queries: &[f32],
                 kv: &kinglet_core::kv::KvHead<'_>,
-                span: core::ops::Range<usize>,
+                positions: core::ops::Range<usize>,
                 partials: &mut [f32],
             ) {
                 self.compiled(
                     #[inline(always)]
-                    || $crate::attend::attend(self, queries, kv, span, partials),
+                    || $crate::attend::attend(self, queries, kv, positions, partials),
+                )
+            }
+
+            fn join(self, partials: &[f32], head_dim: usize, out: &mut [f32]) {
+                self.compiled(
+                    #[inline(always)]
+                    || $crate::attend::join(self, partials, head_dim, out),
                 )
             }
         }

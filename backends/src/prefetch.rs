@@ -1,4 +1,4 @@
-//! Fetching weights ahead of their use.
+//! Fetching weights, keys and values ahead of their use.
 //!
 //! A tile is 5 to 14 KiB with an area of scales before its codes, which hardware prefetchers follow
 //! badly. Asking for the line 6 KiB ahead, across the end of the tile, makes decode 1.5 times as
@@ -38,6 +38,32 @@ impl Prefetch {
             // SAFETY: every x86-64 CPU has the instruction, and it accepts any address: it never
             // faults and changes nothing but the caches.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line)) };
+        }
+    }
+}
+
+/// Lines that are fetched one by one while something else is computed.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    start: *const u8,
+    lines: usize,
+}
+
+impl Ahead {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self { start: bytes.as_ptr(), lines: bytes.len().div_ceil(ALIGN) }
+    }
+
+    /// Fetches lines `first..first + count`, unless there are none: one may lie behind the end.
+    #[inline(always)]
+    pub(crate) fn fetch(self, first: usize, count: usize) {
+        if first < self.lines {
+            for line in first..first + count {
+                let line = self.start.wrapping_add(line * ALIGN);
+                // SAFETY: every x86-64 CPU has the instruction, and it accepts any address: it
+                // never faults and changes nothing but the caches.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+            }
         }
     }
 }

@@ -3,13 +3,14 @@
 //! [`kernels`] panics with the operation and shape where the two disagree. Integer parts must agree
 //! to the bit, floats within the bounds that the order of additions allows.
 
+mod attention;
+
 extern crate alloc;
 
 mod planes;
 
 use crate::arena::Columns;
 use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, panel_floats};
-use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use crate::scalar::Scalar;
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -19,9 +20,6 @@ use kinglet_quant::{Matrix, Type};
 
 /// Relative error of one rounding.
 const ROUNDING: f32 = f32::EPSILON / 2.0;
-/// Relative error of an exponential: 2 units in the last place, on both sides.
-const EXP_ERROR: f32 = 4.0 * f32::EPSILON;
-
 /// A code table that is neither linear nor symmetric, and reaches both limits.
 pub const CURVED: [i8; 16] = [-32, -25, -19, -14, -10, -7, -4, -1, 1, 3, 6, 9, 13, 18, 24, 32];
 
@@ -43,16 +41,7 @@ pub fn kernels<K: Kernels>(k: K) {
     for head_dim in (16..=256).step_by(16) {
         rope(k, head_dim, &mut random);
     }
-    for kind in [KvType::Int8, KvType::F16] {
-        for (case, head_dim) in (16..=256).step_by(16).enumerate() {
-            let group = case % 8 + 1;
-            for (first, len) in
-                [(0, 1), (0, 2), (128, 15), (0, 16), (256, 17), (128, 100), (0, 128)]
-            {
-                attend(k, kind, head_dim, group, first, len, &mut random);
-            }
-        }
-    }
+    attention::cases(k, &mut random);
 }
 
 /// Numbers that are the same in every run (splitmix64, Steele et al. 2014).
@@ -409,8 +398,7 @@ fn vectors<K: Kernels>(k: K, width: usize, random: &mut Random) {
         Scalar.silu_mul(&mut expected, &up);
         k.silu_mul(&mut actual, &up);
         for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
-            let bound = (EXP_ERROR + 8.0 * ROUNDING) * e.abs() + f32::MIN_POSITIVE;
-            assert!((a - e).abs() <= bound, "silu_mul of {} at {i}: {a}, not {e}", gate[i]);
+            assert_eq!(a.to_bits(), e.to_bits(), "silu_mul of {} at {i}: {a}, not {e}", gate[i]);
         }
     }
 }
@@ -426,49 +414,5 @@ fn rope<K: Kernels>(k: K, head_dim: usize, random: &mut Random) {
     for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
         let pair = head[i % (head_dim / 2)].abs() + head[i % (head_dim / 2) + head_dim / 2].abs();
         assert!((a - e).abs() <= 4.0 * ROUNDING * pair, "rope {head_dim} at {i}: {a}, not {e}");
-    }
-}
-
-/// Spans `first..first + len` of a cache whose other positions hold bytes that are no numbers.
-fn attend<K: Kernels>(
-    k: K,
-    kind: KvType,
-    head_dim: usize,
-    group: usize,
-    first: usize,
-    len: usize,
-    random: &mut Random,
-) {
-    let layout = KvLayout::new(kind, head_dim, first + len.min(ATTEND_CHUNK));
-    let mut memory = Aligned::zeroed(layout.block_bytes());
-    memory.bytes_mut().fill(0xff);
-    for position in first..first + len {
-        let (key, value) = (random.vector(head_dim, 2.0), random.vector(head_dim, 3.0));
-        layout.store(memory.bytes_mut(), position, &key, &value);
-    }
-    let kv = layout.head(memory.bytes());
-    let queries = random.vector(group * head_dim, 8.0 / libm::sqrtf(head_dim as f32));
-    let mut expected = vec![0.0; group * (head_dim + 2)];
-    let mut actual = vec![f32::NAN; group * (head_dim + 2)];
-    Scalar.attend(&queries, &kv, first..first + len, &mut expected);
-    k.attend(&queries, &kv, first..first + len, &mut actual);
-    for (q, query) in queries.chunks_exact(head_dim).enumerate() {
-        let magnitude = |p| (0..head_dim).map(|d| (query[d] * kv.key(p, d)).abs()).sum::<f32>();
-        let highest = (first..first + len).map(magnitude).fold(0.0, f32::max);
-        // Of a score; a weight's exponent is the difference of two.
-        let score_error = 2.0 * (head_dim as f32 + 4.0) * ROUNDING * highest;
-        let relative = 2.0 * score_error + EXP_ERROR + 2.0 * (len as f32 + 4.0) * ROUNDING;
-        let partial = q * (head_dim + 2)..(q + 1) * (head_dim + 2);
-        let (actual, expected) = (&actual[partial.clone()], &expected[partial]);
-        let what = format!("attend {kind:?} {head_dim} × {group}, {first} + {len}, query {q}");
-        assert!((actual[head_dim] - expected[head_dim]).abs() <= score_error, "{what}: max");
-        let weight = expected[head_dim + 1];
-        let error = (actual[head_dim + 1] - weight).abs();
-        assert!(error <= relative * weight, "{what}: weight off by {error}");
-        for d in 0..head_dim {
-            let largest = (first..first + len).fold(0f32, |max, p| max.max(kv.value(p, d).abs()));
-            let error = (actual[d] - expected[d]).abs();
-            assert!(error <= relative * weight * largest, "{what}: value {d} off by {error}");
-        }
     }
 }

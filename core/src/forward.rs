@@ -121,15 +121,13 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// Cosines and sines of `position · theta^(−2i/head_dim)`, in f32 as the reference has them.
     fn rotary_angles(&mut self, config: &Config) {
         let half = config.head_dim as usize / 2;
-        let cos = self.buffers.cos.chunks_exact_mut(half);
-        let sin = self.buffers.sin.chunks_exact_mut(half);
-        for ((position, cos), sin) in (self.first..self.first + self.tokens.len()).zip(cos).zip(sin)
-        {
-            for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
-                let exponent = (2 * i) as f32 / config.head_dim as f32;
-                let frequency = 1.0 / libm::powf(config.rope_theta, exponent);
-                let angle = f64::from(position as f32 * frequency);
-                (*sin, *cos) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
+        for i in 0..half {
+            let exponent = (2 * i) as f32 / config.head_dim as f32;
+            let frequency = 1.0 / libm::powf(config.rope_theta, exponent);
+            for token in 0..self.tokens.len() {
+                let angle = f64::from((self.first + token) as f32 * frequency);
+                self.buffers.cos[token * half + i] = libm::cos(angle) as f32;
+                self.buffers.sin[token * half + i] = libm::sin(angle) as f32;
             }
         }
     }

@@ -147,13 +147,27 @@ pub trait Kernels: Copy + Send + Sync {
     /// `gate = silu(gate) · up`, `silu(x) = x / (1 + e^−x)` (SwiGLU, Shazeer 2020).
     fn silu_mul(self, gate: &mut [f32], up: &[f32]);
 
-    /// One span of attention for queries that share a key-value head.
+    /// Attention over some positions for queries that share a key-value head.
     ///
-    /// `queries` is `[group][head_dim]`, already divided by `√head_dim`. For each query writes to
-    /// `partials`, `[group][head_dim + 2]`, the sum of values weighted by `e^(score − max)`, then
-    /// `max`, then the sum of the weights; [`merge_partial`] joins spans. `span` starts at a
-    /// multiple of [`ATTEND_CHUNK`](crate::kv::ATTEND_CHUNK), is not empty and not longer than it.
-    fn attend(self, queries: &[f32], kv: &KvHead<'_>, span: Range<usize>, partials: &mut [f32]);
+    /// `queries` is `[group][head_dim]`, already divided by `√head_dim`. `positions` is not empty
+    /// and starts at a multiple of [`ATTEND_CHUNK`](crate::kv::ATTEND_CHUNK); spans of so many
+    /// positions are computed one by one. For each span and query writes to `partials`,
+    /// `[spans][group][head_dim + 2]`, the sum of values weighted by `e^(score − max)`, then `max`,
+    /// then the sum of the weights; [`Kernels::join`] makes one of the spans.
+    ///
+    /// With keys and values of bytes, dot products are exact integers: a query becomes codes of
+    /// ±32,767 times a scale, and so do the products of weights and scales of values in a span.
+    fn attend(
+        self,
+        queries: &[f32],
+        kv: &KvHead<'_>,
+        positions: Range<usize>,
+        partials: &mut [f32],
+    );
+
+    /// Joins the spans that [`Kernels::attend`] wrote, in order: `out`, `[group][head_dim]`, is the
+    /// sum of values over the sum of weights.
+    fn join(self, partials: &[f32], head_dim: usize, out: &mut [f32]);
 }
 
 /// Asserts what every [`Kernels::rescore`] relies on.
@@ -172,19 +186,6 @@ pub fn check_rescore(
 /// Elements of scratch memory that [`Kernels::matmul`] needs for a matrix.
 pub fn panel_floats(w: &Matrix<'_>) -> usize {
     if w.kind().is_quantized() { 0 } else { PANEL_ROWS * w.cols() }
-}
-
-/// Joins the partial attention of a further span of one query into `into`; both `[head_dim + 2]`
-/// as [`Kernels::attend`] writes them.
-pub fn merge_partial(into: &mut [f32], from: &[f32]) {
-    let dim = into.len() - 2;
-    let max = into[dim].max(from[dim]);
-    let (keep, add) = (libm::expf(into[dim] - max), libm::expf(from[dim] - max));
-    for (into, from) in into[..dim].iter_mut().zip(from) {
-        *into = *into * keep + from * add;
-    }
-    into[dim + 1] = into[dim + 1] * keep + from[dim + 1] * add;
-    into[dim] = max;
 }
 
 /// Runs a task on several threads.

@@ -13,16 +13,19 @@
 //! weight tile and int8 values like one across positions, so that the dot products of attention run
 //! over 16 positions, or over all of a head, at once.
 
-use crate::round::round_half_even;
+use crate::round::round_to_byte;
 use core::ops::Range;
 use half::f16;
 use kinglet_quant::format::{ALIGN, TILE_ROWS};
 
-/// Positions that one call of [`crate::Kernels::attend`] covers at most; calls start at multiples
-/// of it.
+/// Positions of a span: what [`crate::Kernels::attend`] computes at once.
 pub const ATTEND_CHUNK: usize = 128;
-/// Positions of a quad of int8 values.
+/// The widest head.
+pub const MAX_HEAD_DIM: usize = 256;
+/// Positions of a quad of int8 values, dimensions of one of keys.
 const QUAD: usize = 4;
+/// Codes that are made side by side; every head is a multiple.
+const CODES: usize = 16;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -109,18 +112,42 @@ impl KvLayout {
             }
             KvType::Int8 => {
                 let (key_scales, value_scales) = rest.split_at_mut(self.scales);
-                let key_scale = scale_of(key);
-                for (d, &x) in key.iter().enumerate() {
-                    keys[self.key_index(position, d)] = to_code(x, key_scale) as u8;
-                }
-                bytemuck::cast_slice_mut::<u8, f16>(key_scales)[position] = key_scale;
-                let value_scale = scale_of(value);
-                for (d, &x) in value.iter().enumerate() {
-                    values[self.value_index(position, d)] = to_code(x, value_scale) as u8;
-                }
-                bytemuck::cast_slice_mut::<u8, f16>(value_scales)[position] = value_scale;
+                bytemuck::cast_slice_mut::<u8, f16>(key_scales)[position] =
+                    self.store_key_codes(keys, position, key);
+                bytemuck::cast_slice_mut::<u8, f16>(value_scales)[position] =
+                    self.store_value_codes(values, position, value);
             }
         }
+    }
+
+    /// Returns the scale.
+    fn store_key_codes(&self, keys: &mut [u8], position: usize, key: &[f32]) -> f16 {
+        let scale = scale_of(key);
+        let (tile_bytes, row) = (TILE_ROWS * self.head_dim, position % TILE_ROWS * QUAD);
+        let tile = &mut keys[position / TILE_ROWS * tile_bytes..][..tile_bytes];
+        let lines = tile.chunks_exact_mut(TILE_ROWS * CODES);
+        for (lines, key) in lines.zip(key.chunks_exact(CODES)) {
+            let codes = to_codes(key, scale);
+            let lines = lines.chunks_exact_mut(TILE_ROWS * QUAD);
+            for (line, quad) in lines.zip(codes.chunks_exact(QUAD)) {
+                line[row..row + QUAD].copy_from_slice(quad);
+            }
+        }
+        scale
+    }
+
+    /// Returns the scale.
+    fn store_value_codes(&self, values: &mut [u8], position: usize, value: &[f32]) -> f16 {
+        let scale = scale_of(value);
+        let quads = &mut values[position / QUAD * QUAD * self.head_dim..][..QUAD * self.head_dim];
+        let lines = quads.chunks_exact_mut(QUAD * CODES);
+        for (line, value) in lines.zip(value.chunks_exact(CODES)) {
+            let codes = to_codes(value, scale);
+            for (quad, code) in line.chunks_exact_mut(QUAD).zip(codes) {
+                quad[position % QUAD] = code;
+            }
+        }
+        scale
     }
 
     /// Element of the keys that holds dimension `d` of `position`.
@@ -144,15 +171,28 @@ impl KvLayout {
 
 /// The smallest f16 that keeps every code within ±127.
 fn scale_of(x: &[f32]) -> f16 {
-    let max = x.iter().fold(0f32, |max, x| max.max(x.abs()));
-    let exact = max / 127.0;
+    // Maxima side by side, which compilers turn into vector instructions; one would be a chain.
+    let mut max = [0f32; CODES];
+    for x in x.chunks_exact(CODES) {
+        for (max, x) in max.iter_mut().zip(x) {
+            *max = if x.abs() > *max { x.abs() } else { *max };
+        }
+    }
+    let exact = max.iter().fold(0f32, |max, &x| max.max(x)) / 127.0;
     let rounded = f16::from_f32(exact);
     if rounded.to_f32() < exact { f16::from_bits(rounded.to_bits() + 1) } else { rounded }
 }
 
-fn to_code(x: f32, scale: f16) -> i8 {
+/// `round_half_even(x / scale)` as bytes.
+fn to_codes(x: &[f32], scale: f16) -> [u8; CODES] {
     let scale = scale.to_f32();
-    if scale == 0.0 { 0 } else { round_half_even(x / scale) as i8 }
+    let mut codes = [0; CODES];
+    if scale != 0.0 {
+        for (code, x) in codes.iter_mut().zip(x) {
+            *code = round_to_byte(x / scale);
+        }
+    }
+    codes
 }
 
 /// Keys and values of one head, to read.
@@ -190,9 +230,13 @@ impl KvHead<'_> {
         }
     }
 
-    /// Asserts that `span` is one that [`crate::Kernels::attend`] takes.
-    pub fn check_span(&self, span: &Range<usize>) {
-        assert!(span.start.is_multiple_of(ATTEND_CHUNK) && !span.is_empty());
-        assert!(span.len() <= ATTEND_CHUNK && span.end <= self.layout.context);
+    /// Asserts that these are arguments that [`crate::Kernels::attend`] takes.
+    pub fn check_attend(&self, queries: &[f32], positions: &Range<usize>, partials: &[f32]) {
+        let dim = self.layout.head_dim;
+        assert!(dim.is_multiple_of(TILE_ROWS) && dim <= MAX_HEAD_DIM);
+        assert!(positions.start.is_multiple_of(ATTEND_CHUNK) && !positions.is_empty());
+        assert!(positions.end <= self.layout.context && queries.len().is_multiple_of(dim));
+        let spans = positions.len().div_ceil(ATTEND_CHUNK);
+        assert_eq!(partials.len(), spans * (queries.len() / dim) * (dim + 2));
     }
 }

@@ -17,6 +17,7 @@ pub mod arena;
 #[cfg(feature = "check")]
 pub mod check;
 pub mod draft;
+pub mod exp;
 pub mod forward;
 pub mod kernels;
 pub mod kv;

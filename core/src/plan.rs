@@ -49,7 +49,7 @@ pub(crate) struct Counts {
     v: usize,
     /// Attention output f32 `[B][heads × head_dim]`.
     attended: usize,
-    /// Partial attention f32 `[max(kv_heads × spans, 2 W)][group × (head_dim + 2)]`.
+    /// Partial attention f32 `[max(kv_heads, W)][spans][group][head_dim + 2]`.
     partials: usize,
     /// Gate, then hidden activation f32 `[B][ffn]`.
     gate: usize,
@@ -182,7 +182,7 @@ impl Counts {
         let half_head = config.head_dim as usize / 2;
         let widest = hidden.max(q_dim).max(ffn);
         let spans = limits.context.div_ceil(ATTEND_CHUNK);
-        let partial_rows = (config.kv_heads as usize * spans).max(2 * workers);
+        let partial_rows = (config.kv_heads as usize).max(workers) * spans;
         let unquantized = file.records().iter().any(|record| {
             record.rows > 1 && Type::from_file(record.kind).is_ok_and(|kind| !kind.is_quantized())
         });

@@ -1,10 +1,12 @@
 //! The meaning of every kernel, in plain loops; always compiled, on every target.
 
+mod attend;
 mod planes;
 
 use crate::arena::Columns;
+use crate::exp::exp;
 use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, Screened, check_rescore};
-use crate::kv::{ATTEND_CHUNK, KvHead};
+use crate::kv::{ATTEND_CHUNK, KvHead, KvType};
 use crate::round::{block_scale, round_half_even};
 use crate::screen::{bounds, rows_of};
 use core::ops::Range;
@@ -127,32 +129,38 @@ impl Kernels for Scalar {
     fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
         assert_eq!(gate.len(), up.len());
         for (gate, up) in gate.iter_mut().zip(up) {
-            *gate = *gate / (1.0 + libm::expf(-*gate)) * up;
+            *gate = *gate / (1.0 + exp(-*gate)) * up;
         }
     }
 
-    fn attend(self, queries: &[f32], kv: &KvHead<'_>, span: Range<usize>, partials: &mut [f32]) {
-        kv.check_span(&span);
+    fn attend(
+        self,
+        queries: &[f32],
+        kv: &KvHead<'_>,
+        positions: Range<usize>,
+        partials: &mut [f32],
+    ) {
         let dim = kv.layout.head_dim;
-        assert!(
-            queries.len() / dim == partials.len() / (dim + 2) && queries.len().is_multiple_of(dim)
-        );
-        for (query, partial) in queries.chunks_exact(dim).zip(partials.chunks_exact_mut(dim + 2)) {
-            let mut scores = [0f32; ATTEND_CHUNK];
-            let scores = &mut scores[..span.len()];
-            for (score, position) in scores.iter_mut().zip(span.clone()) {
-                *score = (0..dim).map(|d| query[d] * kv.key(position, d)).sum();
-            }
-            let max = scores.iter().fold(f32::NEG_INFINITY, |max, &s| max.max(s));
-            partial.fill(0.0);
-            for (score, position) in scores.iter().zip(span.clone()) {
-                let weight = libm::expf(score - max);
-                for (d, sum) in partial[..dim].iter_mut().enumerate() {
-                    *sum += weight * kv.value(position, d);
+        let group = queries.len() / dim;
+        kv.check_attend(queries, &positions, partials);
+        let starts = positions.clone().step_by(ATTEND_CHUNK);
+        for (start, partials) in starts.zip(partials.chunks_exact_mut(group * (dim + 2))) {
+            let span = start..(start + ATTEND_CHUNK).min(positions.end);
+            let partials = partials.chunks_exact_mut(dim + 2);
+            for (query, partial) in queries.chunks_exact(dim).zip(partials) {
+                match kv.layout.kind {
+                    KvType::F16 => attend::in_floats(query, kv, span.clone(), partial),
+                    KvType::Int8 => attend::in_integers(query, kv, span.clone(), partial),
                 }
-                partial[dim + 1] += weight;
             }
-            partial[dim] = max;
+        }
+    }
+
+    fn join(self, partials: &[f32], head_dim: usize, out: &mut [f32]) {
+        let stride = out.len() / head_dim * (head_dim + 2);
+        assert!(out.len().is_multiple_of(head_dim) && partials.len().is_multiple_of(stride));
+        for (query, out) in out.chunks_exact_mut(head_dim).enumerate() {
+            attend::join(&partials[query * (head_dim + 2)..], stride, out);
         }
     }
 }

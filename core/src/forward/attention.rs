@@ -2,7 +2,7 @@
 
 use super::{Step, dispatch};
 use crate::arena::{SharedColumns, SharedRows, Split};
-use crate::kernels::{Kernels, merge_partial};
+use crate::kernels::Kernels;
 use crate::kv::{ATTEND_CHUNK, KvLayout};
 use crate::plan::partial_floats;
 use kinglet_quant::Config;
@@ -66,67 +66,67 @@ impl<K: Kernels> Step<'_, '_, K> {
         let (kv_heads, width) = (config.kv_heads as usize, partial_floats(config));
         let group_dim = config.group() * layout.head_dim;
         let length = self.first + 1;
-        let items = kv_heads * length.div_ceil(ATTEND_CHUNK);
+        let spans = length.div_ceil(ATTEND_CHUNK);
         let b = &mut *self.buffers;
-        let split = Split::whole(items, parts);
+        let split = Split::whole(kv_heads * spans, parts);
         let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
         let queries = &b.q[..config.q_dim()];
-        let partials = SharedRows::new(&mut b.partials[..items * width], width, split);
+        let partials = SharedRows::new(&mut b.partials[..kv_heads * spans * width], width, split);
         self.workers.run(&|part| {
-            let out = partials.take(part).chunks_exact_mut(width);
-            for (item, partial) in split.range(part).zip(out) {
-                let (span, head) = (item / kv_heads, item % kv_heads);
+            let mut out = partials.take(part);
+            let mut items = split.range(part);
+            // Neighbouring spans of a head lie behind one another in memory.
+            while !items.is_empty() {
+                let (head, span) = (items.start / spans, items.start % spans);
+                let count = items.len().min(spans - span);
                 let kv = layout.head(&cache[head * layout.block_bytes()..]);
-                let span = span * ATTEND_CHUNK..((span + 1) * ATTEND_CHUNK).min(length);
-                kernels.attend(&queries[head * group_dim..][..group_dim], &kv, span, partial);
+                let positions = span * ATTEND_CHUNK..((span + count) * ATTEND_CHUNK).min(length);
+                let (partials, rest) = out.split_at_mut(count * width);
+                kernels.attend(&queries[head * group_dim..][..group_dim], &kv, positions, partials);
+                (out, items.start) = (rest, items.start + count);
             }
         });
-        let (heads, rest) = b.partials[..items * width].split_at_mut(kv_heads * width);
-        for spans in rest.chunks_exact(kv_heads * width) {
-            merge_queries(heads, spans, layout.head_dim);
+        let partials = b.partials[..kv_heads * spans * width].chunks_exact(spans * width);
+        for (partials, out) in partials.zip(b.attended.chunks_exact_mut(group_dim)) {
+            kernels.join(partials, layout.head_dim, out);
         }
-        divide_by_weights(heads, &mut b.attended[..config.q_dim()], layout.head_dim);
     }
 
     fn attend_batch(&mut self, config: &Config, layer: u16) {
         let (kernels, layout, parts) = (self.kernels, self.layout, self.workers.count());
-        let (kv_heads, width, q_dim) =
-            (config.kv_heads as usize, partial_floats(config), config.q_dim());
-        let (count, first, group_dim) =
-            (self.tokens.len(), self.first, config.group() * layout.head_dim);
+        let (kv_heads, q_dim) = (config.kv_heads as usize, config.q_dim());
+        let group_dim = config.group() * layout.head_dim;
+        let (count, first) = (self.tokens.len(), self.first);
+        let width = (first + count).div_ceil(ATTEND_CHUNK) * partial_floats(config);
         let b = &mut *self.buffers;
         let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
         let queries = &b.q[..count * q_dim];
-        let split = Split::whole(count, parts);
-        let attended = SharedRows::new(&mut b.attended[..count * q_dim], q_dim, split);
-        let partials = SharedRows::new(
-            &mut b.partials[..2 * parts * width],
-            2 * width,
-            Split::whole(parts, parts),
-        );
+        // Later tokens look at more positions, so every worker takes a piece of the earlier half
+        // and the mirrored one of the later half.
+        let (early, late) = b.attended[..count * q_dim].split_at_mut(count / 2 * q_dim);
+        let halves = [Split::whole(count / 2, parts), Split::whole(count - count / 2, parts)];
+        let attended =
+            [SharedRows::new(early, q_dim, halves[0]), SharedRows::new(late, q_dim, halves[1])];
+        let each = Split::whole(parts, parts);
+        let partials = SharedRows::new(&mut b.partials[..parts * width], width, each);
         self.workers.run(&|part| {
-            let (sum, partial) = partials.take(part).split_at_mut(width);
-            let tokens = split.range(part);
-            let out = attended.take(part);
-            for head in 0..kv_heads {
-                let kv = layout.head(&cache[head * layout.block_bytes()..]);
-                for (token, out) in tokens.clone().zip(out.chunks_exact_mut(q_dim)) {
-                    let query = &queries[token * q_dim + head * group_dim..][..group_dim];
-                    let length = first + token + 1;
-                    for start in (0..length).step_by(ATTEND_CHUNK) {
-                        let span = start..(start + ATTEND_CHUNK).min(length);
-                        if start == 0 {
-                            kernels.attend(query, &kv, span, sum);
-                        } else {
-                            kernels.attend(query, &kv, span, partial);
-                            merge_queries(sum, partial, layout.head_dim);
-                        }
+            let partials = partials.take(part);
+            let pieces = [(0, part), (1, parts - 1 - part)];
+            for (half, piece) in pieces {
+                let tokens = halves[half].range(piece);
+                let start = tokens.start + half * (count / 2);
+                let out = attended[half].take(piece);
+                for head in 0..kv_heads {
+                    let kv = layout.head(&cache[head * layout.block_bytes()..]);
+                    for (token, out) in (start..).zip(out.chunks_exact_mut(q_dim)) {
+                        let query = &queries[token * q_dim + head * group_dim..][..group_dim];
+                        let length = first + token + 1;
+                        let spans = length.div_ceil(ATTEND_CHUNK);
+                        let partials = &mut partials[..spans * partial_floats(config)];
+                        kernels.attend(query, &kv, 0..length, partials);
+                        let out = &mut out[head * group_dim..][..group_dim];
+                        kernels.join(partials, layout.head_dim, out);
                     }
-                    divide_by_weights(
-                        sum,
-                        &mut out[head * group_dim..][..group_dim],
-                        layout.head_dim,
-                    );
                 }
             }
         });
@@ -142,21 +142,4 @@ fn layer_cache<'a>(
 ) -> &'a mut [u8] {
     let bytes = kv_heads * layout.block_bytes();
     &mut cache[usize::from(layer) * bytes..][..bytes]
-}
-
-/// Joins the partial attention of further spans into that of the first, query by query.
-fn merge_queries(into: &mut [f32], from: &[f32], dim: usize) {
-    for (into, from) in into.chunks_exact_mut(dim + 2).zip(from.chunks_exact(dim + 2)) {
-        merge_partial(into, from);
-    }
-}
-
-/// `out = weighted sum of values / sum of weights` for each query.
-fn divide_by_weights(partials: &[f32], out: &mut [f32], dim: usize) {
-    for (partial, out) in partials.chunks_exact(dim + 2).zip(out.chunks_exact_mut(dim)) {
-        let inverse = 1.0 / partial[dim + 1];
-        for (out, sum) in out.iter_mut().zip(partial) {
-            *out = sum * inverse;
-        }
-    }
 }
