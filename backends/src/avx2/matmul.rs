@@ -21,7 +21,7 @@ pub(super) const LANES: usize = 8;
 /// Quads of a [`SUM_GROUP`].
 pub(super) const QUADS: usize = SUM_GROUP / 4;
 /// Tokens that share one unpacking of weights; the sums of more than one live in memory.
-const TOKENS: usize = 16;
+const TOKENS: usize = 64;
 
 /// How codes become weights, and how 16 columns of these multiply activations.
 trait Codes: Copy {

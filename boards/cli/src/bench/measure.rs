@@ -158,8 +158,13 @@ impl Run {
         count: usize,
         on_token: &mut dyn FnMut(Instant),
     ) -> Result<()> {
-        let options =
-            GenerateOptions { max_tokens: count, ignore_eos: true, ..GenerateOptions::default() };
+        let options = GenerateOptions {
+            max_tokens: count,
+            ignore_eos: true,
+            // Guesses would measure how much the text repeats itself.
+            speculation: false,
+            ..GenerateOptions::default()
+        };
         self.session.generate(prompt, &options, &mut |piece| {
             if piece.token.is_some() {
                 on_token(Instant::now());
