@@ -129,7 +129,7 @@ fn every_way_to_end_is_the_same_in_the_middle_of_a_draft() {
         let prompt = repetitive(&model, 1);
         let free = GenerateOptions { max_tokens: 60, ignore_eos: true, ..Default::default() };
         let (whole, _) = compare(name, &mut session, &prompt, &free, usize::MAX);
-        for count in 0..whole.pieces.len() {
+        for count in 0..whole.tokens {
             let options = GenerateOptions { max_tokens: count, ..free };
             let (ended, _) = compare(name, &mut session, &prompt, &options, usize::MAX);
             assert_eq!((ended.tokens, ended.stop_reason), (count, StopReason::MaxTokens));
