@@ -12,6 +12,10 @@ use kinglet_quant::format::ALIGN;
 
 /// Workers that a [`Split`] can serve.
 pub const MAX_WORKERS: usize = 64;
+/// Parts that a pass may have.
+pub const MAX_PARTS: usize = 64;
+/// Rounds of [`Shares::tapering`].
+const TAPERING_ROUNDS: usize = 3;
 
 /// Bytes that `count` elements of `T` occupy in an arena: padded to 64.
 pub const fn padded_bytes<T>(count: usize) -> usize {
@@ -48,28 +52,68 @@ impl<'a> Arena<'a> {
     }
 }
 
-/// How the units (tiles, tokens, heads) of one pass are dealt to `parts` workers, in blocks.
+/// Into how many parts of what size a pass is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    workers: usize,
+    rounds: u32,
+}
+
+impl Shares {
+    /// Parts of one size.
+    pub fn even(parts: usize) -> Self {
+        assert!((1..=MAX_PARTS).contains(&parts));
+        Self { workers: parts, rounds: 1 }
+    }
+
+    /// A part of three quarters of its due for each worker, then parts of three quarters of what
+    /// is left, then the rest: whoever is faster gets more, and all end at the same time.
+    pub fn tapering(workers: usize) -> Self {
+        assert!((1..=MAX_WORKERS).contains(&workers));
+        // One worker has nobody to wait for.
+        let rounds = if workers == 1 { 1 } else { TAPERING_ROUNDS.min(MAX_PARTS / workers) };
+        Self { workers, rounds: rounds as u32 }
+    }
+
+    /// Parts.
+    pub fn count(self) -> usize {
+        self.workers * self.rounds as usize
+    }
+
+    /// Where in a pass that costs `total` a part begins.
+    fn cut(self, part: usize, total: u64) -> u64 {
+        let (round, worker) = ((part / self.workers) as u32, (part % self.workers) as u64);
+        // After `round` rounds, 4^−round of the pass is left.
+        let left = total >> (2 * round);
+        let taken = if round + 1 < self.rounds { left - (left >> 2) } else { left };
+        total - left + taken * worker / self.workers as u64
+    }
+}
+
+/// How the units (tiles, tokens, heads) of one pass are dealt in parts.
 ///
 /// A pass may run over several matrices one after the other; each has a `Split` of its own that
 /// names where in the pass it lies.
 #[derive(Clone, Copy, Debug)]
 pub struct Split {
-    first: usize,
+    first: u64,
     count: usize,
-    total: usize,
-    parts: usize,
+    unit_cost: u64,
+    total: u64,
+    shares: Shares,
 }
 
 impl Split {
     /// All of a pass of `count` units.
-    pub fn whole(count: usize, parts: usize) -> Self {
-        Self::piece(0, count, count, parts)
+    pub fn whole(count: usize, shares: Shares) -> Self {
+        Self::piece(0, count, 1, count as u64, shares)
     }
 
-    /// Units `first..first + count` of a pass of `total`.
-    pub fn piece(first: usize, count: usize, total: usize, parts: usize) -> Self {
-        assert!((1..=MAX_WORKERS).contains(&parts) && first + count <= total);
-        Self { first, count, total, parts }
+    /// `count` units of a pass, `unit_cost` each, behind others that cost `first` together; all of
+    /// the pass costs `total`.
+    pub fn piece(first: u64, count: usize, unit_cost: u64, total: u64, shares: Shares) -> Self {
+        assert!(unit_cost > 0 && first + count as u64 * unit_cost <= total);
+        Self { first, count, unit_cost, total, shares }
     }
 
     /// Units of the piece.
@@ -77,12 +121,16 @@ impl Split {
         self.count
     }
 
-    /// The units of worker `part`, counted from the piece's own start; ranges of different parts
-    /// never overlap and together cover the piece.
+    /// The units of a part, counted from the piece's own start; ranges of different parts never
+    /// overlap and together cover the piece.
     pub fn range(&self, part: usize) -> Range<usize> {
-        assert!(part < self.parts);
+        assert!(part < self.shares.count());
         let bound = |part: usize| {
-            (self.total * part / self.parts).clamp(self.first, self.first + self.count) - self.first
+            if part == self.shares.count() {
+                return self.count;
+            }
+            let cut = self.shares.cut(part, self.total).saturating_sub(self.first);
+            self.count.min(((cut + self.unit_cost / 2) / self.unit_cost) as usize)
         };
         bound(part)..bound(part + 1)
     }

@@ -18,7 +18,7 @@
 mod attention;
 mod head;
 
-use crate::arena::{Columns, SharedColumns, SharedRows, Split};
+use crate::arena::{Columns, SharedColumns, SharedRows, Shares, Split};
 use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, Workers};
 use crate::kv::KvLayout;
 use crate::plan::Buffers;
@@ -30,6 +30,9 @@ use kinglet_quant::{Config, File, Matrix, Role};
 
 /// Tiles of gate and up that a worker computes in turn, because they interleave in the file.
 const GATE_UP_RUN: usize = 4;
+
+/// Products of weights and activations that take as long as reading a byte of weights, roughly.
+const PRODUCTS_PER_BYTE: usize = 10;
 
 /// Where the inputs of matrices can be observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +107,19 @@ impl<K: Kernels> Step<'_, '_, K> {
         }
     }
 
-    /// Workers that share what is dealt by token: with one token the caller does it alone.
-    fn token_parts(&self) -> usize {
-        if self.tokens.len() == 1 { 1 } else { self.workers.count() }
+    /// How what is dealt by token is cut: with one token the caller does it alone.
+    fn token_shares(&self) -> Shares {
+        Shares::even(if self.tokens.len() == 1 { 1 } else { self.workers.count() })
+    }
+
+    /// How the tiles of a product are cut. Panels of scratch memory are there once per worker.
+    fn tile_shares(&self) -> Shares {
+        let workers = self.workers.count();
+        if self.buffers.panels.is_empty() {
+            Shares::tapering(workers)
+        } else {
+            Shares::even(workers)
+        }
     }
 
     /// `x[token] = embedding[token]`.
@@ -135,13 +148,13 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// `normed = rms_norm(x)` for some tokens, from the first row on, and quantizes it.
     fn norm(&mut self, gain: &[f32], tokens: Range<usize>) {
         let (kernels, hidden, eps) = (self.kernels, gain.len(), self.model.config().rms_eps);
-        let (count, parts) = (tokens.len(), self.token_parts());
+        let (count, shares) = (tokens.len(), self.token_shares());
         let b = &mut *self.buffers;
         let x = &b.x[tokens.start * hidden..tokens.end * hidden];
-        let split = Split::whole(count, parts);
+        let split = Split::whole(count, shares);
         let normed = SharedRows::new(&mut b.normed[..count * hidden], hidden, split);
         let quantized = SharedQuantized::new(b.codes, b.scales, b.sums, hidden, split);
-        dispatch(self.workers, parts, &|part| {
+        self.workers.run(shares.count(), &|part| {
             let (rows, out) = (split.range(part), normed.take(part));
             let x = &x[rows.start * hidden..rows.end * hidden];
             for (x, out) in x.chunks_exact(hidden).zip(out.chunks_exact_mut(hidden)) {
@@ -153,14 +166,15 @@ impl<K: Kernels> Step<'_, '_, K> {
 
     /// `q, k, v = W_qkv · normed`: one pass over the tiles of three matrices.
     fn project_qkv(&mut self, [q, k, v]: &[Matrix<'_>; 3]) {
-        let (kernels, parts, count) = (self.kernels, self.workers.count(), self.tokens.len());
+        let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
         let b = &mut *self.buffers;
         let x = activations(count, q.cols(), b.normed, b.codes, b.scales, b.sums);
-        let total = q.tile_count() + k.tile_count() + v.tile_count();
+        let cost = |w: &Matrix<'_>| w.tile_count() as u64 * tile_cost(w, count);
+        let total = cost(q) + cost(k) + cost(v);
         let mut first = 0;
         let mut share = |w: &Matrix<'_>| {
-            let split = Split::piece(first, w.tile_count(), total, parts);
-            first += w.tile_count();
+            let split = Split::piece(first, w.tile_count(), tile_cost(w, count), total, shares);
+            first += cost(w);
             split
         };
         let splits = [share(q), share(k), share(v)];
@@ -169,8 +183,8 @@ impl<K: Kernels> Step<'_, '_, K> {
             SharedColumns::new(&mut b.k[..count * k.rows()], k.rows(), TILE_ROWS, splits[1]),
             SharedColumns::new(&mut b.v[..count * v.rows()], v.rows(), TILE_ROWS, splits[2]),
         ];
-        let panels = share_panels(b.panels, parts);
-        self.workers.run(&|part| {
+        let panels = share_panels(b.panels, shares);
+        self.workers.run(shares.count(), &|part| {
             let scratch = panels.take(part);
             for ((w, out), split) in [q, k, v].into_iter().zip(&outs).zip(&splits) {
                 let mut out = out.take(part);
@@ -182,23 +196,24 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// `x += W_o · attended`.
     fn project_attended(&mut self, o: &Matrix<'_>) {
         self.quantize(Source::Attended, o.cols());
+        let shares = self.tile_shares();
         let b = &mut *self.buffers;
         let x = activations(self.tokens.len(), o.cols(), b.attended, b.codes, b.scales, b.sums);
-        add_product(self.kernels, self.workers, o, &x, b.x, b.panels);
+        add_product(self.kernels, self.workers, shares, o, &x, b.x, b.panels);
     }
 
     /// `gate = silu(W_gate · normed) · (W_up · normed)`: each worker owns both halves of its
     /// columns.
     fn gate_and_up(&mut self, gate: &Matrix<'_>, up: &Matrix<'_>) {
-        let (kernels, parts, count) = (self.kernels, self.workers.count(), self.tokens.len());
+        let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
         let b = &mut *self.buffers;
         let x = activations(count, gate.cols(), b.normed, b.codes, b.scales, b.sums);
-        let split = Split::whole(gate.tile_count(), parts);
+        let split = Split::whole(gate.tile_count(), shares);
         let ffn = gate.rows();
         let gates = SharedColumns::new(&mut b.gate[..count * ffn], ffn, TILE_ROWS, split);
         let ups = SharedColumns::new(&mut b.up[..count * ffn], ffn, TILE_ROWS, split);
-        let panels = share_panels(b.panels, parts);
-        self.workers.run(&|part| {
+        let panels = share_panels(b.panels, shares);
+        self.workers.run(shares.count(), &|part| {
             let (mut gates, mut ups) = (gates.take(part), ups.take(part));
             let (scratch, tiles) = (panels.take(part), split.range(part));
             for run in tiles.clone().step_by(GATE_UP_RUN) {
@@ -218,22 +233,23 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// `x += W_down · gate`.
     fn project_down(&mut self, down: &Matrix<'_>) {
         self.quantize(Source::Gate, down.cols());
+        let shares = self.tile_shares();
         let b = &mut *self.buffers;
         let x = activations(self.tokens.len(), down.cols(), b.gate, b.codes, b.scales, b.sums);
-        add_product(self.kernels, self.workers, down, &x, b.x, b.panels);
+        add_product(self.kernels, self.workers, shares, down, &x, b.x, b.panels);
     }
 
     /// Quantizes the inputs of a product that were not normed.
     fn quantize(&mut self, source: Source, cols: usize) {
-        let (kernels, parts, count) = (self.kernels, self.token_parts(), self.tokens.len());
+        let (kernels, shares, count) = (self.kernels, self.token_shares(), self.tokens.len());
         let b = &mut *self.buffers;
         let values = match source {
             Source::Attended => &*b.attended,
             Source::Gate => &*b.gate,
         };
-        let split = Split::whole(count, parts);
+        let split = Split::whole(count, shares);
         let quantized = SharedQuantized::new(b.codes, b.scales, b.sums, cols, split);
-        dispatch(self.workers, parts, &|part| {
+        self.workers.run(shares.count(), &|part| {
             let rows = split.range(part);
             quantized.fill(kernels, part, &values[rows.start * cols..rows.end * cols]);
         });
@@ -246,15 +262,19 @@ enum Source {
     Gate,
 }
 
-/// Runs `task` for `parts` workers; a single part runs on the caller without waking anyone.
-fn dispatch(workers: &dyn Workers, parts: usize, task: &(dyn Fn(usize) + Sync)) {
-    if parts == 1 { task(0) } else { workers.run(task) }
+/// What a tile costs in the time of reading a byte: a token waits for the bytes, a prompt for the
+/// products.
+fn tile_cost(w: &Matrix<'_>, tokens: usize) -> u64 {
+    let products = tokens * TILE_ROWS * w.cols();
+    (w.read_bytes() / w.tile_count() + products / PRODUCTS_PER_BYTE) as u64
 }
 
-/// Scratch memory of each worker; empty for a model without unquantized weights.
-fn share_panels<'a>(panels: &'a mut [f32], parts: usize) -> SharedRows<'a, f32> {
+/// Scratch memory of each part; empty for a model without unquantized weights.
+fn share_panels<'a>(panels: &'a mut [f32], shares: Shares) -> SharedRows<'a, f32> {
+    let parts = shares.count();
     let width = panels.len() / parts;
-    SharedRows::new(&mut panels[..parts * width], width, Split::whole(parts, parts))
+    let each = Split::whole(parts, Shares::even(parts));
+    SharedRows::new(&mut panels[..parts * width], width, each)
 }
 
 /// The inputs of a product: the first `tokens` rows of the buffers.
@@ -280,16 +300,17 @@ fn activations<'a>(
 fn add_product<K: Kernels>(
     kernels: K,
     workers: &dyn Workers,
+    shares: Shares,
     w: &Matrix<'_>,
     input: &Activations<'_>,
     x: &mut [f32],
     panels: &mut [f32],
 ) {
-    let (rows, parts) = (w.rows(), workers.count());
-    let split = Split::whole(w.tile_count(), parts);
+    let rows = w.rows();
+    let split = Split::whole(w.tile_count(), shares);
     let out = SharedColumns::new(&mut x[..input.tokens * rows], rows, TILE_ROWS, split);
-    let panels = share_panels(panels, parts);
-    workers.run(&|part| {
+    let panels = share_panels(panels, shares);
+    workers.run(shares.count(), &|part| {
         let mut out: Columns<'_, f32> = out.take(part);
         kernels.matmul(w, split.range(part), input, &mut out, Output::Add, panels.take(part));
     });

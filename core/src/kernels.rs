@@ -188,14 +188,15 @@ pub fn panel_floats(w: &Matrix<'_>) -> usize {
     if w.kind().is_quantized() { 0 } else { PANEL_ROWS * w.cols() }
 }
 
-/// Runs a task on several threads.
+/// Runs tasks on several threads.
 pub trait Workers: Sync {
     /// Workers, 1 to [`crate::arena::MAX_WORKERS`].
     fn count(&self) -> usize;
 
-    /// Calls `task(w)` once for every worker `w`, in any order or at the same time, and returns
-    /// when all calls have.
-    fn run(&self, task: &(dyn Fn(usize) + Sync));
+    /// Calls `task(part)` once for every part below `parts`, at most
+    /// [`crate::arena::MAX_PARTS`], and returns when all calls have. Calls of different parts may
+    /// run at the same time; lower ones start first.
+    fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync));
 }
 
 /// The calling thread alone.
@@ -207,7 +208,7 @@ impl Workers for Alone {
         1
     }
 
-    fn run(&self, task: &(dyn Fn(usize) + Sync)) {
-        task(0);
+    fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..parts).for_each(task);
     }
 }

@@ -47,7 +47,7 @@ impl ReadStream {
         let (words, _) = bytemuck::cast_slice::<u8, u64>(&self.memory).as_chunks::<LANES>();
         let share = words.len() / workers.count();
         let start = Instant::now();
-        workers.run(&|worker| {
+        workers.run(workers.count(), &|worker| {
             black_box(sum(&words[worker * share..][..share]));
         });
         (share * workers.count() * LINE) as f64 / start.elapsed().as_secs_f64()

@@ -1,16 +1,18 @@
 //! A small pool of threads that meet in microseconds and sleep when there is nothing to do.
 //!
-//! One word counts the tasks handed out, another the workers still busy. Who waits looks at its
-//! word for a few microseconds, then sleeps on it (a futex on Linux).
+//! A task has parts, and whoever is awake claims the next one: nobody waits for a worker that sleeps
+//! or that the system gave no processor. One word says which parts are left, another counts those
+//! not finished. Who waits looks at its word for a few microseconds, then sleeps on it (a futex on
+//! Linux).
 
 use crate::cpu;
 use kinglet_core::Workers;
-use kinglet_core::arena::MAX_WORKERS;
+use kinglet_core::arena::{MAX_PARTS, MAX_WORKERS};
 use kinglet_quant::{Code, Error, Result, ensure};
 use std::cell::UnsafeCell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -70,23 +72,71 @@ type Task = *const (dyn Fn(usize) + Sync);
 
 /// What the caller and the workers share.
 struct Meeting {
-    /// Tasks handed out so far.
-    handed_out: Word,
-    /// Workers that have not finished the current one.
-    busy: Word,
-    /// The current task; written by the caller while no worker is busy.
+    /// The [`Parts`] of the current task.
+    parts: Word,
+    /// Parts of the current task that are not finished.
+    unfinished: Word,
+    /// The current task; written by the caller while no part is unfinished.
     task: UnsafeCell<Option<Task>>,
     failed: AtomicBool,
-    closing: AtomicBool,
 }
 
-// SAFETY: `task` is written only while `busy` is 0 and read only between the release of
-// `handed_out` and the decrement of `busy`, so accesses never overlap; what it points to is `Sync`.
+// SAFETY: `task` is written only while `unfinished` is 0, and read only between the claim of a part
+// and its count as finished, so accesses never overlap; what it points to is `Sync`.
 unsafe impl Sync for Meeting {}
 // SAFETY: the pointer is dereferenced only while `Pool::run` keeps its target alive.
 unsafe impl Send for Meeting {}
 
-/// Threads that run tasks together with the caller, who is worker 0.
+/// Parts of a task and those handed out, in one number that a claim changes at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Parts(u32);
+
+impl Parts {
+    /// Tells the workers to end.
+    const CLOSED: Self = Self(u32::MAX);
+
+    fn new(count: usize) -> Self {
+        assert!((1..=MAX_PARTS).contains(&count));
+        Self((count as u32) << 16)
+    }
+
+    /// The next part to hand out, unless all are.
+    fn next(self) -> Option<usize> {
+        let (count, next) = (self.0 >> 16, self.0 & 0xFFFF);
+        (next < count).then_some(next as usize)
+    }
+}
+
+impl Meeting {
+    /// Claims parts of the current task and runs them until none is left.
+    fn run_parts(&self) {
+        let mut seen = Parts(self.parts.value.load(Ordering::Acquire));
+        while let Some(part) = seen.next() {
+            let claim = self.parts.value.compare_exchange_weak(
+                seen.0,
+                seen.0 + 1,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            if let Err(now) = claim {
+                seen = Parts(now);
+                continue;
+            }
+            // SAFETY: the caller wrote the task before it opened the parts, and keeps it and its
+            // target until all are finished, which this one is not yet.
+            let task = unsafe { &*(*self.task.get()).expect("a task has parts") };
+            if catch_unwind(AssertUnwindSafe(|| task(part))).is_err() {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            if self.unfinished.value.fetch_sub(1, Ordering::SeqCst) == 1 {
+                self.unfinished.wake();
+            }
+            seen = Parts(self.parts.value.load(Ordering::Acquire));
+        }
+    }
+}
+
+/// Threads that run tasks together with the caller.
 pub struct Pool {
     meeting: Arc<Meeting>,
     threads: Vec<JoinHandle<()>>,
@@ -104,48 +154,41 @@ impl Pool {
         let cpus = cpu::available_cpus();
         let cpu_of = |worker: usize| (pin && count <= cpus.len()).then(|| cpus[worker]);
         let meeting = Arc::new(Meeting {
-            handed_out: Word::new(0),
-            busy: Word::new(0),
+            parts: Word::new(0),
+            unfinished: Word::new(0),
             task: UnsafeCell::new(None),
             failed: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
         });
+        let started = Arc::new(Barrier::new(count));
         let mut pool = Self { meeting, threads: Vec::with_capacity(count - 1) };
         for worker in 1..count {
             let (meeting, cpu) = (Arc::clone(&pool.meeting), cpu_of(worker));
+            let started = Arc::clone(&started);
             let thread = std::thread::Builder::new().name(format!("kinglet-{worker}"));
             let thread = thread.spawn(move || {
                 cpu.into_iter().for_each(cpu::pin_to);
-                work(&meeting, worker);
+                started.wait();
+                work(&meeting);
             });
             pool.threads.push(thread.map_err(|error| {
                 Error::new(Code::Resource, format_args!("cannot start a thread: {error}"))
             })?);
         }
         cpu_of(0).into_iter().for_each(cpu::pin_to);
-        // A first meeting, so that what threads allocate when they start is behind us.
-        pool.run(&|_| {});
+        // What threads allocate when they start is behind us.
+        started.wait();
         Ok(pool)
     }
 }
 
 /// The life of a worker thread.
-fn work(meeting: &Meeting, worker: usize) {
-    let mut seen = 0u32;
+fn work(meeting: &Meeting) {
     loop {
-        meeting.handed_out.wait(|handed_out| handed_out != seen);
-        seen = seen.wrapping_add(1);
-        if meeting.closing.load(Ordering::Acquire) {
+        meeting.run_parts();
+        let is_news = |value| Parts(value) == Parts::CLOSED || Parts(value).next().is_some();
+        meeting.parts.wait(is_news);
+        if Parts(meeting.parts.value.load(Ordering::Acquire)) == Parts::CLOSED {
             return;
-        }
-        // SAFETY: the caller wrote the task before it changed `handed_out` and keeps its target
-        // alive until `busy` is 0, which this thread has not counted down yet.
-        let task = unsafe { &*(*meeting.task.get()).expect("a task was handed out") };
-        if catch_unwind(AssertUnwindSafe(|| task(worker))).is_err() {
-            meeting.failed.store(true, Ordering::Relaxed);
-        }
-        if meeting.busy.value.fetch_sub(1, Ordering::SeqCst) == 1 {
-            meeting.busy.wake();
         }
     }
 }
@@ -155,36 +198,35 @@ impl Workers for Pool {
         self.threads.len() + 1
     }
 
-    fn run(&self, task: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
+        if self.threads.is_empty() || parts == 1 {
+            return (0..parts).for_each(task);
+        }
         let meeting = &*self.meeting;
-        if self.threads.is_empty() {
-            return task(0);
-        }
-        let threads = self.threads.len() as u32;
+        let unfinished = &meeting.unfinished.value;
         let claim =
-            meeting.busy.value.compare_exchange(0, threads, Ordering::AcqRel, Ordering::Relaxed);
+            unfinished.compare_exchange(0, parts as u32, Ordering::AcqRel, Ordering::Relaxed);
         assert!(claim.is_ok(), "a pool runs one task at a time");
-        // SAFETY: only the lifetime changes; this function returns or unwinds after `busy` is 0
-        // only, so no worker uses the task after it ends.
-        let task_pointer = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Task>(task) };
-        // SAFETY: no worker is busy, so nobody reads `task`.
-        unsafe { *meeting.task.get() = Some(task_pointer) };
-        meeting.handed_out.value.fetch_add(1, Ordering::SeqCst);
-        meeting.handed_out.wake();
-        let own = catch_unwind(AssertUnwindSafe(|| task(0)));
-        meeting.busy.wait(|busy| busy == 0);
-        if let Err(panic) = own {
-            resume_unwind(panic);
-        }
-        assert!(!meeting.failed.load(Ordering::Relaxed), "a worker failed, see its message above");
+        // SAFETY: only the lifetime changes; this function returns or unwinds after all parts are
+        // finished only, so nobody uses the task after it ends.
+        let task = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Task>(task) };
+        // SAFETY: all parts of earlier tasks are finished, so nobody reads `task`.
+        unsafe { *meeting.task.get() = Some(task) };
+        meeting.parts.value.store(Parts::new(parts).0, Ordering::SeqCst);
+        meeting.parts.wake();
+        meeting.run_parts();
+        meeting.unfinished.wait(|unfinished| unfinished == 0);
+        assert!(
+            !meeting.failed.swap(false, Ordering::Relaxed),
+            "a part of a task failed, see its message above"
+        );
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.meeting.closing.store(true, Ordering::Release);
-        self.meeting.handed_out.value.fetch_add(1, Ordering::SeqCst);
-        self.meeting.handed_out.wake();
+        self.meeting.parts.value.store(Parts::CLOSED.0, Ordering::SeqCst);
+        self.meeting.parts.wake();
         for thread in self.threads.drain(..) {
             // A worker's panic was reported when it happened.
             let _ = thread.join();

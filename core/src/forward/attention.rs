@@ -1,7 +1,7 @@
 //! Rotation, the cache and attention: the part of a step that looks at earlier positions.
 
-use super::{Step, dispatch};
-use crate::arena::{SharedColumns, SharedRows, Split};
+use super::Step;
+use crate::arena::{SharedColumns, SharedRows, Shares, Split};
 use crate::kernels::Kernels;
 use crate::kv::{ATTEND_CHUNK, KvLayout};
 use crate::plan::partial_floats;
@@ -12,9 +12,9 @@ impl<K: Kernels> Step<'_, '_, K> {
     pub(super) fn rotate_and_store(&mut self, config: &Config, layer: u16) {
         let (kernels, layout, first) = (self.kernels, self.layout, self.first);
         let (count, dim, kv_heads) = (self.tokens.len(), layout.head_dim, config.kv_heads as usize);
-        let (parts, group) = (self.token_parts(), config.group());
+        let (shares, group) = (self.token_shares(), config.group());
         let b = &mut *self.buffers;
-        let split = Split::whole(kv_heads, parts);
+        let split = Split::whole(kv_heads, shares);
         let q = SharedColumns::new(
             &mut b.q[..count * config.q_dim()],
             config.q_dim(),
@@ -30,7 +30,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         );
         let (v, cos, sin) = (&*b.v, &*b.cos, &*b.sin);
         let scale = 1.0 / libm::sqrtf(dim as f32);
-        dispatch(self.workers, parts, &|part| {
+        self.workers.run(shares.count(), &|part| {
             let (mut q, mut k, blocks) = (q.take(part), k.take(part), blocks.take(part));
             let heads = split.range(part);
             for token in 0..count {
@@ -62,17 +62,18 @@ impl<K: Kernels> Step<'_, '_, K> {
     }
 
     fn attend_one(&mut self, config: &Config, layer: u16) {
-        let (kernels, layout, parts) = (self.kernels, self.layout, self.workers.count());
+        let (kernels, layout) = (self.kernels, self.layout);
+        let shares = Shares::tapering(self.workers.count());
         let (kv_heads, width) = (config.kv_heads as usize, partial_floats(config));
         let group_dim = config.group() * layout.head_dim;
         let length = self.first + 1;
         let spans = length.div_ceil(ATTEND_CHUNK);
         let b = &mut *self.buffers;
-        let split = Split::whole(kv_heads * spans, parts);
+        let split = Split::whole(kv_heads * spans, shares);
         let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
         let queries = &b.q[..config.q_dim()];
         let partials = SharedRows::new(&mut b.partials[..kv_heads * spans * width], width, split);
-        self.workers.run(&|part| {
+        self.workers.run(shares.count(), &|part| {
             let mut out = partials.take(part);
             let mut items = split.range(part);
             // Neighbouring spans of a head lie behind one another in memory.
@@ -104,12 +105,13 @@ impl<K: Kernels> Step<'_, '_, K> {
         // Later tokens look at more positions, so every worker takes a piece of the earlier half
         // and the mirrored one of the later half.
         let (early, late) = b.attended[..count * q_dim].split_at_mut(count / 2 * q_dim);
-        let halves = [Split::whole(count / 2, parts), Split::whole(count - count / 2, parts)];
+        let shares = Shares::even(parts);
+        let halves = [count / 2, count - count / 2].map(|count| Split::whole(count, shares));
         let attended =
             [SharedRows::new(early, q_dim, halves[0]), SharedRows::new(late, q_dim, halves[1])];
-        let each = Split::whole(parts, parts);
+        let each = Split::whole(parts, shares);
         let partials = SharedRows::new(&mut b.partials[..parts * width], width, each);
-        self.workers.run(&|part| {
+        self.workers.run(parts, &|part| {
             let partials = partials.take(part);
             let pieces = [(0, part), (1, parts - 1 - part)];
             for (half, piece) in pieces {

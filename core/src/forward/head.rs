@@ -24,13 +24,13 @@ impl<K: Kernels> Step<'_, '_, K> {
 
     /// `logits = W_head · normed`.
     fn whole_head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
-        let (kernels, parts) = (self.kernels, self.workers.count());
+        let (kernels, shares) = (self.kernels, self.tile_shares());
         let b = &mut *self.buffers;
         let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
-        let split = Split::whole(head.tile_count(), parts);
+        let split = Split::whole(head.tile_count(), shares);
         let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
-        let panels = share_panels(b.panels, parts);
-        self.workers.run(&|part| {
+        let panels = share_panels(b.panels, shares);
+        self.workers.run(shares.count(), &|part| {
             let mut out = logits.take(part);
             kernels.matmul(head, split.range(part), &x, &mut out, Output::Store, panels.take(part));
         });
@@ -38,7 +38,7 @@ impl<K: Kernels> Step<'_, '_, K> {
 
     /// Coarse logits, and the thresholds that follow from them.
     fn search_head(&mut self, head: &Matrix<'_>, width: usize, count: usize, screen: Screen) {
-        let (kernels, parts, tiles) = (self.kernels, self.workers.count(), head.tile_count());
+        let (kernels, shares, tiles) = (self.kernels, self.tile_shares(), head.tile_count());
         let b = &mut *self.buffers;
         let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
         let margins = &mut b.screen.margins[..count];
@@ -46,12 +46,12 @@ impl<K: Kernels> Step<'_, '_, K> {
             *out = margin(&x, token);
         }
         let all_floors = &mut b.screen.floors[..count * tiles];
-        let split = Split::whole(tiles, parts);
+        let split = Split::whole(tiles, shares);
         let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
         let floors = SharedColumns::new(all_floors, tiles, 1, split);
         let ceilings = &mut b.screen.ceilings[..count * tiles];
         let ceilings = SharedColumns::new(ceilings, tiles, 1, split);
-        self.workers.run(&|part| {
+        self.workers.run(shares.count(), &|part| {
             let mut found = Screened {
                 logits: logits.take(part),
                 floors: floors.take(part),
@@ -66,16 +66,16 @@ impl<K: Kernels> Step<'_, '_, K> {
 
     /// Exact logits of the tokens that may reach the thresholds.
     fn rescore_head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
-        let (kernels, parts, tiles) = (self.kernels, self.workers.count(), head.tile_count());
+        let (kernels, shares, tiles) = (self.kernels, self.tile_shares(), head.tile_count());
         let b = &mut *self.buffers;
         let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
         let (margins, thresholds) = (&*b.screen.margins, &*b.screen.thresholds);
         let ceilings = &*b.screen.ceilings;
-        let split = Split::whole(tiles, parts);
+        let split = Split::whole(tiles, shares);
         let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
         let masks = &mut b.screen.survivors[..count * tiles];
         let masks = SharedColumns::new(masks, tiles, 1, split);
-        self.workers.run(&|part| {
+        self.workers.run(shares.count(), &|part| {
             let (mut logits, mut masks) = (logits.take(part), masks.take(part));
             for token in 0..count {
                 let (margin, threshold) = (margins[token], thresholds[token]);
