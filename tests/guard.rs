@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use kinglet_backends::{Tier, UseKernels};
 use kinglet_core::arena::Columns;
 use kinglet_core::check::{Product, Random, products};
-use kinglet_core::kernels::{Output, SUM_GROUP, Screened, panel_floats};
+use kinglet_core::kernels::{Output, START_GROUP, Screened, panel_floats};
 use kinglet_core::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use kinglet_core::{Activations, Kernels};
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
@@ -163,7 +163,7 @@ fn vectors<K: Kernels>(k: K, width: usize, side: Side, random: &mut Random) {
     if width.is_multiple_of(BLOCK) {
         let mut codes = Guarded::new(width, side);
         let mut scales = Guarded::new(width / BLOCK, side);
-        let mut sums = Guarded::new(width / SUM_GROUP, side);
+        let mut sums = Guarded::new(width / START_GROUP, side);
         k.quantize(x.as_ref(), codes.as_mut(), scales.as_mut(), sums.as_mut());
     }
 }

@@ -93,10 +93,10 @@ impl<M: Measurement> Suite<'_, '_, M> {
         let width = 1536;
         let (x, gain) = (random.vector(width, 1.0), random.vector(width, 1.0));
         let mut out = vec![0.0; width];
-        let (mut codes, mut scales, mut sums) =
+        let (mut codes, mut scales, mut starts) =
             (vec![0; width], vec![0.0; width / 32], vec![0; width / 16]);
         self.bench("quantize 1536", 4 * width, 0, || {
-            k.quantize(black_box(&x), &mut codes, &mut scales, &mut sums);
+            k.quantize(black_box(&x), &mut codes, &mut scales, &mut starts);
         });
         self.bench("rms_norm 1536", 4 * width, 0, || {
             k.rms_norm(black_box(&x), &gain, 1e-5, &mut out);

@@ -2,7 +2,7 @@
 
 use crate::lanes::Lanes;
 use kinglet_core::exp::{LN2_HIGH, LN2_LOW, POLYNOMIAL, RANGE};
-use kinglet_core::kernels::SUM_GROUP;
+use kinglet_core::kernels::{NIBBLE_OFFSET, START_GROUP};
 use kinglet_core::round::block_scale;
 use kinglet_quant::format::BLOCK;
 
@@ -23,17 +23,17 @@ pub(crate) fn exp<L: Lanes>(cpu: L, x: L::F32) -> L::F32 {
     cpu.mul(sum, cpu.power_of_two(n))
 }
 
-/// [`kinglet_core::Kernels::quantize`]: the same codes, scales and sums as the scalar definition.
+/// [`kinglet_core::Kernels::quantize`]: the same codes, scales and starts as the scalar definition.
 #[inline(always)]
 pub(crate) fn quantize<L: Lanes>(
     cpu: L,
     x: &[f32],
     codes: &mut [i8],
     scales: &mut [f32],
-    sums: &mut [i32],
+    starts: &mut [i32],
 ) {
     assert!(x.len().is_multiple_of(BLOCK) && codes.len() == x.len());
-    assert!(scales.len() == x.len() / BLOCK && sums.len() == x.len() / SUM_GROUP);
+    assert!(scales.len() == x.len() / BLOCK && starts.len() == x.len() / START_GROUP);
     let blocks = x.chunks_exact(BLOCK).zip(codes.chunks_exact_mut(BLOCK));
     for ((x, codes), scale) in blocks.zip(scales) {
         let mut max = cpu.splat(0.0);
@@ -46,8 +46,8 @@ pub(crate) fn quantize<L: Lanes>(
             cpu.store_i8(cpu.round(cpu.mul(cpu.load(x), cpu.splat(inverse))), codes);
         }
     }
-    for (sum, codes) in sums.iter_mut().zip(codes.chunks_exact(SUM_GROUP)) {
-        *sum = codes.iter().map(|&c| i32::from(c)).sum();
+    for (start, codes) in starts.iter_mut().zip(codes.chunks_exact(START_GROUP)) {
+        *start = -NIBBLE_OFFSET * codes.iter().map(|&c| i32::from(c)).sum::<i32>();
     }
 }
 

@@ -146,10 +146,10 @@ macro_rules! vector_kernels {
                 unsafe { planes::rescore(self, &w.tile(tile), rows, x, token, logits) }
             }
 
-            fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+            fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], starts: &mut [i32]) {
                 self.compiled(
                     #[inline(always)]
-                    || $crate::elementwise::quantize(self, x, codes, scales, sums),
+                    || $crate::elementwise::quantize(self, x, codes, scales, starts),
                 )
             }
 

@@ -3,7 +3,7 @@
 use crate::lanes::Lanes;
 use core::arch::x86_64::*;
 use kinglet_core::Activations;
-use kinglet_core::kernels::SUM_GROUP;
+use kinglet_core::kernels::START_GROUP;
 use kinglet_core::screen::{self, low_start};
 use kinglet_quant::Tile;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
@@ -45,11 +45,11 @@ pub(crate) fn low_row(tile: &Tile<'_>, r: usize, x: &Activations<'_>, token: usi
     let row = tile.low_plane()[r * x.cols / 2..][..x.cols / 2].chunks_exact(BLOCK / 2);
     let inputs = x.codes[token * x.cols..][..x.cols].chunks_exact(BLOCK);
     let scales = &x.scales[token * blocks..][..blocks];
-    let sums = x.sums[token * x.cols / SUM_GROUP..].chunks_exact(BLOCK / SUM_GROUP);
+    let starts = x.starts[token * x.cols / START_GROUP..].chunks_exact(BLOCK / START_GROUP);
     let group_scales = tile.group_scales()[r..].iter().step_by(TILE_ROWS);
     let mut total = _mm_setzero_ps();
-    let activations = inputs.zip(scales).zip(sums);
-    for ((row, group_scale), ((input, scale), sums)) in row.zip(group_scales).zip(activations) {
+    let activations = inputs.zip(scales).zip(starts);
+    for ((row, group_scale), ((input, scale), starts)) in row.zip(group_scales).zip(activations) {
         // SAFETY: `row` has 16 bytes and `input` 32.
         let (row, input) = unsafe {
             (_mm_loadu_si128(row.as_ptr().cast()), _mm256_loadu_si256(input.as_ptr().cast()))
@@ -58,7 +58,7 @@ pub(crate) fn low_row(tile: &Tile<'_>, r: usize, x: &Activations<'_>, token: usi
         let nibbles = _mm256_and_si256(both, _mm256_set1_epi8(15));
         let pairs = _mm256_maddubs_epi16(nibbles, input);
         let sum = sum_of_lanes(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-        let centred = sum + low_start(sums[0]) + low_start(sums[1]);
+        let centred = sum + low_start(starts[0]) + low_start(starts[1]);
         let integer = centred * i32::from(*group_scale);
         total = _mm_fmadd_ss(_mm_set_ss(integer as f32), _mm_set_ss(*scale), total);
     }

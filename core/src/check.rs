@@ -10,7 +10,7 @@ extern crate alloc;
 mod planes;
 
 use crate::arena::Columns;
-use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, panel_floats};
+use crate::kernels::{Activations, Kernels, Output, START_GROUP, panel_floats};
 use crate::scalar::Scalar;
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -236,7 +236,7 @@ pub struct Inputs {
     values: Vec<f32>,
     codes: Vec<i8>,
     scales: Vec<f32>,
-    sums: Vec<i32>,
+    starts: Vec<i32>,
 }
 
 impl Inputs {
@@ -244,9 +244,9 @@ impl Inputs {
     pub fn new(values: Vec<f32>, tokens: usize, cols: usize) -> Self {
         let mut codes = vec![0; values.len()];
         let mut scales = vec![0.0; values.len() / BLOCK];
-        let mut sums = vec![0; values.len() / SUM_GROUP];
-        Scalar.quantize(&values, &mut codes, &mut scales, &mut sums);
-        Self { tokens, cols, values, codes, scales, sums }
+        let mut starts = vec![0; values.len() / START_GROUP];
+        Scalar.quantize(&values, &mut codes, &mut scales, &mut starts);
+        Self { tokens, cols, values, codes, scales, starts }
     }
 
     /// The view that kernels take.
@@ -257,7 +257,7 @@ impl Inputs {
             values: &self.values,
             codes: &self.codes,
             scales: &self.scales,
-            sums: &self.sums,
+            starts: &self.starts,
         }
     }
 
@@ -269,7 +269,7 @@ impl Inputs {
             values: &self.values[token * self.cols..],
             codes: &self.codes[token * self.cols..],
             scales: &self.scales[token * self.cols / BLOCK..],
-            sums: &self.sums[token * self.cols / SUM_GROUP..],
+            starts: &self.starts[token * self.cols / START_GROUP..],
         }
     }
 }
@@ -369,14 +369,14 @@ fn quantize<K: Kernels>(k: K, cols: usize, random: &mut Random) {
         }
         x[BLOCK - 1] = 127.0 * range;
         let (mut codes, mut scales) = (vec![0i8; cols], vec![0.0; cols / BLOCK]);
-        let mut sums = vec![0; cols / SUM_GROUP];
+        let mut starts = vec![0; cols / START_GROUP];
         let (mut other_codes, mut other_scales) = (codes.clone(), scales.clone());
-        let mut other_sums = sums.clone();
-        Scalar.quantize(&x, &mut codes, &mut scales, &mut sums);
-        k.quantize(&x, &mut other_codes, &mut other_scales, &mut other_sums);
+        let mut other_starts = starts.clone();
+        Scalar.quantize(&x, &mut codes, &mut scales, &mut starts);
+        k.quantize(&x, &mut other_codes, &mut other_scales, &mut other_starts);
         assert_eq!(codes, other_codes, "quantize {cols} ± {range}: codes");
         assert_eq!(scales, other_scales, "quantize {cols} ± {range}: scales");
-        assert_eq!(sums, other_sums, "quantize {cols} ± {range}: sums");
+        assert_eq!(starts, other_starts, "quantize {cols} ± {range}: starts");
     }
 }
 

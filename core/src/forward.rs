@@ -19,7 +19,7 @@ mod attention;
 mod head;
 
 use crate::arena::{Columns, SharedColumns, SharedRows, Shares, Split};
-use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, Workers};
+use crate::kernels::{Activations, Kernels, Output, START_GROUP, Workers};
 use crate::kv::KvLayout;
 use crate::plan::Buffers;
 use crate::screen::Screen;
@@ -153,7 +153,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         let x = &b.x[tokens.start * hidden..tokens.end * hidden];
         let split = Split::whole(count, shares);
         let normed = SharedRows::new(&mut b.normed[..count * hidden], hidden, split);
-        let quantized = SharedQuantized::new(b.codes, b.scales, b.sums, hidden, split);
+        let quantized = SharedQuantized::new(b.codes, b.scales, b.starts, hidden, split);
         self.workers.run(shares.count(), &|part| {
             let (rows, out) = (split.range(part), normed.take(part));
             let x = &x[rows.start * hidden..rows.end * hidden];
@@ -168,7 +168,7 @@ impl<K: Kernels> Step<'_, '_, K> {
     fn project_qkv(&mut self, [q, k, v]: &[Matrix<'_>; 3]) {
         let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
         let b = &mut *self.buffers;
-        let x = activations(count, q.cols(), b.normed, b.codes, b.scales, b.sums);
+        let x = activations(count, q.cols(), b.normed, b.codes, b.scales, b.starts);
         let cost = |w: &Matrix<'_>| w.tile_count() as u64 * tile_cost(w, count);
         let total = cost(q) + cost(k) + cost(v);
         let mut first = 0;
@@ -198,7 +198,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         self.quantize(Source::Attended, o.cols());
         let shares = self.tile_shares();
         let b = &mut *self.buffers;
-        let x = activations(self.tokens.len(), o.cols(), b.attended, b.codes, b.scales, b.sums);
+        let x = activations(self.tokens.len(), o.cols(), b.attended, b.codes, b.scales, b.starts);
         add_product(self.kernels, self.workers, shares, o, &x, b.x, b.panels);
     }
 
@@ -207,7 +207,7 @@ impl<K: Kernels> Step<'_, '_, K> {
     fn gate_and_up(&mut self, gate: &Matrix<'_>, up: &Matrix<'_>) {
         let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
         let b = &mut *self.buffers;
-        let x = activations(count, gate.cols(), b.normed, b.codes, b.scales, b.sums);
+        let x = activations(count, gate.cols(), b.normed, b.codes, b.scales, b.starts);
         let split = Split::whole(gate.tile_count(), shares);
         let ffn = gate.rows();
         let gates = SharedColumns::new(&mut b.gate[..count * ffn], ffn, TILE_ROWS, split);
@@ -235,7 +235,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         self.quantize(Source::Gate, down.cols());
         let shares = self.tile_shares();
         let b = &mut *self.buffers;
-        let x = activations(self.tokens.len(), down.cols(), b.gate, b.codes, b.scales, b.sums);
+        let x = activations(self.tokens.len(), down.cols(), b.gate, b.codes, b.scales, b.starts);
         add_product(self.kernels, self.workers, shares, down, &x, b.x, b.panels);
     }
 
@@ -248,7 +248,7 @@ impl<K: Kernels> Step<'_, '_, K> {
             Source::Gate => &*b.gate,
         };
         let split = Split::whole(count, shares);
-        let quantized = SharedQuantized::new(b.codes, b.scales, b.sums, cols, split);
+        let quantized = SharedQuantized::new(b.codes, b.scales, b.starts, cols, split);
         self.workers.run(shares.count(), &|part| {
             let rows = split.range(part);
             quantized.fill(kernels, part, &values[rows.start * cols..rows.end * cols]);
@@ -284,7 +284,7 @@ fn activations<'a>(
     values: &'a [f32],
     codes: &'a [i8],
     scales: &'a [f32],
-    sums: &'a [i32],
+    starts: &'a [i32],
 ) -> Activations<'a> {
     Activations {
         tokens,
@@ -292,7 +292,7 @@ fn activations<'a>(
         values: &values[..tokens * cols],
         codes: &codes[..tokens * cols],
         scales: &scales[..tokens * cols / BLOCK],
-        sums: &sums[..tokens * cols / SUM_GROUP],
+        starts: &starts[..tokens * cols / START_GROUP],
     }
 }
 
@@ -321,14 +321,14 @@ struct SharedQuantized<'a> {
     cols: usize,
     codes: SharedRows<'a, i8>,
     scales: SharedRows<'a, f32>,
-    sums: SharedRows<'a, i32>,
+    starts: SharedRows<'a, i32>,
 }
 
 impl<'a> SharedQuantized<'a> {
     fn new(
         codes: &'a mut [i8],
         scales: &'a mut [f32],
-        sums: &'a mut [i32],
+        starts: &'a mut [i32],
         cols: usize,
         split: Split,
     ) -> Self {
@@ -337,7 +337,11 @@ impl<'a> SharedQuantized<'a> {
             cols,
             codes: SharedRows::new(&mut codes[..tokens * cols], cols, split),
             scales: SharedRows::new(&mut scales[..tokens * cols / BLOCK], cols / BLOCK, split),
-            sums: SharedRows::new(&mut sums[..tokens * cols / SUM_GROUP], cols / SUM_GROUP, split),
+            starts: SharedRows::new(
+                &mut starts[..tokens * cols / START_GROUP],
+                cols / START_GROUP,
+                split,
+            ),
         }
     }
 
@@ -345,11 +349,11 @@ impl<'a> SharedQuantized<'a> {
     fn fill<K: Kernels>(&self, kernels: K, part: usize, values: &[f32]) {
         let codes = self.codes.take(part).chunks_exact_mut(self.cols);
         let scales = self.scales.take(part).chunks_exact_mut(self.cols / BLOCK);
-        let sums = self.sums.take(part).chunks_exact_mut(self.cols / SUM_GROUP);
-        for (((x, codes), scales), sums) in
-            values.chunks_exact(self.cols).zip(codes).zip(scales).zip(sums)
+        let starts = self.starts.take(part).chunks_exact_mut(self.cols / START_GROUP);
+        for (((x, codes), scales), starts) in
+            values.chunks_exact(self.cols).zip(codes).zip(scales).zip(starts)
         {
-            kernels.quantize(x, codes, scales, sums);
+            kernels.quantize(x, codes, scales, starts);
         }
     }
 }

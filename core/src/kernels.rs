@@ -9,14 +9,16 @@ use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Type};
 
-/// Columns of activations that share a sum in [`Activations::sums`].
-pub const SUM_GROUP: usize = 16;
+/// Columns of activations that share a start in [`Activations::starts`].
+pub const START_GROUP: usize = 16;
+/// What weights are raised by where a kernel multiplies them as unsigned nibbles.
+pub const NIBBLE_OFFSET: i32 = 8;
 /// Rows that a kernel may unpack to f32 at once in its scratch memory.
 pub const PANEL_ROWS: usize = 64;
 
 /// Inputs of a matrix product: `tokens` vectors of `cols`, plain and quantized.
 ///
-/// `codes`, `scales` and `sums` are empty when every matrix that reads them is unquantized.
+/// `codes`, `scales` and `starts` are empty when every matrix that reads them is unquantized.
 #[derive(Clone, Copy, Debug)]
 pub struct Activations<'a> {
     /// Vectors.
@@ -29,8 +31,9 @@ pub struct Activations<'a> {
     pub codes: &'a [i8],
     /// `[tokens][cols / 32]`: `values ≈ scales × codes`.
     pub scales: &'a [f32],
-    /// `[tokens][cols / 16]`: sums of codes, for kernels that multiply unsigned weights.
-    pub sums: &'a [i32],
+    /// `[tokens][cols / 16]`: `−8·Σ codes`, where the sum of 16 products starts for weights that are
+    /// raised by 8.
+    pub starts: &'a [i32],
 }
 
 impl Activations<'_> {
@@ -40,7 +43,7 @@ impl Activations<'_> {
         if w.kind().is_quantized() {
             assert!(self.codes.len() >= self.tokens * self.cols);
             assert!(self.scales.len() >= self.tokens * self.cols / BLOCK);
-            assert!(self.sums.len() >= self.tokens * self.cols / SUM_GROUP);
+            assert!(self.starts.len() >= self.tokens * self.cols / START_GROUP);
         } else {
             assert!(self.values.len() >= self.tokens * self.cols);
         }
@@ -133,9 +136,9 @@ pub trait Kernels: Copy + Send + Sync {
     );
 
     /// Quantizes a vector for integer products: per 32 columns `scale = max|x| / 127` and `code =
-    /// round_half_even(x / scale)`, per 16 columns the sum of codes. A block whose scale would be
+    /// round_half_even(x / scale)`, per 16 columns `start = −8·Σ code`. A block whose scale would be
     /// subnormal becomes zeros.
-    fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
+    fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], starts: &mut [i32]);
 
     /// RMSNorm (Zhang and Sennrich 2019): `out = x / sqrt(mean(x²) + eps) · gain`.
     fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]);

@@ -1,7 +1,7 @@
 //! The memory of a session: every buffer with its shape, added up before anything is taken.
 
 use crate::arena::{Arena, MAX_WORKERS, padded_bytes};
-use crate::kernels::{PANEL_ROWS, SUM_GROUP};
+use crate::kernels::{PANEL_ROWS, START_GROUP};
 use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use crate::screen::ScreenBuffers;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
@@ -39,8 +39,8 @@ pub(crate) struct Counts {
     codes: usize,
     /// Their scales f32 `[B][widest input / 32]`.
     scales: usize,
-    /// Their sums i32 `[B][widest input / 16]`.
-    sums: usize,
+    /// Their starts of sums i32 `[B][widest input / 16]`.
+    starts: usize,
     /// Queries f32 `[B][heads × head_dim]`.
     q: usize,
     /// Keys f32 `[B][kv_heads × head_dim]`.
@@ -193,7 +193,7 @@ impl Counts {
             normed: batch * hidden,
             codes: batch * widest,
             scales: batch * widest / BLOCK,
-            sums: batch * widest / SUM_GROUP,
+            starts: batch * widest / START_GROUP,
             q: batch * q_dim,
             k: batch * kv_dim,
             v: batch * kv_dim,
@@ -221,7 +221,7 @@ impl Counts {
             part("normed", f32s(self.normed)),
             part("activation_codes", padded_bytes::<i8>(self.codes)),
             part("activation_scales", f32s(self.scales)),
-            part("activation_sums", padded_bytes::<i32>(self.sums)),
+            part("activation_starts", padded_bytes::<i32>(self.starts)),
             part("queries", f32s(self.q)),
             part("keys", f32s(self.k)),
             part("values", f32s(self.v)),
@@ -258,7 +258,7 @@ pub(crate) struct Buffers<'a> {
     pub normed: &'a mut [f32],
     pub codes: &'a mut [i8],
     pub scales: &'a mut [f32],
-    pub sums: &'a mut [i32],
+    pub starts: &'a mut [i32],
     pub q: &'a mut [f32],
     pub k: &'a mut [f32],
     pub v: &'a mut [f32],
@@ -286,7 +286,7 @@ impl<'a> Buffers<'a> {
             normed: arena.take(counts.normed),
             codes: arena.take(counts.codes),
             scales: arena.take(counts.scales),
-            sums: arena.take(counts.sums),
+            starts: arena.take(counts.starts),
             q: arena.take(counts.q),
             k: arena.take(counts.k),
             v: arena.take(counts.v),

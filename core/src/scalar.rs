@@ -5,7 +5,9 @@ mod planes;
 
 use crate::arena::Columns;
 use crate::exp::exp;
-use crate::kernels::{Activations, Kernels, Output, SUM_GROUP, Screened, check_rescore};
+use crate::kernels::{
+    Activations, Kernels, NIBBLE_OFFSET, Output, START_GROUP, Screened, check_rescore,
+};
 use crate::kv::{ATTEND_CHUNK, KvHead, KvType};
 use crate::round::{block_scale, round_half_even};
 use crate::screen::{bounds, rows_of};
@@ -92,9 +94,9 @@ impl Kernels for Scalar {
         }
     }
 
-    fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], starts: &mut [i32]) {
         assert!(x.len().is_multiple_of(BLOCK) && codes.len() == x.len());
-        assert!(scales.len() == x.len() / BLOCK && sums.len() == x.len() / SUM_GROUP);
+        assert!(scales.len() == x.len() / BLOCK && starts.len() == x.len() / START_GROUP);
         let blocks = x.chunks_exact(BLOCK).zip(codes.chunks_exact_mut(BLOCK));
         for ((x, codes), scale) in blocks.zip(scales) {
             let max = x.iter().fold(0f32, |max, x| max.max(x.abs()));
@@ -104,8 +106,8 @@ impl Kernels for Scalar {
                 *code = round_half_even(x * inverse) as i8;
             }
         }
-        for (sum, codes) in sums.iter_mut().zip(codes.chunks_exact(SUM_GROUP)) {
-            *sum = codes.iter().map(|&c| i32::from(c)).sum();
+        for (start, codes) in starts.iter_mut().zip(codes.chunks_exact(START_GROUP)) {
+            *start = -NIBBLE_OFFSET * codes.iter().map(|&c| i32::from(c)).sum::<i32>();
         }
     }
 

@@ -8,7 +8,7 @@
 //! bit. That no deviation is larger is not a theorem: `tests/screen.rs` counts over real texts.
 
 use crate::arena::{Arena, padded_bytes};
-use crate::kernels::Activations;
+use crate::kernels::{Activations, NIBBLE_OFFSET};
 use core::ops::Range;
 use kinglet_quant::Tile;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
@@ -48,17 +48,17 @@ fn centre(sum: i32) -> i32 {
     (241 * sum + 16) >> 5
 }
 
-/// Where `Σ u·a` over 16 columns starts, given `Σ a`.
+/// Where `Σ u·a` over 16 columns starts, given `−8·Σ a`.
 #[inline]
-pub fn high_start(sum: i32) -> i32 {
-    -centre(sum)
+pub fn high_start(start: i32) -> i32 {
+    -centre(-start / NIBBLE_OFFSET)
 }
 
-/// Where `Σ l·a` over 16 columns starts, given `Σ a`: what the high plane was centred with is taken
-/// back.
+/// Where `Σ l·a` over 16 columns starts, given `−8·Σ a`: what the high plane was centred with is
+/// taken back.
 #[inline]
-pub fn low_start(sum: i32) -> i32 {
-    16 * centre(sum) - 128 * sum
+pub fn low_start(start: i32) -> i32 {
+    16 * (start - high_start(start))
 }
 
 /// The largest `logit − margin · norm` and the largest `logit + margin · norm` of a tile's rows.
@@ -169,11 +169,12 @@ mod tests {
     fn planes_add_up_to_the_whole() {
         // 16 (Σ u·a + high) + Σ l·a + low = Σ (16u + l − 128)·a for every sum of activations.
         for sum in -16 * 127..=16 * 127 {
-            assert_eq!(16 * high_start(sum) + low_start(sum), -128 * sum);
+            let start = -8 * sum;
+            assert_eq!(16 * high_start(start) + low_start(start), -128 * sum);
             let mean = 7.53125 * f64::from(sum);
-            assert!((f64::from(-high_start(sum)) - mean).abs() <= 0.5);
+            assert!((f64::from(-high_start(start)) - mean).abs() <= 0.5);
             // Kernels keep these in 16 bits beside sums of 16 products.
-            assert!(low_start(sum).abs() <= 15_300 && high_start(sum).abs() <= 15_310);
+            assert!(low_start(start).abs() <= 15_300 && high_start(start).abs() <= 15_310);
         }
     }
 

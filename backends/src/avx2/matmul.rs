@@ -12,14 +12,14 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
-use kinglet_core::kernels::{Output, SUM_GROUP};
+use kinglet_core::kernels::{Output, START_GROUP};
 use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
 
 /// Rows of a register; a tile has two halves.
 pub(super) const LANES: usize = 8;
-/// Quads of a [`SUM_GROUP`].
-pub(super) const QUADS: usize = SUM_GROUP / 4;
+/// Quads of a [`START_GROUP`].
+pub(super) const QUADS: usize = START_GROUP / 4;
 /// Tokens that share one unpacking of weights; the sums of more than one live in memory.
 const TOKENS: usize = 64;
 
@@ -32,13 +32,13 @@ trait Codes: Copy {
     /// bytes start at `half` in each line.
     fn quads(self, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS];
 
-    /// `scale · Σ w·a` of 8 rows: `inputs` repeat 4 activations each, all 16 add up to `sum`;
+    /// `scale · Σ w·a` of 8 rows: `inputs` repeat 4 activations each, for all 16 the sum starts at `start`;
     /// `scales` hold each scale twice, in 16 bits.
     fn dot(
         self,
         quads: &[__m256i; QUADS],
         inputs: &[__m256i; QUADS],
-        sum: i32,
+        start: i32,
         scales: __m256i,
     ) -> __m256i;
 }
@@ -68,7 +68,7 @@ impl Codes for Bytes {
         self,
         quads: &[__m256i; QUADS],
         inputs: &[__m256i; QUADS],
-        _sum: i32,
+        _start: i32,
         scales: __m256i,
     ) -> __m256i {
         // SAFETY: the `Avx2` inside proves the features; registers only.
@@ -96,13 +96,13 @@ impl Codes for Linear {
         self,
         quads: &[__m256i; QUADS],
         inputs: &[__m256i; QUADS],
-        sum: i32,
+        start: i32,
         scales: __m256i,
     ) -> __m256i {
         // SAFETY: the `Avx2` inside proves the features; registers only.
         unsafe {
             // The low half of each pair starts at −8·Σ a, the high one at zero.
-            let mut pairs = _mm256_set1_epi32((-8 * sum) & 0xffff);
+            let mut pairs = _mm256_set1_epi32(start & 0xffff);
             for (quad, input) in quads.iter().zip(inputs) {
                 pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(*quad, *input));
             }
@@ -129,7 +129,7 @@ impl Codes for Table {
         self,
         quads: &[__m256i; QUADS],
         inputs: &[__m256i; QUADS],
-        _sum: i32,
+        _start: i32,
         scales: __m256i,
     ) -> __m256i {
         // SAFETY: the `Avx2` inside proves the features; registers only.
@@ -248,7 +248,7 @@ fn accumulate<C: Codes, const GROUP: usize>(
     let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
     let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
     let scales = &x.scales[first * blocks..][..tokens * blocks];
-    let sums = &x.sums[first * 2 * blocks..][..tokens * 2 * blocks];
+    let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
     let group_scales = &tile.group_scales()[..x.cols / GROUP * TILE_ROWS];
     let code_bytes = &tile.codes()[..blocks * C::BYTES];
     let codes_offset = code_bytes.as_ptr().addr() - tile.row_scales().as_ptr().addr();
@@ -264,7 +264,7 @@ fn accumulate<C: Codes, const GROUP: usize>(
             let high_quads = codes.quads(bytes, 1, half * ALIGN / 2);
             // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below
             // `tokens`, so the one or two groups of the block have 16 scales each, and the slices
-            // of activations 32 codes, one scale and two sums for each token and block.
+            // of activations 32 codes, one scale and two starts for each token and block.
             unsafe {
                 let group = block * BLOCK / GROUP * TILE_ROWS + half * LANES;
                 let group_scales = group_scales.as_ptr().add(group);
@@ -274,9 +274,9 @@ fn accumulate<C: Codes, const GROUP: usize>(
                 for (token, total) in totals.iter_mut().enumerate() {
                     let index = token * blocks + block;
                     let input = inputs.as_ptr().add(index * BLOCK);
-                    let [low, high] = *sums.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                    let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
                     let low = codes.dot(&low_quads, &repeat(input), low, low_scales);
-                    let input = input.add(SUM_GROUP);
+                    let input = input.add(START_GROUP);
                     let high = codes.dot(&high_quads, &repeat(input), high, high_scales);
                     let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(low, high));
                     let scale = _mm256_set1_ps(*scales.as_ptr().add(index));

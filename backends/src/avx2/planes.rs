@@ -10,7 +10,7 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
-use kinglet_core::kernels::{Output, SUM_GROUP, Screened};
+use kinglet_core::kernels::{Output, START_GROUP, Screened};
 use kinglet_core::screen::{high_start, low_start, rows_of};
 use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile};
@@ -29,8 +29,8 @@ trait Plane: Copy {
     /// The lines of a block of 32 columns, for 8 rows of the tile.
     fn lines(self, tile: &Tile<'_>, cols: usize, block: usize, half: usize) -> [__m256i; QUADS];
 
-    /// Where the sum over 16 columns starts whose activations add up to `sum`.
-    fn start(sum: i32) -> i32;
+    /// Where the sum over 16 columns starts, given `−8·Σ a`.
+    fn start(start: i32) -> i32;
 }
 
 /// The high nibbles, in tiles.
@@ -50,8 +50,8 @@ impl Plane for High {
     }
 
     #[inline(always)]
-    fn start(sum: i32) -> i32 {
-        high_start(sum)
+    fn start(start: i32) -> i32 {
+        high_start(start)
     }
 }
 
@@ -86,8 +86,8 @@ impl Plane for Low {
     }
 
     #[inline(always)]
-    fn start(sum: i32) -> i32 {
-        low_start(sum)
+    fn start(start: i32) -> i32 {
+        low_start(start)
     }
 }
 
@@ -208,7 +208,7 @@ fn accumulate<P: Plane>(
     let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
     let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
     let scales = &x.scales[first * blocks..][..tokens * blocks];
-    let sums = &x.sums[first * 2 * blocks..][..tokens * 2 * blocks];
+    let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
     let group_scales = &tile.group_scales()[..blocks * TILE_ROWS];
     let codes_offset = tile.codes().as_ptr().addr() - tile.row_scales().as_ptr().addr();
     if let Some(prefetch) = prefetch {
@@ -222,7 +222,7 @@ fn accumulate<P: Plane>(
             let lines = plane.lines(tile, x.cols, block, half);
             // SAFETY: a `Plane` proves the features. `block` is below `blocks` and `token` below
             // `tokens`, so the block has 16 group scales, and the slices of activations 32 codes,
-            // one scale and two sums for each token and block.
+            // one scale and two starts for each token and block.
             unsafe {
                 let [low_quads, high_quads] = split(lines);
                 let group = block * TILE_ROWS + half * LANES;
@@ -230,9 +230,9 @@ fn accumulate<P: Plane>(
                 for (token, total) in totals.iter_mut().enumerate() {
                     let index = token * blocks + block;
                     let input = inputs.as_ptr().add(index * BLOCK);
-                    let [low, high] = *sums.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                    let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
                     let low = dot(P::start(low), &low_quads, &repeat(input), group_scales);
-                    let input = repeat(input.add(SUM_GROUP));
+                    let input = repeat(input.add(START_GROUP));
                     let high = dot(P::start(high), &high_quads, &input, group_scales);
                     let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(low, high));
                     let scale = _mm256_set1_ps(*scales.as_ptr().add(index));

@@ -2,7 +2,7 @@
 //! products with 4 activations, broadcast from memory, to 16 sums.
 //!
 //! `vpdpbusd` wants one factor unsigned, so weights carry an offset: `Σ w·a = Σ (w + z)·a − z·Σ a`,
-//! and sums start at `−z·Σ a`. All integers are exact (|Σ| < 2²⁷ with the scale of the group), and
+//! and sums start at `−z·Σ a`, a multiple of the activations' `−8·Σ a`. All integers are exact (|Σ| < 2²⁷ with the scale of the group), and
 //! there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
 
 use super::Avx512;
@@ -11,19 +11,17 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
-use kinglet_core::kernels::{Output, SUM_GROUP};
+use kinglet_core::kernels::{Output, START_GROUP};
 use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
 
 /// Tokens that share one unpacking of weights; the sums of more than one live in memory.
 const TOKENS: usize = 64;
-/// The 16-bit numbers in the upper halves of 32-bit lanes.
-const UPPER_HALVES: u32 = 0xAAAA_AAAA;
+/// Truth table of `a ? b : c`.
+const PICK: i32 = 0xCA;
 
 /// How the codes of 32 columns become unsigned bytes, and how their products are scaled.
 trait Codes: Copy {
-    /// What the bytes exceed the weights by.
-    const OFFSET: i32;
     /// Bytes of a block: 16 rows × 32 columns.
     const BYTES: usize;
     /// Columns that share a scale.
@@ -38,15 +36,16 @@ trait Codes: Copy {
         [low, high]
     }
 
-    /// `Σ scale · weight · input` over a block; `sums` are those of 16 inputs each.
+    /// `Σ scale · weight · input` over a block; `starts` are those of 16 inputs each.
     ///
     /// # Safety
-    /// The CPU has the instructions, as a value of the type proves, and `input` has 32 codes.
+    /// The CPU has the instructions, as a value of the type proves; `input` has 32 codes and
+    /// `starts` 2.
     unsafe fn scaled_sum(
         self,
         quads: &[__m512i; 8],
         input: *const i8,
-        sums: [i32; 2],
+        starts: *const i32,
         scales: &[__m512i; 2],
     ) -> __m512i;
 }
@@ -64,7 +63,6 @@ struct Linear<const GROUP: usize>(Avx512);
 struct Table<const GROUP: usize>(Avx512, __m512i);
 
 impl Codes for Bytes {
-    const OFFSET: i32 = 128;
     const BYTES: usize = TILE_ROWS * BLOCK;
     const GROUP: usize = BLOCK;
 
@@ -86,19 +84,20 @@ impl Codes for Bytes {
         self,
         quads: &[__m512i; 8],
         input: *const i8,
-        sums: [i32; 2],
+        starts: *const i32,
         scales: &[__m512i; 2],
     ) -> __m512i {
         // SAFETY: by this function's contract.
         unsafe {
-            let sum = dot(start::<Self>(sums[0] + sums[1]), quads, input);
+            // Raised by 16 times as much as a nibble.
+            let start = _mm512_set1_epi32(16 * (*starts + *starts.add(1)));
+            let sum = dot(start, quads, input);
             _mm512_mullo_epi32(sum, scales[0])
         }
     }
 }
 
 impl<const GROUP: usize> Codes for Linear<GROUP> {
-    const OFFSET: i32 = 8;
     const BYTES: usize = TILE_ROWS * BLOCK / 2;
     const GROUP: usize = GROUP;
 
@@ -119,20 +118,20 @@ impl<const GROUP: usize> Codes for Linear<GROUP> {
         self,
         quads: &[__m512i; 8],
         input: *const i8,
-        sums: [i32; 2],
+        starts: *const i32,
         scales: &[__m512i; 2],
     ) -> __m512i {
         // SAFETY: by this function's contract.
         unsafe {
-            let low = dot(start::<Self>(sums[0]), &quads[..4], input);
-            let high = dot(start::<Self>(sums[1]), &quads[4..], input.add(SUM_GROUP));
+            let low = dot(_mm512_set1_epi32(*starts), &quads[..4], input);
+            let input = input.add(START_GROUP);
+            let high = dot(_mm512_set1_epi32(*starts.add(1)), &quads[4..], input);
             _mm512_madd_epi16(pair(self.0, low, high), scales[0])
         }
     }
 }
 
 impl<const GROUP: usize> Codes for Table<GROUP> {
-    const OFFSET: i32 = 32;
     const BYTES: usize = TILE_ROWS * BLOCK / 2;
     const GROUP: usize = GROUP;
 
@@ -151,13 +150,15 @@ impl<const GROUP: usize> Codes for Table<GROUP> {
         self,
         quads: &[__m512i; 8],
         input: *const i8,
-        sums: [i32; 2],
+        starts: *const i32,
         scales: &[__m512i; 2],
     ) -> __m512i {
         // SAFETY: by this function's contract.
         unsafe {
-            let low = dot(start::<Self>(sums[0]), &quads[..4], input);
-            let high = dot(start::<Self>(sums[1]), &quads[4..], input.add(SUM_GROUP));
+            // Raised by 4 times as much as a nibble.
+            let low = dot(_mm512_set1_epi32(4 * *starts), &quads[..4], input);
+            let input = input.add(START_GROUP);
+            let high = dot(_mm512_set1_epi32(4 * *starts.add(1)), &quads[4..], input);
             let low = _mm512_mullo_epi32(low, scales[0]);
             _mm512_add_epi32(low, _mm512_mullo_epi32(high, scales[1]))
         }
@@ -168,12 +169,18 @@ impl<const GROUP: usize> Codes for Table<GROUP> {
 #[inline(always)]
 fn pair(_cpu: Avx512, low: __m512i, high: __m512i) -> __m512i {
     // SAFETY: `_cpu` proves the features; registers only.
-    unsafe { _mm512_mask_blend_epi16(UPPER_HALVES, low, _mm512_slli_epi32::<16>(high)) }
+    unsafe {
+        let upper = _mm512_slli_epi32::<16>(high);
+        _mm512_ternarylogic_epi32::<PICK>(_mm512_set1_epi32(0xFFFF), low, upper)
+    }
 }
 
 impl<const GROUP: usize> Table<GROUP> {
+    /// What the bytes exceed the weights by, 4 times that of nibbles.
+    const OFFSET: i8 = 32;
+
     fn new(cpu: Avx512, table: &[i8; 16]) -> Self {
-        let table = table.map(|entry| entry + Self::OFFSET as i8);
+        let table = table.map(|entry| entry + Self::OFFSET);
         // SAFETY: `cpu` proves the features; the 16 bytes of `table` are read.
         Self(cpu, unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())) })
     }
@@ -265,7 +272,7 @@ fn accumulate<C: Codes>(
     let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
     let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
     let scales = &x.scales[first * blocks..][..tokens * blocks];
-    let sums = &x.sums[first * 2 * blocks..][..tokens * 2 * blocks];
+    let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
     let group_scales = &tile.group_scales()[..x.cols / C::GROUP * TILE_ROWS];
     let code_bytes = &tile.codes()[..blocks * C::BYTES];
     let codes_offset = code_bytes.as_ptr().addr() - tile.row_scales().as_ptr().addr();
@@ -279,7 +286,7 @@ fn accumulate<C: Codes>(
         let quads = codes.quads(bytes);
         // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below `tokens`,
         // so the one or two groups of the block have 16 scales each, and the slices of activations
-        // 32 codes, one scale and two sums for each token and block.
+        // 32 codes, one scale and two starts for each token and block.
         unsafe {
             let group_scales = group_scales.as_ptr().add(block * BLOCK / C::GROUP * TILE_ROWS);
             let high_scales = group_scales.add(if C::GROUP < BLOCK { TILE_ROWS } else { 0 });
@@ -287,20 +294,13 @@ fn accumulate<C: Codes>(
             for (token, total) in totals.iter_mut().enumerate() {
                 let index = token * blocks + block;
                 let input = inputs.as_ptr().add(index * BLOCK);
-                let sums = *sums.as_ptr().add(2 * index).cast::<[i32; 2]>();
-                let sum = codes.scaled_sum(&quads, input, sums, &group_scales);
+                let starts = starts.as_ptr().add(2 * index);
+                let sum = codes.scaled_sum(&quads, input, starts, &group_scales);
                 let scale = _mm512_set1_ps(*scales.as_ptr().add(index));
                 *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, *total);
             }
         }
     }
-}
-
-/// Where the sum of a group starts whose activations add up to `sum`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn start<C: Codes>(sum: i32) -> __m512i {
-    _mm512_set1_epi32(-C::OFFSET * sum)
 }
 
 /// Adds the products of column quads with as many activation quads to `sum`.

@@ -29,8 +29,8 @@ trait Plane: Copy {
     /// The lines of a block of 32 columns.
     fn lines(self, tile: &Tile<'_>, cols: usize, block: usize) -> [__m512i; LINES];
 
-    /// Where the sum over 16 columns starts whose activations add up to `sum`.
-    fn start(sum: i32) -> i32;
+    /// Where the sum over 16 columns starts, given `−8·Σ a`.
+    fn start(start: i32) -> i32;
 }
 
 /// The high nibbles, in tiles.
@@ -54,8 +54,8 @@ impl Plane for High {
     }
 
     #[inline(always)]
-    fn start(sum: i32) -> i32 {
-        high_start(sum)
+    fn start(start: i32) -> i32 {
+        high_start(start)
     }
 }
 
@@ -96,8 +96,8 @@ impl Plane for Low {
     }
 
     #[inline(always)]
-    fn start(sum: i32) -> i32 {
-        low_start(sum)
+    fn start(start: i32) -> i32 {
+        low_start(start)
     }
 }
 
@@ -217,7 +217,7 @@ fn accumulate<P: Plane>(
     let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
     let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
     let scales = &x.scales[first * blocks..][..tokens * blocks];
-    let sums = &x.sums[first * 2 * blocks..][..tokens * 2 * blocks];
+    let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
     let group_scales = &tile.group_scales()[..blocks * TILE_ROWS];
     let codes_offset = tile.codes().as_ptr().addr() - tile.row_scales().as_ptr().addr();
     if let Some(prefetch) = prefetch {
@@ -230,13 +230,13 @@ fn accumulate<P: Plane>(
         let lines = plane.lines(tile, x.cols, block);
         // SAFETY: a `Plane` proves the features. `block` is below `blocks` and `token` below
         // `tokens`, so the block has 16 group scales, and the slices of activations 32 codes, one
-        // scale and two sums for each token and block.
+        // scale and two starts for each token and block.
         unsafe {
             let quads = split(lines);
             let group_scale = widen(group_scales.as_ptr().add(block * TILE_ROWS));
             for (token, total) in totals.iter_mut().enumerate() {
                 let index = token * blocks + block;
-                let [low, high] = *sums.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
                 let start = _mm512_set1_epi32(P::start(low) + P::start(high));
                 let sum = dot(start, &quads, inputs.as_ptr().add(index * BLOCK));
                 let sum = _mm512_cvtepi32_ps(_mm512_mullo_epi32(sum, group_scale));

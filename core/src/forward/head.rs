@@ -26,7 +26,7 @@ impl<K: Kernels> Step<'_, '_, K> {
     fn whole_head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
         let (kernels, shares) = (self.kernels, self.tile_shares());
         let b = &mut *self.buffers;
-        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
+        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.starts);
         let split = Split::whole(head.tile_count(), shares);
         let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
         let panels = share_panels(b.panels, shares);
@@ -40,7 +40,7 @@ impl<K: Kernels> Step<'_, '_, K> {
     fn search_head(&mut self, head: &Matrix<'_>, width: usize, count: usize, screen: Screen) {
         let (kernels, shares, tiles) = (self.kernels, self.tile_shares(), head.tile_count());
         let b = &mut *self.buffers;
-        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
+        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.starts);
         let margins = &mut b.screen.margins[..count];
         for (token, out) in margins.iter_mut().enumerate() {
             *out = margin(&x, token);
@@ -68,7 +68,7 @@ impl<K: Kernels> Step<'_, '_, K> {
     fn rescore_head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
         let (kernels, shares, tiles) = (self.kernels, self.tile_shares(), head.tile_count());
         let b = &mut *self.buffers;
-        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.sums);
+        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.starts);
         let (margins, thresholds) = (&*b.screen.margins, &*b.screen.thresholds);
         let ceilings = &*b.screen.ceilings;
         let split = Split::whole(tiles, shares);

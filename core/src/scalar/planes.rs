@@ -1,6 +1,6 @@
 //! What products of weights in two planes mean.
 
-use crate::kernels::{Activations, SUM_GROUP};
+use crate::kernels::{Activations, START_GROUP};
 use crate::screen::{high_start, low_start};
 use kinglet_quant::Tile;
 use kinglet_quant::format::{BLOCK, TILE_ROWS, low_index, q4_index};
@@ -25,7 +25,7 @@ pub(super) fn low_row(tile: &Tile<'_>, r: usize, token: usize, x: &Activations<'
     plane(tile, r, token, x, nibble, low_start) * tile.row_scales()[r]
 }
 
-/// `Σ nibble · group scale · input` where the sum over each 16 columns starts at `start(Σ codes)`:
+/// `Σ nibble · group scale · input` where the sum over each 16 columns starts at `start(−8·Σ codes)`:
 /// integers within 32 columns, f32 across.
 fn plane(
     tile: &Tile<'_>,
@@ -36,13 +36,13 @@ fn plane(
     start: impl Fn(i32) -> i32,
 ) -> f32 {
     let codes = &x.codes[token * x.cols..][..x.cols];
-    let sums = x.sums[token * x.cols / SUM_GROUP..].chunks_exact(BLOCK / SUM_GROUP);
+    let starts = x.starts[token * x.cols / START_GROUP..].chunks_exact(BLOCK / START_GROUP);
     let scales = &x.scales[token * x.cols / BLOCK..][..x.cols / BLOCK];
     let mut total = 0f32;
-    for (block, (scale, sums)) in scales.iter().zip(sums).enumerate() {
+    for (block, (scale, starts)) in scales.iter().zip(starts).enumerate() {
         let columns = block * BLOCK..(block + 1) * BLOCK;
         let dot: i32 = columns.map(|k| i32::from(codes[k]) * i32::from(nibble(k))).sum();
-        let centred = dot + sums.iter().map(|&sum| start(sum)).sum::<i32>();
+        let centred = dot + starts.iter().map(|&given| start(given)).sum::<i32>();
         let integer = centred * i32::from(tile.group_scales()[block * TILE_ROWS + r]);
         total += scale * integer as f32;
     }
