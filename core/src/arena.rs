@@ -101,6 +101,7 @@ pub struct Split {
     unit_cost: u64,
     total: u64,
     shares: Shares,
+    is_reversed: bool,
 }
 
 impl Split {
@@ -113,7 +114,12 @@ impl Split {
     /// the pass costs `total`.
     pub fn piece(first: u64, count: usize, unit_cost: u64, total: u64, shares: Shares) -> Self {
         assert!(unit_cost > 0 && first + count as u64 * unit_cost <= total);
-        Self { first, count, unit_cost, total, shares }
+        Self { first, count, unit_cost, total, shares, is_reversed: false }
+    }
+
+    /// Deals the last units to the first part.
+    pub fn reversed(self) -> Self {
+        Self { is_reversed: !self.is_reversed, ..self }
     }
 
     /// Units of the piece.
@@ -132,7 +138,8 @@ impl Split {
             let cut = self.shares.cut(part, self.total).saturating_sub(self.first);
             self.count.min(((cut + self.unit_cost / 2) / self.unit_cost) as usize)
         };
-        bound(part)..bound(part + 1)
+        let (start, end) = (bound(part), bound(part + 1));
+        if self.is_reversed { self.count - end..self.count - start } else { start..end }
     }
 }
 
@@ -227,6 +234,90 @@ impl<'a, T: Send> SharedColumns<'a, T> {
             width: units.len() * self.unit,
             lent: PhantomData,
         }
+    }
+}
+
+/// Memory in slots, for parts that need some while they run.
+#[derive(Debug)]
+pub struct SharedScratch<'a, T> {
+    start: *mut T,
+    width: usize,
+    slots: usize,
+    taken: AtomicU64,
+    lent: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a slot is lent to one caller at a time, so sharing them moves exclusive references to `T`
+// between threads, nothing else.
+unsafe impl<T: Send> Sync for SharedScratch<'_, T> {}
+
+impl<'a, T: Send> SharedScratch<'a, T> {
+    /// Cuts `data` into a slot for each worker.
+    pub fn new(data: &'a mut [T], workers: usize) -> Self {
+        assert!((1..=MAX_WORKERS).contains(&workers));
+        Self {
+            start: data.as_mut_ptr(),
+            width: data.len() / workers,
+            slots: workers,
+            taken: AtomicU64::new(0),
+            lent: PhantomData,
+        }
+    }
+
+    /// A slot that nobody uses, with what its last user left there. Panics when there is none: more
+    /// parts run at the same time than there are workers.
+    pub fn lend(&self) -> Scratch<'_, T> {
+        let mut taken = self.taken.load(Ordering::Relaxed);
+        loop {
+            let slot = taken.trailing_ones();
+            assert!((slot as usize) < self.slots, "more parts than workers");
+            let claim = self.taken.compare_exchange_weak(
+                taken,
+                taken | 1 << slot,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            );
+            match claim {
+                Ok(_) => {
+                    // SAFETY: the slot lies within the data (`new`), was free, and is lent to
+                    // nobody else before `Scratch` is dropped, whose release this claim acquired.
+                    let slice = unsafe {
+                        let start = self.start.add(slot as usize * self.width);
+                        core::slice::from_raw_parts_mut(start, self.width)
+                    };
+                    return Scratch { slice, slot, taken: &self.taken };
+                }
+                Err(now) => taken = now,
+            }
+        }
+    }
+}
+
+/// A slot of [`SharedScratch`], given back when dropped.
+#[derive(Debug)]
+pub struct Scratch<'s, T> {
+    slice: &'s mut [T],
+    slot: u32,
+    taken: &'s AtomicU64,
+}
+
+impl<T> Drop for Scratch<'_, T> {
+    fn drop(&mut self) {
+        self.taken.fetch_and(!(1 << self.slot), Ordering::Release);
+    }
+}
+
+impl<T> core::ops::Deref for Scratch<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.slice
+    }
+}
+
+impl<T> core::ops::DerefMut for Scratch<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.slice
     }
 }
 

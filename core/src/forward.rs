@@ -18,7 +18,7 @@
 mod attention;
 mod head;
 
-use crate::arena::{Columns, SharedColumns, SharedRows, Shares, Split};
+use crate::arena::{Columns, SharedColumns, SharedRows, SharedScratch, Shares, Split};
 use crate::kernels::{Activations, Kernels, Output, START_GROUP, Workers};
 use crate::kv::KvLayout;
 use crate::plan::Buffers;
@@ -109,17 +109,12 @@ impl<K: Kernels> Step<'_, '_, K> {
 
     /// How what is dealt by token is cut: with one token the caller does it alone.
     fn token_shares(&self) -> Shares {
-        Shares::even(if self.tokens.len() == 1 { 1 } else { self.workers.count() })
+        Shares::tapering(if self.tokens.len() == 1 { 1 } else { self.workers.count() })
     }
 
-    /// How the tiles of a product are cut. Panels of scratch memory are there once per worker.
+    /// How the tiles of a product are cut.
     fn tile_shares(&self) -> Shares {
-        let workers = self.workers.count();
-        if self.buffers.panels.is_empty() {
-            Shares::tapering(workers)
-        } else {
-            Shares::even(workers)
-        }
+        Shares::tapering(self.workers.count())
     }
 
     /// `x[token] = embedding[token]`.
@@ -183,9 +178,9 @@ impl<K: Kernels> Step<'_, '_, K> {
             SharedColumns::new(&mut b.k[..count * k.rows()], k.rows(), TILE_ROWS, splits[1]),
             SharedColumns::new(&mut b.v[..count * v.rows()], v.rows(), TILE_ROWS, splits[2]),
         ];
-        let panels = share_panels(b.panels, shares);
+        let panels = SharedScratch::new(b.panels, self.workers.count());
         self.workers.run(shares.count(), &|part| {
-            let scratch = panels.take(part);
+            let scratch = &mut panels.lend();
             for ((w, out), split) in [q, k, v].into_iter().zip(&outs).zip(&splits) {
                 let mut out = out.take(part);
                 kernels.matmul(w, split.range(part), &x, &mut out, Output::Store, scratch);
@@ -212,10 +207,10 @@ impl<K: Kernels> Step<'_, '_, K> {
         let ffn = gate.rows();
         let gates = SharedColumns::new(&mut b.gate[..count * ffn], ffn, TILE_ROWS, split);
         let ups = SharedColumns::new(&mut b.up[..count * ffn], ffn, TILE_ROWS, split);
-        let panels = share_panels(b.panels, shares);
+        let panels = SharedScratch::new(b.panels, self.workers.count());
         self.workers.run(shares.count(), &|part| {
             let (mut gates, mut ups) = (gates.take(part), ups.take(part));
-            let (scratch, tiles) = (panels.take(part), split.range(part));
+            let (scratch, tiles) = (&mut panels.lend(), split.range(part));
             for run in tiles.clone().step_by(GATE_UP_RUN) {
                 let run = run..(run + GATE_UP_RUN).min(tiles.end);
                 let columns =
@@ -269,14 +264,6 @@ fn tile_cost(w: &Matrix<'_>, tokens: usize) -> u64 {
     (w.read_bytes() / w.tile_count() + products / PRODUCTS_PER_BYTE) as u64
 }
 
-/// Scratch memory of each part; empty for a model without unquantized weights.
-fn share_panels<'a>(panels: &'a mut [f32], shares: Shares) -> SharedRows<'a, f32> {
-    let parts = shares.count();
-    let width = panels.len() / parts;
-    let each = Split::whole(parts, Shares::even(parts));
-    SharedRows::new(&mut panels[..parts * width], width, each)
-}
-
 /// The inputs of a product: the first `tokens` rows of the buffers.
 fn activations<'a>(
     tokens: usize,
@@ -309,10 +296,10 @@ fn add_product<K: Kernels>(
     let rows = w.rows();
     let split = Split::whole(w.tile_count(), shares);
     let out = SharedColumns::new(&mut x[..input.tokens * rows], rows, TILE_ROWS, split);
-    let panels = share_panels(panels, shares);
+    let panels = SharedScratch::new(panels, workers.count());
     workers.run(shares.count(), &|part| {
         let mut out: Columns<'_, f32> = out.take(part);
-        kernels.matmul(w, split.range(part), input, &mut out, Output::Add, panels.take(part));
+        kernels.matmul(w, split.range(part), input, &mut out, Output::Add, &mut panels.lend());
     });
 }
 

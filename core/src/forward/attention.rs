@@ -1,7 +1,7 @@
 //! Rotation, the cache and attention: the part of a step that looks at earlier positions.
 
 use super::Step;
-use crate::arena::{SharedColumns, SharedRows, Shares, Split};
+use crate::arena::{SharedColumns, SharedRows, SharedScratch, Shares, Split};
 use crate::kernels::Kernels;
 use crate::kv::{ATTEND_CHUNK, KvLayout};
 use crate::plan::partial_floats;
@@ -94,7 +94,8 @@ impl<K: Kernels> Step<'_, '_, K> {
     }
 
     fn attend_batch(&mut self, config: &Config, layer: u16) {
-        let (kernels, layout, parts) = (self.kernels, self.layout, self.workers.count());
+        let (kernels, layout, workers) = (self.kernels, self.layout, self.workers.count());
+        let shares = self.token_shares();
         let (kv_heads, q_dim) = (config.kv_heads as usize, config.q_dim());
         let group_dim = config.group() * layout.head_dim;
         let (count, first) = (self.tokens.len(), self.first);
@@ -102,22 +103,18 @@ impl<K: Kernels> Step<'_, '_, K> {
         let b = &mut *self.buffers;
         let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
         let queries = &b.q[..count * q_dim];
-        // Later tokens look at more positions, so every worker takes a piece of the earlier half
-        // and the mirrored one of the later half.
+        // Later tokens look at more positions, so a part gets early tokens and as many late ones.
         let (early, late) = b.attended[..count * q_dim].split_at_mut(count / 2 * q_dim);
-        let shares = Shares::even(parts);
-        let halves = [count / 2, count - count / 2].map(|count| Split::whole(count, shares));
+        let splits =
+            [Split::whole(count / 2, shares), Split::whole(count - count / 2, shares).reversed()];
         let attended =
-            [SharedRows::new(early, q_dim, halves[0]), SharedRows::new(late, q_dim, halves[1])];
-        let each = Split::whole(parts, shares);
-        let partials = SharedRows::new(&mut b.partials[..parts * width], width, each);
-        self.workers.run(parts, &|part| {
-            let partials = partials.take(part);
-            let pieces = [(0, part), (1, parts - 1 - part)];
-            for (half, piece) in pieces {
-                let tokens = halves[half].range(piece);
-                let start = tokens.start + half * (count / 2);
-                let out = attended[half].take(piece);
+            [SharedRows::new(early, q_dim, splits[0]), SharedRows::new(late, q_dim, splits[1])];
+        let partials = SharedScratch::new(&mut b.partials[..workers * width], workers);
+        self.workers.run(shares.count(), &|part| {
+            let partials = &mut partials.lend();
+            for (half, first_of_half) in [0, count / 2].into_iter().enumerate() {
+                let start = first_of_half + splits[half].range(part).start;
+                let out = attended[half].take(part);
                 for head in 0..kv_heads {
                     let kv = layout.head(&cache[head * layout.block_bytes()..]);
                     for (token, out) in (start..).zip(out.chunks_exact_mut(q_dim)) {

@@ -1,7 +1,7 @@
 //! The head: from the last hidden states to logits, all of them or those that can be chosen.
 
-use super::{Step, activations, share_panels};
-use crate::arena::{SharedColumns, Split};
+use super::{Step, activations};
+use crate::arena::{SharedColumns, SharedScratch, Split};
 use crate::kernels::{Kernels, Output, Screened};
 use crate::plan::padded_vocab;
 use crate::screen::{Screen, margin, survivors};
@@ -29,10 +29,17 @@ impl<K: Kernels> Step<'_, '_, K> {
         let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.starts);
         let split = Split::whole(head.tile_count(), shares);
         let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
-        let panels = share_panels(b.panels, shares);
+        let panels = SharedScratch::new(b.panels, self.workers.count());
         self.workers.run(shares.count(), &|part| {
             let mut out = logits.take(part);
-            kernels.matmul(head, split.range(part), &x, &mut out, Output::Store, panels.take(part));
+            kernels.matmul(
+                head,
+                split.range(part),
+                &x,
+                &mut out,
+                Output::Store,
+                &mut panels.lend(),
+            );
         });
     }
 
