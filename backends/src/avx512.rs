@@ -136,6 +136,18 @@ impl Lanes for Avx512 {
         // SAFETY: `to` has 16 bytes; `self` proves AVX-512.
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi8(x)) }
     }
+
+    #[inline(always)]
+    fn sum_of_bytes(self, bytes: &[i8; 16]) -> i32 {
+        // SAFETY: every x86-64 CPU has SSE2; the 16 bytes are read.
+        unsafe {
+            // Raised by 128, because there is a sum of unsigned bytes only.
+            let raised = _mm_xor_si128(_mm_loadu_si128(bytes.as_ptr().cast()), _mm_set1_epi8(-128));
+            let halves = _mm_sad_epu8(raised, _mm_setzero_si128());
+            let sum = _mm_add_epi32(halves, _mm_unpackhi_epi64(halves, halves));
+            _mm_cvtsi128_si32(sum) - 16 * 128
+        }
+    }
 }
 
 #[cfg(test)]

@@ -46,8 +46,9 @@ pub(crate) fn quantize<L: Lanes>(
             cpu.store_i8(cpu.round(cpu.mul(cpu.load(x), cpu.splat(inverse))), codes);
         }
     }
-    for (start, codes) in starts.iter_mut().zip(codes.chunks_exact(START_GROUP)) {
-        *start = -NIBBLE_OFFSET * codes.iter().map(|&c| i32::from(c)).sum::<i32>();
+    let (groups, _) = codes.as_chunks::<START_GROUP>();
+    for (start, codes) in starts.iter_mut().zip(groups) {
+        *start = -NIBBLE_OFFSET * cpu.sum_of_bytes(codes);
     }
 }
 

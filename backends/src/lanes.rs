@@ -58,6 +58,8 @@ pub(crate) trait Lanes: Copy {
     fn store_i16(self, x: Self::I32, to: &mut [i16]);
     /// Numbers within ±127.
     fn store_i8(self, x: Self::I32, to: &mut [i8]);
+    /// The sum of 16 signed bytes.
+    fn sum_of_bytes(self, bytes: &[i8; 16]) -> i32;
 
     /// Up to `COUNT` floats and zeros behind them.
     #[inline(always)]

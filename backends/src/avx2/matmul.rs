@@ -9,6 +9,7 @@
 use super::Avx2;
 use crate::prefetch::Prefetch;
 use core::arch::x86_64::*;
+use core::mem;
 use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
@@ -214,17 +215,17 @@ fn all_tiles<C: Codes, const GROUP: usize>(
     output: Output,
 ) {
     let prefetch = Prefetch::new(w);
+    let mut totals = [[_mm256_setzero_ps(); 2]; TOKENS];
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
         if x.tokens == 1 {
             let mut total = [[_mm256_setzero_ps(); 2]];
             accumulate::<C, GROUP>(codes, &tile, x, 0, &mut total, Some(prefetch));
-            store(&total, &tile, 0, &mut out, output);
+            store(&mut total, &tile, 0, &mut out, output);
             continue;
         }
         for first in (0..x.tokens).step_by(TOKENS) {
-            let mut totals = [[_mm256_setzero_ps(); 2]; TOKENS];
             let totals = &mut totals[..TOKENS.min(x.tokens - first)];
             // Only the first pass over a tile waits for memory.
             let prefetch = (first == 0).then_some(prefetch);
@@ -315,19 +316,20 @@ pub(super) unsafe fn widen(scales: *const i8) -> __m256i {
     _mm256_blend_epi16::<0b1010_1010>(scales, _mm256_slli_epi32::<16>(scales))
 }
 
-/// Multiplies the totals by the scales of their rows and writes them.
+/// Multiplies the totals by the scales of their rows, writes them, and leaves zeros.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn store(
-    totals: &[[__m256; 2]],
+    totals: &mut [[__m256; 2]],
     tile: &Tile<'_>,
     first: usize,
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
-    for (token, total) in totals.iter().enumerate() {
+    for (token, total) in totals.iter_mut().enumerate() {
         let rows = out.row(first + token).chunks_exact_mut(LANES);
         let halves = tile.row_scales().chunks_exact(LANES).zip(rows);
+        let total = mem::replace(total, [_mm256_setzero_ps(); 2]);
         for (total, (row_scales, row)) in total.iter().zip(halves) {
             // SAFETY: `row_scales` and `row` have 8 elements.
             unsafe {

@@ -179,7 +179,7 @@ fn one_tile<P: Plane>(
         let mut total = [[_mm256_setzero_ps(); 2]];
         accumulate(plane, tile, x, 0, &mut total, prefetch);
         total[0] = [_mm256_mul_ps(total[0][0], step), _mm256_mul_ps(total[0][1], step)];
-        store(&total, tile, 0, out, output);
+        store(&mut total, tile, 0, out, output);
         return;
     }
     for first in (0..x.tokens).step_by(TOKENS) {

@@ -8,6 +8,7 @@
 use super::Avx512;
 use crate::prefetch::Prefetch;
 use core::arch::x86_64::*;
+use core::mem;
 use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
@@ -238,17 +239,17 @@ fn all_tiles<C: Codes>(
     output: Output,
 ) {
     let prefetch = Prefetch::new(w);
+    let mut totals = [_mm512_setzero_ps(); TOKENS];
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
         if x.tokens == 1 {
             let mut total = [_mm512_setzero_ps()];
             accumulate(codes, &tile, x, 0, &mut total, Some(prefetch));
-            store(&total, &tile, 0, &mut out, output);
+            store(&mut total, &tile, 0, &mut out, output);
             continue;
         }
         for first in (0..x.tokens).step_by(TOKENS) {
-            let mut totals = [_mm512_setzero_ps(); TOKENS];
             let totals = &mut totals[..TOKENS.min(x.tokens - first)];
             // Only the first pass over a tile waits for memory.
             let prefetch = (first == 0).then_some(prefetch);
@@ -329,11 +330,11 @@ pub(super) unsafe fn widen(scales: *const i8) -> __m512i {
     _mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(scales.cast()) })
 }
 
-/// Multiplies the totals by the scales of their rows and writes them.
+/// Multiplies the totals by the scales of their rows, writes them, and leaves zeros.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn store(
-    totals: &[__m512],
+    totals: &mut [__m512],
     tile: &Tile<'_>,
     first: usize,
     out: &mut Columns<'_, f32>,
@@ -341,9 +342,9 @@ pub(super) fn store(
 ) {
     // SAFETY: there are 16 row scales.
     let row_scales = unsafe { _mm512_loadu_ps(tile.row_scales().as_ptr()) };
-    for (token, total) in totals.iter().enumerate() {
+    for (token, total) in totals.iter_mut().enumerate() {
         let row = &mut out.row(first + token)[..TILE_ROWS];
-        let mut result = _mm512_mul_ps(*total, row_scales);
+        let mut result = _mm512_mul_ps(mem::replace(total, _mm512_setzero_ps()), row_scales);
         // SAFETY: the row has 16 elements.
         unsafe {
             if output == Output::Add {

@@ -188,7 +188,7 @@ fn one_tile<P: Plane>(
         let mut total = [_mm512_setzero_ps()];
         accumulate(plane, tile, x, 0, &mut total, prefetch);
         total[0] = _mm512_mul_ps(total[0], step);
-        store(&total, tile, 0, out, output);
+        store(&mut total, tile, 0, out, output);
         return;
     }
     for first in (0..x.tokens).step_by(TOKENS) {
