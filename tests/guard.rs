@@ -114,12 +114,12 @@ fn matmul<K: Kernels>(k: K, case: &Product, side: Side, random: &mut Random) {
     let values = Guarded::copy(plain.values, side);
     let codes = Guarded::copy(plain.codes, side);
     let scales = Guarded::copy(plain.scales, side);
-    let sums = Guarded::copy(plain.sums, side);
+    let starts = Guarded::copy(plain.starts, side);
     let x = Activations {
         values: values.as_ref(),
         codes: codes.as_ref(),
         scales: scales.as_ref(),
-        sums: sums.as_ref(),
+        starts: starts.as_ref(),
         ..plain
     };
     let width = w.tile_count() * TILE_ROWS;
