@@ -6,7 +6,7 @@
 //! there, and neither do quantized weights.
 
 use crate::lanes::Lanes;
-use crate::prefetch::Prefetch;
+use crate::prefetch::fetch_behind;
 use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
@@ -40,19 +40,17 @@ pub(crate) fn dot_products<L: Lanes>(
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
-    let prefetch = Prefetch::new(w);
-    let group_bytes = w.read_bytes() / w.tile_count() / TILE_ROWS * ROWS;
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         for token in 0..x.tokens {
             let values = &x.values[token * x.cols..][..x.cols];
             let out = &mut out.row(token)[t * TILE_ROWS..][..TILE_ROWS];
             for (r, out) in (0..TILE_ROWS).step_by(ROWS).zip(out.chunks_exact_mut(ROWS)) {
-                if token == 0 {
-                    prefetch.fetch(&tile, r / ROWS * group_bytes, group_bytes);
-                }
                 let sums = if w.kind() == Type::Bf16 {
-                    let rows = &tile.bf16_rows()[r * x.cols..];
+                    let rows = &tile.bf16_rows()[r * x.cols..][..ROWS * x.cols];
+                    if token == 0 {
+                        fetch_behind(rows);
+                    }
                     rows_dot(
                         cpu,
                         values,
@@ -60,7 +58,10 @@ pub(crate) fn dot_products<L: Lanes>(
                         |i| cpu.load_bf16(&rows[i..]),
                     )
                 } else {
-                    let rows = &tile.f32_rows()[r * x.cols..];
+                    let rows = &tile.f32_rows()[r * x.cols..][..ROWS * x.cols];
+                    if token == 0 {
+                        fetch_behind(rows);
+                    }
                     rows_dot(
                         cpu,
                         values,

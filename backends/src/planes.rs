@@ -46,7 +46,7 @@ pub(crate) fn low_row(tile: &Tile<'_>, r: usize, x: &Activations<'_>, token: usi
     let inputs = x.codes[token * x.cols..][..x.cols].chunks_exact(BLOCK);
     let scales = &x.scales[token * blocks..][..blocks];
     let starts = x.starts[token * x.cols / START_GROUP..].chunks_exact(BLOCK / START_GROUP);
-    let group_scales = tile.group_scales()[r..].iter().step_by(TILE_ROWS);
+    let group_scales = (0..blocks).map(|block| tile.group_scale(block, r));
     let mut total = _mm_setzero_ps();
     let activations = inputs.zip(scales).zip(starts);
     for ((row, group_scale), ((input, scale), starts)) in row.zip(group_scales).zip(activations) {
@@ -59,7 +59,7 @@ pub(crate) fn low_row(tile: &Tile<'_>, r: usize, x: &Activations<'_>, token: usi
         let pairs = _mm256_maddubs_epi16(nibbles, input);
         let sum = sum_of_lanes(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
         let centred = sum + low_start(starts[0]) + low_start(starts[1]);
-        let integer = centred * i32::from(*group_scale);
+        let integer = centred * i32::from(group_scale);
         total = _mm_fmadd_ss(_mm_set_ss(integer as f32), _mm_set_ss(*scale), total);
     }
     _mm_cvtss_f32(total) * tile.row_scales()[r]

@@ -1,45 +1,18 @@
-//! Fetching weights, keys and values ahead of their use.
-//!
-//! A tile is 5 to 14 KiB with an area of scales before its codes, which hardware prefetchers follow
-//! badly. Asking for the line 6 KiB ahead, across the end of the tile, makes decode 1.5 times as
-//! fast on a Zen 4 where memory is the limit.
+//! Fetching ahead of use what is not one stream that processors prefetch by themselves, as the
+//! tiles of quantized weights are.
 
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use kinglet_quant::format::ALIGN;
-use kinglet_quant::{Matrix, Tile};
 
-/// How far ahead of the bytes in use.
+/// How far ahead of rows in use others are fetched.
 const DISTANCE: usize = 6 * 1024;
 
-/// Fetches a matrix's bytes ahead of a pass over its tiles.
-#[derive(Clone, Copy)]
-pub(crate) struct Prefetch {
-    tile_bytes: usize,
-    /// Bytes between the end of a tile and the start of the next.
-    gap: usize,
-}
-
-impl Prefetch {
-    pub(crate) fn new(w: &Matrix<'_>) -> Self {
-        let tile_bytes = w.read_bytes() / w.tile_count();
-        Self { tile_bytes, gap: w.stride() - tile_bytes }
-    }
-
-    /// Fetches what lies ahead of `bytes` bytes (a multiple of 64) from byte `offset` of a tile.
-    #[inline(always)]
-    pub(crate) fn fetch(self, tile: &Tile<'_>, offset: usize, bytes: usize) {
-        let within = offset + DISTANCE;
-        // Tiles are longer than half the distance, so this passes two gaps at most.
-        let gaps =
-            usize::from(within >= self.tile_bytes) + usize::from(within >= 2 * self.tile_bytes);
-        let ahead = within + gaps * self.gap;
-        let start = tile.row_scales().as_ptr().cast::<i8>();
-        for line in (ahead..ahead + bytes).step_by(ALIGN) {
-            // SAFETY: every x86-64 CPU has the instruction, and it accepts any address: it never
-            // faults and changes nothing but the caches.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line)) };
-        }
-    }
+/// Fetches as many bytes as `rows` has from some way behind it: for rows that are read side by side.
+#[inline(always)]
+pub(crate) fn fetch_behind<T>(rows: &[T]) {
+    let start = rows.as_ptr().cast::<u8>().wrapping_add(DISTANCE);
+    let lines = size_of_val(rows).div_ceil(ALIGN);
+    Ahead { start, lines }.fetch(0, lines);
 }
 
 /// Lines that are fetched one by one while something else is computed.

@@ -15,7 +15,7 @@ use crate::scalar::Scalar;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 use bytemuck::{Pod, Zeroable};
-use kinglet_quant::format::{ALIGN, BLOCK, LINEAR, TILE_ROWS, TileLayout};
+use kinglet_quant::format::{ALIGN, BLOCK, LINEAR, STRIP_SCALES, TILE_ROWS, TileLayout};
 use kinglet_quant::{Matrix, Type};
 
 /// Relative error of one rounding.
@@ -179,21 +179,24 @@ impl Product {
                 self.fill_floats(tile, random);
                 continue;
             }
-            for scale in bytemuck::cast_slice_mut::<u8, f32>(&mut tile[..layout.group_scales]) {
+            for scale in bytemuck::cast_slice_mut::<u8, f32>(&mut tile[..layout.head]) {
                 *scale = random.unit() * 0.01;
                 // Positive where they are norms.
                 *scale = if self.kind == Type::Q8Planes { scale.abs() } else { *scale };
             }
-            for byte in &mut tile[layout.group_scales..layout.codes] {
-                let extreme = [127, -127, -128i8][(random.bits() % 3) as usize];
-                *byte = if self.extreme { extreme as u8 } else { random.bits() as u8 };
-            }
-            for byte in &mut tile[layout.codes..] {
-                *byte = match (self.extreme, self.kind) {
-                    (false, _) => random.bits() as u8,
-                    (true, Type::Q8) => [127, -127, -128i8][(random.bits() % 3) as usize] as u8,
-                    (true, _) => [0x00, 0xff, 0x0f, 0xf0][(random.bits() % 4) as usize],
-                };
+            for strip in tile[layout.head..].chunks_mut(layout.strip) {
+                let (scales, codes) = strip.split_at_mut(STRIP_SCALES);
+                for byte in scales {
+                    let extreme = [127, -127, -128i8][(random.bits() % 3) as usize];
+                    *byte = if self.extreme { extreme as u8 } else { random.bits() as u8 };
+                }
+                for byte in codes {
+                    *byte = match (self.extreme, self.kind) {
+                        (false, _) => random.bits() as u8,
+                        (true, Type::Q8) => [127, -127, -128i8][(random.bits() % 3) as usize] as u8,
+                        (true, _) => [0x00, 0xff, 0x0f, 0xf0][(random.bits() % 4) as usize],
+                    };
+                }
             }
         }
     }

@@ -28,8 +28,9 @@ use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Config, File, Matrix, Role};
 
-/// Tiles of gate and up that a worker computes in turn, because they interleave in the file.
-const GATE_UP_RUN: usize = 4;
+/// Tiles of gate, then of up, that a worker computes for a prompt. For one token they alternate as in
+/// the file: one stream of bytes.
+const PROMPT_RUN: usize = 4;
 
 /// Products of weights and activations that take as long as reading a byte of weights, roughly.
 const PRODUCTS_PER_BYTE: usize = 10;
@@ -203,6 +204,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
         let b = &mut *self.buffers;
         let x = activations(count, gate.cols(), b.normed, b.codes, b.scales, b.starts);
+        let run = if count == 1 { 1 } else { PROMPT_RUN };
         let split = Split::whole(gate.tile_count(), shares);
         let ffn = gate.rows();
         let gates = SharedColumns::new(&mut b.gate[..count * ffn], ffn, TILE_ROWS, split);
@@ -211,8 +213,8 @@ impl<K: Kernels> Step<'_, '_, K> {
         self.workers.run(shares.count(), &|part| {
             let (mut gates, mut ups) = (gates.take(part), ups.take(part));
             let (scratch, tiles) = (&mut panels.lend(), split.range(part));
-            for run in tiles.clone().step_by(GATE_UP_RUN) {
-                let run = run..(run + GATE_UP_RUN).min(tiles.end);
+            for first in tiles.clone().step_by(run) {
+                let run = first..(first + run).min(tiles.end);
                 let columns =
                     (run.start - tiles.start) * TILE_ROWS..(run.end - tiles.start) * TILE_ROWS;
                 let (mut g, mut u) = (gates.narrow(columns.clone()), ups.narrow(columns));

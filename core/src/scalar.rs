@@ -197,7 +197,7 @@ fn integer_rows(
                 let dot: i32 = (start..start + w.group())
                     .map(|k| i32::from(codes[k]) * i32::from(w.code(tile, r, k)))
                     .sum();
-                integer += dot * i32::from(tile.group_scales()[start / w.group() * TILE_ROWS + r]);
+                integer += dot * i32::from(tile.group_scale(start / w.group(), r));
             }
             sum += scale * integer as f32;
         }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 /// The first bytes of every file.
 pub const MAGIC: [u8; 8] = *b"KINGLET\n";
 /// The version that this reader and writer speak.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Sections start at multiples of this, so that boards with any page size can map them.
 pub const SECTION_ALIGN: u64 = 64 * 1024;
 /// Sections that a file may have.

@@ -242,11 +242,11 @@ impl<'a> Encoder<'a> {
             .copy_from_slice(&row_scale.to_le_bytes());
         // In units of the row scale nothing over- or underflows.
         let units: Vec<f32> = row.iter().map(|weight| weight / row_scale).collect();
-        let (head, codes_area) = job.out.split_at_mut(self.layout.codes);
-        let mut area = Area { codes: codes_area, low: &mut *job.low };
         for (g, units) in units.chunks_exact(width).enumerate() {
             let scale = snap(codes, scales[g] / row_scale, units, importance(g));
-            head[self.layout.group_scales + g * TILE_ROWS + r] = scale as i8 as u8;
+            job.out[self.layout.scale_index(g, r)] = scale as i8 as u8;
+            let block = self.layout.block_range(g * width / BLOCK, width);
+            let mut area = Area { codes: &mut job.out[block], low: &mut *job.low };
             for (col, unit) in (g * width..).zip(units) {
                 let code = codes.put(unit * inverse(scale), &mut area, r, col);
                 job.power.add(row[col], row_scale * scale * code);
@@ -260,7 +260,7 @@ impl<'a> Encoder<'a> {
         let row_scale: f32 = bytemuck::pod_read_unaligned(&job.out[r * size_of::<f32>()..][..4]);
         let square = |col: usize| {
             let (index, shift) = low_index(r, col, self.cols);
-            let group_scale = job.out[self.layout.group_scales + col / BLOCK * TILE_ROWS + r] as i8;
+            let group_scale = job.out[self.layout.scale_index(col / BLOCK, r)] as i8;
             let low = f32::from(job.low[index] >> shift & 15) - MEAN_LOW;
             f64::from(row_scale * f32::from(group_scale) * low).powi(2)
         };
@@ -272,7 +272,7 @@ impl<'a> Encoder<'a> {
 
 /// Where the codes of a tile go.
 struct Area<'a> {
-    /// The tile's own code bytes.
+    /// The code bytes of the block of 32 columns.
     codes: &'a mut [u8],
     /// Its rows of the low plane.
     low: &'a mut [u8],
@@ -286,7 +286,7 @@ trait Codes {
     /// The best scale for a group, before it is snapped to the row's grid.
     fn scale(&self, weights: &[f32], importance: &[f32]) -> f32;
 
-    /// Stores the nearest code in a tile's (so far zero) code bytes and returns it.
+    /// Stores the nearest code in a block's (so far zero) code bytes and returns it.
     fn put(&self, x: f32, area: &mut Area<'_>, r: usize, col: usize) -> f32;
 }
 

@@ -7,7 +7,7 @@
 //! and there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
 
 use super::Avx2;
-use crate::prefetch::Prefetch;
+use crate::prefetch::fetch_behind;
 use core::arch::x86_64::*;
 use core::mem;
 use core::ops::Range;
@@ -214,22 +214,19 @@ fn all_tiles<C: Codes, const GROUP: usize>(
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
-    let prefetch = Prefetch::new(w);
     let mut totals = [[_mm256_setzero_ps(); 2]; TOKENS];
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
         if x.tokens == 1 {
             let mut total = [[_mm256_setzero_ps(); 2]];
-            accumulate::<C, GROUP>(codes, &tile, x, 0, &mut total, Some(prefetch));
+            accumulate::<C, GROUP>(codes, &tile, x, 0, &mut total);
             store(&mut total, &tile, 0, &mut out, output);
             continue;
         }
         for first in (0..x.tokens).step_by(TOKENS) {
             let totals = &mut totals[..TOKENS.min(x.tokens - first)];
-            // Only the first pass over a tile waits for memory.
-            let prefetch = (first == 0).then_some(prefetch);
-            accumulate::<C, GROUP>(codes, &tile, x, first, totals, prefetch);
+            accumulate::<C, GROUP>(codes, &tile, x, first, totals);
             store(totals, &tile, first, &mut out, output);
         }
     }
@@ -244,44 +241,42 @@ fn accumulate<C: Codes, const GROUP: usize>(
     x: &Activations<'_>,
     first: usize,
     totals: &mut [[__m256; 2]],
-    prefetch: Option<Prefetch>,
 ) {
     let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
     let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
     let scales = &x.scales[first * blocks..][..tokens * blocks];
     let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
-    let group_scales = &tile.group_scales()[..x.cols / GROUP * TILE_ROWS];
-    let code_bytes = &tile.codes()[..blocks * C::BYTES];
-    let codes_offset = code_bytes.as_ptr().addr() - tile.row_scales().as_ptr().addr();
-    if let Some(prefetch) = prefetch {
-        prefetch.fetch(tile, 0, codes_offset);
-    }
-    for (block, bytes) in code_bytes.chunks_exact(C::BYTES).enumerate() {
-        if let Some(prefetch) = prefetch {
-            prefetch.fetch(tile, codes_offset + block * C::BYTES, C::BYTES);
+    let mut blocks_before = 0..blocks;
+    for strip in tile.strips() {
+        if tokens > 1 {
+            // Too slow a stream for the processor to prefetch it.
+            fetch_behind(strip.bytes());
         }
-        for half in 0..2 {
-            let low_quads = codes.quads(bytes, 0, half * ALIGN / 2);
-            let high_quads = codes.quads(bytes, 1, half * ALIGN / 2);
-            // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below
-            // `tokens`, so the one or two groups of the block have 16 scales each, and the slices
-            // of activations 32 codes, one scale and two starts for each token and block.
-            unsafe {
-                let group = block * BLOCK / GROUP * TILE_ROWS + half * LANES;
-                let group_scales = group_scales.as_ptr().add(group);
-                let low_scales = widen(group_scales);
-                let high_scales =
-                    widen(group_scales.add(if GROUP < BLOCK { TILE_ROWS } else { 0 }));
-                for (token, total) in totals.iter_mut().enumerate() {
-                    let index = token * blocks + block;
-                    let input = inputs.as_ptr().add(index * BLOCK);
-                    let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
-                    let low = codes.dot(&low_quads, &repeat(input), low, low_scales);
-                    let input = input.add(START_GROUP);
-                    let high = codes.dot(&high_quads, &repeat(input), high, high_scales);
-                    let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(low, high));
-                    let scale = _mm256_set1_ps(*scales.as_ptr().add(index));
-                    total[half] = _mm256_fmadd_ps(sum, scale, total[half]);
+        let group_scales = strip.scales().chunks_exact(BLOCK / GROUP * TILE_ROWS);
+        for (group_scales, bytes) in group_scales.zip(strip.codes().chunks_exact(C::BYTES)) {
+            let block = blocks_before.next().expect("as many blocks as inputs have");
+            for half in 0..2 {
+                let low_quads = codes.quads(bytes, 0, half * ALIGN / 2);
+                let high_quads = codes.quads(bytes, 1, half * ALIGN / 2);
+                // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below
+                // `tokens`, so the one or two groups of the block have 16 scales each, and the slices
+                // of activations 32 codes, one scale and two starts for each token and block.
+                unsafe {
+                    let group_scales = group_scales.as_ptr().add(half * LANES);
+                    let low_scales = widen(group_scales);
+                    let high_scales =
+                        widen(group_scales.add(if GROUP < BLOCK { TILE_ROWS } else { 0 }));
+                    for (token, total) in totals.iter_mut().enumerate() {
+                        let index = token * blocks + block;
+                        let input = inputs.as_ptr().add(index * BLOCK);
+                        let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                        let low = codes.dot(&low_quads, &repeat(input), low, low_scales);
+                        let input = input.add(START_GROUP);
+                        let high = codes.dot(&high_quads, &repeat(input), high, high_scales);
+                        let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(low, high));
+                        let scale = _mm256_set1_ps(*scales.as_ptr().add(index));
+                        total[half] = _mm256_fmadd_ps(sum, scale, total[half]);
+                    }
                 }
             }
         }

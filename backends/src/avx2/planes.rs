@@ -5,7 +5,6 @@
 use super::Avx2;
 use super::matmul::{LANES, QUADS, lines, repeat, store, widen};
 use crate::planes::{WORTH_A_TILE, bounds, low_row};
-use crate::prefetch::Prefetch;
 use core::arch::x86_64::*;
 use core::ops::Range;
 use kinglet_core::Activations;
@@ -26,8 +25,15 @@ trait Plane: Copy {
     /// What a nibble's step is worth.
     const STEP: f32;
 
-    /// The lines of a block of 32 columns, for 8 rows of the tile.
-    fn lines(self, tile: &Tile<'_>, cols: usize, block: usize, half: usize) -> [__m256i; QUADS];
+    /// The lines of a block of 32 columns, whose high nibbles are `high`, for 8 rows of the tile.
+    fn lines(
+        self,
+        high: &[u8],
+        tile: &Tile<'_>,
+        cols: usize,
+        block: usize,
+        half: usize,
+    ) -> [__m256i; QUADS];
 
     /// Where the sum over 16 columns starts, given `−8·Σ a`.
     fn start(start: i32) -> i32;
@@ -45,8 +51,15 @@ impl Plane for High {
     const STEP: f32 = 16.0;
 
     #[inline(always)]
-    fn lines(self, tile: &Tile<'_>, _cols: usize, block: usize, half: usize) -> [__m256i; QUADS] {
-        lines(self.0, &tile.codes()[block * BYTES..][..BYTES], half * ALIGN / 2)
+    fn lines(
+        self,
+        high: &[u8],
+        _tile: &Tile<'_>,
+        _cols: usize,
+        _block: usize,
+        half: usize,
+    ) -> [__m256i; QUADS] {
+        lines(self.0, high, half * ALIGN / 2)
     }
 
     #[inline(always)]
@@ -59,7 +72,14 @@ impl Plane for Low {
     const STEP: f32 = 1.0;
 
     #[inline(always)]
-    fn lines(self, tile: &Tile<'_>, cols: usize, block: usize, half: usize) -> [__m256i; QUADS] {
+    fn lines(
+        self,
+        _high: &[u8],
+        tile: &Tile<'_>,
+        cols: usize,
+        block: usize,
+        half: usize,
+    ) -> [__m256i; QUADS] {
         let rows = &tile.low_plane()[half * LANES * cols / 2..][..LANES * cols / 2];
         assert!((block + 1) * BLOCK <= cols);
         // SAFETY: the `Avx2` inside proves the features. Each of the 8 rows has 16 bytes for each
@@ -101,12 +121,11 @@ pub(super) fn product(
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
-    let prefetch = Prefetch::new(w);
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        one_tile(High(cpu), &tile, x, &mut out, output, Some(prefetch));
-        one_tile(Low(cpu), &tile, x, &mut out, Output::Add, None);
+        one_tile(High(cpu), &tile, x, &mut out, output);
+        one_tile(Low(cpu), &tile, x, &mut out, Output::Add);
     }
 }
 
@@ -121,11 +140,10 @@ pub(super) fn screen(
     margins: &[f32],
     found: &mut Screened<'_>,
 ) {
-    let prefetch = Prefetch::new(w);
     for (t, index) in tiles.enumerate() {
         let tile = w.tile(index);
         let mut logits = found.logits.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        one_tile(High(cpu), &tile, x, &mut logits, Output::Store, Some(prefetch));
+        one_tile(High(cpu), &tile, x, &mut logits, Output::Store);
         let rows = TILE_ROWS.min(w.rows() - index * TILE_ROWS);
         for (token, &margin) in margins.iter().enumerate() {
             let (floor, ceiling) = bounds(cpu, &tile, rows, logits.row(token), margin);
@@ -152,7 +170,7 @@ pub(super) fn rescore(
         return;
     }
     let mut total = [[_mm256_setzero_ps(); 2]];
-    accumulate(Low(cpu), tile, x, token, &mut total, None);
+    accumulate(Low(cpu), tile, x, token, &mut total);
     let mut totals = [0f32; TILE_ROWS];
     for (total, out) in total[0].iter().zip(totals.chunks_exact_mut(LANES)) {
         // SAFETY: `out` has 8 elements.
@@ -172,12 +190,11 @@ fn one_tile<P: Plane>(
     x: &Activations<'_>,
     out: &mut Columns<'_, f32>,
     output: Output,
-    prefetch: Option<Prefetch>,
 ) {
     let step = _mm256_set1_ps(P::STEP);
     if x.tokens == 1 {
         let mut total = [[_mm256_setzero_ps(); 2]];
-        accumulate(plane, tile, x, 0, &mut total, prefetch);
+        accumulate(plane, tile, x, 0, &mut total);
         total[0] = [_mm256_mul_ps(total[0][0], step), _mm256_mul_ps(total[0][1], step)];
         store(&mut total, tile, 0, out, output);
         return;
@@ -185,8 +202,7 @@ fn one_tile<P: Plane>(
     for first in (0..x.tokens).step_by(TOKENS) {
         let mut totals = [[_mm256_setzero_ps(); 2]; TOKENS];
         let totals = &mut totals[..TOKENS.min(x.tokens - first)];
-        // Only the first pass over a tile waits for memory.
-        accumulate(plane, tile, x, first, totals, prefetch.filter(|_| first == 0));
+        accumulate(plane, tile, x, first, totals);
         for total in totals.iter_mut() {
             *total = [_mm256_mul_ps(total[0], step), _mm256_mul_ps(total[1], step)];
         }
@@ -203,40 +219,35 @@ fn accumulate<P: Plane>(
     x: &Activations<'_>,
     first: usize,
     totals: &mut [[__m256; 2]],
-    prefetch: Option<Prefetch>,
 ) {
     let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
     let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
     let scales = &x.scales[first * blocks..][..tokens * blocks];
     let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
-    let group_scales = &tile.group_scales()[..blocks * TILE_ROWS];
-    let codes_offset = tile.codes().as_ptr().addr() - tile.row_scales().as_ptr().addr();
-    if let Some(prefetch) = prefetch {
-        prefetch.fetch(tile, 0, codes_offset);
-    }
-    for block in 0..blocks {
-        if let Some(prefetch) = prefetch {
-            prefetch.fetch(tile, codes_offset + block * BYTES, BYTES);
-        }
-        for half in 0..2 {
-            let lines = plane.lines(tile, x.cols, block, half);
-            // SAFETY: a `Plane` proves the features. `block` is below `blocks` and `token` below
-            // `tokens`, so the block has 16 group scales, and the slices of activations 32 codes,
-            // one scale and two starts for each token and block.
-            unsafe {
-                let [low_quads, high_quads] = split(lines);
-                let group = block * TILE_ROWS + half * LANES;
-                let group_scales = widen(group_scales.as_ptr().add(group));
-                for (token, total) in totals.iter_mut().enumerate() {
-                    let index = token * blocks + block;
-                    let input = inputs.as_ptr().add(index * BLOCK);
-                    let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
-                    let low = dot(P::start(low), &low_quads, &repeat(input), group_scales);
-                    let input = repeat(input.add(START_GROUP));
-                    let high = dot(P::start(high), &high_quads, &input, group_scales);
-                    let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(low, high));
-                    let scale = _mm256_set1_ps(*scales.as_ptr().add(index));
-                    total[half] = _mm256_fmadd_ps(sum, scale, total[half]);
+    let mut blocks_before = 0..blocks;
+    for strip in tile.strips() {
+        let group_scales = strip.scales().chunks_exact(TILE_ROWS);
+        for (group_scales, bytes) in group_scales.zip(strip.codes().chunks_exact(BYTES)) {
+            let block = blocks_before.next().expect("as many blocks as inputs have");
+            for half in 0..2 {
+                let lines = plane.lines(bytes, tile, x.cols, block, half);
+                // SAFETY: a `Plane` proves the features. `block` is below `blocks` and `token` below
+                // `tokens`, so the block has 16 group scales, and the slices of activations 32 codes,
+                // one scale and two starts for each token and block.
+                unsafe {
+                    let [low_quads, high_quads] = split(lines);
+                    let group_scales = widen(group_scales.as_ptr().add(half * LANES));
+                    for (token, total) in totals.iter_mut().enumerate() {
+                        let index = token * blocks + block;
+                        let input = inputs.as_ptr().add(index * BLOCK);
+                        let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                        let low = dot(P::start(low), &low_quads, &repeat(input), group_scales);
+                        let input = repeat(input.add(START_GROUP));
+                        let high = dot(P::start(high), &high_quads, &input, group_scales);
+                        let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(low, high));
+                        let scale = _mm256_set1_ps(*scales.as_ptr().add(index));
+                        total[half] = _mm256_fmadd_ps(sum, scale, total[half]);
+                    }
                 }
             }
         }

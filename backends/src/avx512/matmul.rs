@@ -6,7 +6,7 @@
 //! there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
 
 use super::Avx512;
-use crate::prefetch::Prefetch;
+use crate::prefetch::fetch_behind;
 use core::arch::x86_64::*;
 use core::mem;
 use core::ops::Range;
@@ -238,22 +238,19 @@ fn all_tiles<C: Codes>(
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
-    let prefetch = Prefetch::new(w);
     let mut totals = [_mm512_setzero_ps(); TOKENS];
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
         if x.tokens == 1 {
             let mut total = [_mm512_setzero_ps()];
-            accumulate(codes, &tile, x, 0, &mut total, Some(prefetch));
+            accumulate(codes, &tile, x, 0, &mut total);
             store(&mut total, &tile, 0, &mut out, output);
             continue;
         }
         for first in (0..x.tokens).step_by(TOKENS) {
             let totals = &mut totals[..TOKENS.min(x.tokens - first)];
-            // Only the first pass over a tile waits for memory.
-            let prefetch = (first == 0).then_some(prefetch);
-            accumulate(codes, &tile, x, first, totals, prefetch);
+            accumulate(codes, &tile, x, first, totals);
             store(totals, &tile, first, &mut out, output);
         }
     }
@@ -268,37 +265,36 @@ fn accumulate<C: Codes>(
     x: &Activations<'_>,
     first: usize,
     totals: &mut [__m512],
-    prefetch: Option<Prefetch>,
 ) {
     let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
     let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
     let scales = &x.scales[first * blocks..][..tokens * blocks];
     let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
-    let group_scales = &tile.group_scales()[..x.cols / C::GROUP * TILE_ROWS];
-    let code_bytes = &tile.codes()[..blocks * C::BYTES];
-    let codes_offset = code_bytes.as_ptr().addr() - tile.row_scales().as_ptr().addr();
-    if let Some(prefetch) = prefetch {
-        prefetch.fetch(tile, 0, codes_offset);
-    }
-    for (block, bytes) in code_bytes.chunks_exact(C::BYTES).enumerate() {
-        if let Some(prefetch) = prefetch {
-            prefetch.fetch(tile, codes_offset + block * C::BYTES, C::BYTES);
+    let mut blocks_before = 0..blocks;
+    for strip in tile.strips() {
+        if tokens > 1 {
+            // Too slow a stream for the processor to prefetch it.
+            fetch_behind(strip.bytes());
         }
-        let quads = codes.quads(bytes);
-        // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below `tokens`,
-        // so the one or two groups of the block have 16 scales each, and the slices of activations
-        // 32 codes, one scale and two starts for each token and block.
-        unsafe {
-            let group_scales = group_scales.as_ptr().add(block * BLOCK / C::GROUP * TILE_ROWS);
-            let high_scales = group_scales.add(if C::GROUP < BLOCK { TILE_ROWS } else { 0 });
-            let group_scales = codes.scales(widen(group_scales), widen(high_scales));
-            for (token, total) in totals.iter_mut().enumerate() {
-                let index = token * blocks + block;
-                let input = inputs.as_ptr().add(index * BLOCK);
-                let starts = starts.as_ptr().add(2 * index);
-                let sum = codes.scaled_sum(&quads, input, starts, &group_scales);
-                let scale = _mm512_set1_ps(*scales.as_ptr().add(index));
-                *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, *total);
+        let group_scales = strip.scales().chunks_exact(BLOCK / C::GROUP * TILE_ROWS);
+        for (group_scales, bytes) in group_scales.zip(strip.codes().chunks_exact(C::BYTES)) {
+            let block = blocks_before.next().expect("as many blocks as inputs have");
+            let quads = codes.quads(bytes);
+            // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below `tokens`,
+            // so the one or two groups of the block have 16 scales each, and the slices of activations
+            // 32 codes, one scale and two starts for each token and block.
+            unsafe {
+                let group_scales = group_scales.as_ptr();
+                let high_scales = group_scales.add(if C::GROUP < BLOCK { TILE_ROWS } else { 0 });
+                let group_scales = codes.scales(widen(group_scales), widen(high_scales));
+                for (token, total) in totals.iter_mut().enumerate() {
+                    let index = token * blocks + block;
+                    let input = inputs.as_ptr().add(index * BLOCK);
+                    let starts = starts.as_ptr().add(2 * index);
+                    let sum = codes.scaled_sum(&quads, input, starts, &group_scales);
+                    let scale = _mm512_set1_ps(*scales.as_ptr().add(index));
+                    *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, *total);
+                }
             }
         }
     }

@@ -4,7 +4,6 @@
 use super::Avx512;
 use super::matmul::{dot, load_line, store, widen};
 use crate::planes::{WORTH_A_TILE, bounds, low_row};
-use crate::prefetch::Prefetch;
 use core::arch::x86_64::*;
 use core::ops::Range;
 use kinglet_core::Activations;
@@ -26,8 +25,8 @@ trait Plane: Copy {
     /// What a nibble's step is worth.
     const STEP: f32;
 
-    /// The lines of a block of 32 columns.
-    fn lines(self, tile: &Tile<'_>, cols: usize, block: usize) -> [__m512i; LINES];
+    /// The lines of a block of 32 columns, whose high nibbles are `high`.
+    fn lines(self, high: &[u8], tile: &Tile<'_>, cols: usize, block: usize) -> [__m512i; LINES];
 
     /// Where the sum over 16 columns starts, given `−8·Σ a`.
     fn start(start: i32) -> i32;
@@ -45,11 +44,10 @@ impl Plane for High {
     const STEP: f32 = 16.0;
 
     #[inline(always)]
-    fn lines(self, tile: &Tile<'_>, _cols: usize, block: usize) -> [__m512i; LINES] {
-        let block = &tile.codes()[block * BYTES..][..BYTES];
+    fn lines(self, high: &[u8], _tile: &Tile<'_>, _cols: usize, _block: usize) -> [__m512i; LINES] {
         core::array::from_fn(
             #[inline(always)]
-            |j| load_line(self.0, &block[j * ALIGN..][..ALIGN]),
+            |j| load_line(self.0, &high[j * ALIGN..][..ALIGN]),
         )
     }
 
@@ -63,7 +61,7 @@ impl Plane for Low {
     const STEP: f32 = 1.0;
 
     #[inline(always)]
-    fn lines(self, tile: &Tile<'_>, cols: usize, block: usize) -> [__m512i; LINES] {
+    fn lines(self, _high: &[u8], tile: &Tile<'_>, cols: usize, block: usize) -> [__m512i; LINES] {
         let rows = &tile.low_plane()[..TILE_ROWS * cols / 2];
         assert!((block + 1) * BLOCK <= cols);
         // SAFETY: the `Avx512` inside proves the features. Row `r` has 16 bytes for each block from
@@ -111,12 +109,11 @@ pub(super) fn product(
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
-    let prefetch = Prefetch::new(w);
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        one_tile(High(cpu), &tile, x, &mut out, output, Some(prefetch));
-        one_tile(Low(cpu), &tile, x, &mut out, Output::Add, None);
+        one_tile(High(cpu), &tile, x, &mut out, output);
+        one_tile(Low(cpu), &tile, x, &mut out, Output::Add);
     }
 }
 
@@ -131,11 +128,10 @@ pub(super) fn screen(
     margins: &[f32],
     found: &mut Screened<'_>,
 ) {
-    let prefetch = Prefetch::new(w);
     for (t, index) in tiles.enumerate() {
         let tile = w.tile(index);
         let mut logits = found.logits.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        one_tile(High(cpu), &tile, x, &mut logits, Output::Store, Some(prefetch));
+        one_tile(High(cpu), &tile, x, &mut logits, Output::Store);
         let rows = TILE_ROWS.min(w.rows() - index * TILE_ROWS);
         for (token, &margin) in margins.iter().enumerate() {
             let (floor, ceiling) = bounds(cpu, &tile, rows, logits.row(token), margin);
@@ -162,7 +158,7 @@ pub(super) fn rescore(
         return;
     }
     let mut total = [_mm512_setzero_ps()];
-    accumulate(Low(cpu), tile, x, token, &mut total, None);
+    accumulate(Low(cpu), tile, x, token, &mut total);
     let logits = &mut logits[..TILE_ROWS];
     // SAFETY: there are 16 row scales and 16 logits.
     unsafe {
@@ -181,12 +177,11 @@ fn one_tile<P: Plane>(
     x: &Activations<'_>,
     out: &mut Columns<'_, f32>,
     output: Output,
-    prefetch: Option<Prefetch>,
 ) {
     let step = _mm512_set1_ps(P::STEP);
     if x.tokens == 1 {
         let mut total = [_mm512_setzero_ps()];
-        accumulate(plane, tile, x, 0, &mut total, prefetch);
+        accumulate(plane, tile, x, 0, &mut total);
         total[0] = _mm512_mul_ps(total[0], step);
         store(&mut total, tile, 0, out, output);
         return;
@@ -194,8 +189,7 @@ fn one_tile<P: Plane>(
     for first in (0..x.tokens).step_by(TOKENS) {
         let mut totals = [_mm512_setzero_ps(); TOKENS];
         let totals = &mut totals[..TOKENS.min(x.tokens - first)];
-        // Only the first pass over a tile waits for memory.
-        accumulate(plane, tile, x, first, totals, prefetch.filter(|_| first == 0));
+        accumulate(plane, tile, x, first, totals);
         for total in totals.iter_mut() {
             *total = _mm512_mul_ps(*total, step);
         }
@@ -212,36 +206,32 @@ fn accumulate<P: Plane>(
     x: &Activations<'_>,
     first: usize,
     totals: &mut [__m512],
-    prefetch: Option<Prefetch>,
 ) {
     let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
     let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
     let scales = &x.scales[first * blocks..][..tokens * blocks];
     let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
-    let group_scales = &tile.group_scales()[..blocks * TILE_ROWS];
-    let codes_offset = tile.codes().as_ptr().addr() - tile.row_scales().as_ptr().addr();
-    if let Some(prefetch) = prefetch {
-        prefetch.fetch(tile, 0, codes_offset);
-    }
-    for block in 0..blocks {
-        if let Some(prefetch) = prefetch {
-            prefetch.fetch(tile, codes_offset + block * BYTES, BYTES);
-        }
-        let lines = plane.lines(tile, x.cols, block);
-        // SAFETY: a `Plane` proves the features. `block` is below `blocks` and `token` below
-        // `tokens`, so the block has 16 group scales, and the slices of activations 32 codes, one
-        // scale and two starts for each token and block.
-        unsafe {
-            let quads = split(lines);
-            let group_scale = widen(group_scales.as_ptr().add(block * TILE_ROWS));
-            for (token, total) in totals.iter_mut().enumerate() {
-                let index = token * blocks + block;
-                let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
-                let start = _mm512_set1_epi32(P::start(low) + P::start(high));
-                let sum = dot(start, &quads, inputs.as_ptr().add(index * BLOCK));
-                let sum = _mm512_cvtepi32_ps(_mm512_mullo_epi32(sum, group_scale));
-                let scale = _mm512_set1_ps(*scales.as_ptr().add(index));
-                *total = _mm512_fmadd_ps(sum, scale, *total);
+    let mut blocks_before = 0..blocks;
+    for strip in tile.strips() {
+        let group_scales = strip.scales().chunks_exact(TILE_ROWS);
+        for (group_scales, bytes) in group_scales.zip(strip.codes().chunks_exact(BYTES)) {
+            let block = blocks_before.next().expect("as many blocks as inputs have");
+            let lines = plane.lines(bytes, tile, x.cols, block);
+            // SAFETY: a `Plane` proves the features. `block` is below `blocks` and `token` below
+            // `tokens`, so the block has 16 group scales, and the slices of activations 32 codes, one
+            // scale and two starts for each token and block.
+            unsafe {
+                let quads = split(lines);
+                let group_scale = widen(group_scales.as_ptr());
+                for (token, total) in totals.iter_mut().enumerate() {
+                    let index = token * blocks + block;
+                    let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                    let start = _mm512_set1_epi32(P::start(low) + P::start(high));
+                    let sum = dot(start, &quads, inputs.as_ptr().add(index * BLOCK));
+                    let sum = _mm512_cvtepi32_ps(_mm512_mullo_epi32(sum, group_scale));
+                    let scale = _mm512_set1_ps(*scales.as_ptr().add(index));
+                    *total = _mm512_fmadd_ps(sum, scale, *total);
+                }
             }
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn low_magnitude(
     let codes = &x.codes[token * x.cols + block * BLOCK..][..BLOCK];
     // Nibbles are at most 7.5 away from their mean; centring rounds by up to 8 for 16 columns.
     let sum = 7.5 * codes.iter().map(|c| f32::from(c.unsigned_abs())).sum::<f32>() + 16.0;
-    let group_scale = f32::from(tile.group_scales()[block * TILE_ROWS + r]);
+    let group_scale = f32::from(tile.group_scale(block, r));
     let scale = x.scales[token * x.cols / BLOCK + block];
     sum * (tile.row_scales()[r] * group_scale * scale).abs()
 }

@@ -10,7 +10,7 @@ pub(super) fn high_rows(tile: &Tile<'_>, token: usize, x: &Activations<'_>) -> [
     core::array::from_fn(|r| {
         let nibble = |col| {
             let (index, shift) = q4_index(r, col);
-            tile.codes()[index] >> shift & 15
+            tile.block(col / BLOCK)[index] >> shift & 15
         };
         plane(tile, r, token, x, nibble, high_start) * (16.0 * tile.row_scales()[r])
     })
@@ -43,7 +43,7 @@ fn plane(
         let columns = block * BLOCK..(block + 1) * BLOCK;
         let dot: i32 = columns.map(|k| i32::from(codes[k]) * i32::from(nibble(k))).sum();
         let centred = dot + starts.iter().map(|&given| start(given)).sum::<i32>();
-        let integer = centred * i32::from(tile.group_scales()[block * TILE_ROWS + r]);
+        let integer = centred * i32::from(tile.group_scale(block, r));
         total += scale * integer as f32;
     }
     total

@@ -147,15 +147,18 @@ fn rows_beyond_the_matrix_are_zero_bytes() {
                 assert!(bytes[bytes.len() / TILE_ROWS * rows..].iter().all(|&byte| byte == 0));
             }
             Type::Q8 | Type::Q4 | Type::Q8Planes => {
-                let scales = bytes[..layout.codes].iter().skip(layout.group_scales);
-                let groups = cols / scheme.group() * TILE_ROWS;
-                let beyond = scales.take(groups).enumerate().filter(|(i, _)| i % TILE_ROWS >= rows);
-                assert!(beyond.clone().count() > 0 && beyond.clone().all(|(_, &scale)| scale == 0));
-                let mut arrays = bytes[..layout.group_scales].chunks(TILE_ROWS * 4);
+                for group in 0..cols / scheme.group() {
+                    assert!(bytes[layout.scale_index(group, 0)] != 0);
+                    assert!((rows..TILE_ROWS).all(|r| bytes[layout.scale_index(group, r)] == 0));
+                }
+                let mut arrays = bytes[..layout.head].chunks(TILE_ROWS * 4);
                 assert!(arrays.all(|array| array[rows * 4..].iter().all(|&byte| byte == 0)));
                 assert!(low[layout.low / TILE_ROWS * rows..].iter().all(|&byte| byte == 0));
-                let mut lines = bytes[layout.codes..].chunks(TILE_ROWS * 4);
-                assert!(lines.all(|line| line[rows * 4..].iter().all(|&code| code == 0)));
+                for block in 0..cols / BLOCK {
+                    let codes = &bytes[layout.block_range(block, scheme.group())];
+                    let mut lines = codes.chunks(TILE_ROWS * 4);
+                    assert!(lines.all(|line| line[rows * 4..].iter().all(|&code| code == 0)));
+                }
             }
         }
     }
@@ -190,7 +193,7 @@ fn residual_norms_are_those_of_the_low_plane() {
     for r in 0..rows {
         let residual = |col: usize| {
             let low = f32::from(matrix.code(&tile, r, col).wrapping_add(-128) as u8 & 15);
-            let group_scale = f32::from(tile.group_scales()[col / BLOCK * TILE_ROWS + r]);
+            let group_scale = f32::from(tile.group_scale(col / BLOCK, r));
             tile.row_scales()[r] * group_scale * (low - MEAN_LOW)
         };
         let norm = (0..cols).map(|col| residual(col).powi(2)).sum::<f32>().sqrt();
