@@ -97,8 +97,8 @@ fn a_part_is_lent_once() {
 proptest! {
     #[test]
     fn pieces_of_a_pass_are_dealt_completely_and_evenly(
-        pieces in prop::collection::vec((0usize..50, 1u64..9), 1..4), workers in 1usize..=MAX_WORKERS,
-        tapers: bool,
+        pieces in prop::collection::vec((0usize..50, 1u64..9), 1..4),
+        workers in 1usize..=MAX_WORKERS, tapers: bool,
     ) {
         let total = pieces.iter().map(|&(count, cost)| count as u64 * cost).sum();
         let shares = if tapers { Shares::tapering(workers) } else { Shares::even(workers) };

@@ -7,7 +7,7 @@ use kinglet_quant::format::ALIGN;
 /// How far ahead of rows in use others are fetched.
 const DISTANCE: usize = 6 * 1024;
 
-/// Fetches as many bytes as `rows` has from some way behind it: for rows that are read side by side.
+/// Fetches as many bytes as `rows` has from some way behind it.
 #[inline(always)]
 pub(crate) fn fetch_behind<T>(rows: &[T]) {
     let start = rows.as_ptr().cast::<u8>().wrapping_add(DISTANCE);

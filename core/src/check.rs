@@ -15,7 +15,8 @@ use crate::scalar::Scalar;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 use bytemuck::{Pod, Zeroable};
-use kinglet_quant::format::{ALIGN, BLOCK, LINEAR, STRIP_SCALES, TILE_ROWS, TileLayout};
+use kinglet_quant::format::{ALIGN, BLOCK, LINEAR, TILE_ROWS};
+use kinglet_quant::tile::{STRIP_SCALES, TileLayout};
 use kinglet_quant::{Matrix, Type};
 
 /// Relative error of one rounding.

@@ -28,8 +28,8 @@ use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Config, File, Matrix, Role};
 
-/// Tiles of gate, then of up, that a worker computes for a prompt. For one token they alternate as in
-/// the file: one stream of bytes.
+/// Tiles of gate, then of up, that a worker computes for a prompt. For one token they alternate as
+/// in the file: one stream of bytes.
 const PROMPT_RUN: usize = 4;
 
 /// Products of weights and activations that take as long as reading a byte of weights, roughly.

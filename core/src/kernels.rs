@@ -31,8 +31,8 @@ pub struct Activations<'a> {
     pub codes: &'a [i8],
     /// `[tokens][cols / 32]`: `values ≈ scales × codes`.
     pub scales: &'a [f32],
-    /// `[tokens][cols / 16]`: `−8·Σ codes`, where the sum of 16 products starts for weights that are
-    /// raised by 8.
+    /// `[tokens][cols / 16]`: `−8·Σ codes`, where the sum of 16 products starts for weights that
+    /// are raised by 8.
     pub starts: &'a [i32],
 }
 
@@ -136,8 +136,8 @@ pub trait Kernels: Copy + Send + Sync {
     );
 
     /// Quantizes a vector for integer products: per 32 columns `scale = max|x| / 127` and `code =
-    /// round_half_even(x / scale)`, per 16 columns `start = −8·Σ code`. A block whose scale would be
-    /// subnormal becomes zeros.
+    /// round_half_even(x / scale)`, per 16 columns `start = −8·Σ code`. A block whose scale would
+    /// be subnormal becomes zeros.
     fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], starts: &mut [i32]);
 
     /// RMSNorm (Zhang and Sennrich 2019): `out = x / sqrt(mean(x²) + eps) · gain`.

@@ -29,6 +29,7 @@ pub mod quantize;
 #[cfg(feature = "import")]
 pub mod source;
 pub mod tensor;
+pub mod tile;
 pub mod vocab;
 #[cfg(feature = "import")]
 pub mod vocab_build;
@@ -38,10 +39,11 @@ pub mod write;
 pub use config::Config;
 pub use error::{Code, Error, Result};
 pub use file::File;
-pub use format::{Matrix, Tile, Type};
+pub use format::{Matrix, Type};
 #[cfg(feature = "import")]
 pub use source::Source;
 pub use tensor::Role;
+pub use tile::Tile;
 pub use vocab::Vocab;
 #[cfg(feature = "import")]
 pub use vocab_build::TokenizerTables;

@@ -9,10 +9,8 @@
 #[cfg(test)]
 mod tests;
 
-use crate::format::{
-    BLOCK, LINEAR, MAX_CODE, PLANES_OFFSET, TILE_ROWS, TileLayout, Type, low_index, q4_index,
-    q8_index,
-};
+use crate::format::{BLOCK, LINEAR, MAX_CODE, PLANES_OFFSET, TILE_ROWS, Type};
+use crate::tile::{TileLayout, low_index, q4_index, q8_index};
 use half::bf16;
 use std::ops::AddAssign;
 

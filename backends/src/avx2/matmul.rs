@@ -33,7 +33,7 @@ trait Codes: Copy {
     /// bytes start at `half` in each line.
     fn quads(self, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS];
 
-    /// `scale · Σ w·a` of 8 rows: `inputs` repeat 4 activations each, for all 16 the sum starts at `start`;
+    /// `scale · Σ w·a` of 8 rows: `inputs` repeat 4 activations each, their sum starts at `start`;
     /// `scales` hold each scale twice, in 16 bits.
     fn dot(
         self,
@@ -259,8 +259,9 @@ fn accumulate<C: Codes, const GROUP: usize>(
                 let low_quads = codes.quads(bytes, 0, half * ALIGN / 2);
                 let high_quads = codes.quads(bytes, 1, half * ALIGN / 2);
                 // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below
-                // `tokens`, so the one or two groups of the block have 16 scales each, and the slices
-                // of activations 32 codes, one scale and two starts for each token and block.
+                // `tokens`, so the one or two groups of the block have 16 scales each, and the
+                // slices of activations 32 codes, one scale and two starts for each token and
+                // block.
                 unsafe {
                     let group_scales = group_scales.as_ptr().add(half * LANES);
                     let low_scales = widen(group_scales);

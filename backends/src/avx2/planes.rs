@@ -231,9 +231,9 @@ fn accumulate<P: Plane>(
             let block = blocks_before.next().expect("as many blocks as inputs have");
             for half in 0..2 {
                 let lines = plane.lines(bytes, tile, x.cols, block, half);
-                // SAFETY: a `Plane` proves the features. `block` is below `blocks` and `token` below
-                // `tokens`, so the block has 16 group scales, and the slices of activations 32 codes,
-                // one scale and two starts for each token and block.
+                // SAFETY: a `Plane` proves the features. `block` is below `blocks` and `token`
+                // below `tokens`, so the block has 16 group scales, and the slices of activations
+                // 32 codes, one scale and two starts for each token and block.
                 unsafe {
                     let [low_quads, high_quads] = split(lines);
                     let group_scales = widen(group_scales.as_ptr().add(half * LANES));

@@ -2,8 +2,9 @@
 //! products with 4 activations, broadcast from memory, to 16 sums.
 //!
 //! `vpdpbusd` wants one factor unsigned, so weights carry an offset: `Σ w·a = Σ (w + z)·a − z·Σ a`,
-//! and sums start at `−z·Σ a`, a multiple of the activations' `−8·Σ a`. All integers are exact (|Σ| < 2²⁷ with the scale of the group), and
-//! there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
+//! and sums start at `−z·Σ a`, a multiple of the activations' `−8·Σ a`. All integers are exact
+//! (|Σ| < 2²⁷ with the scale of the group), and there is one `fma` per 32 columns, so a result does
+//! not depend on the tokens beside it.
 
 use super::Avx512;
 use crate::prefetch::fetch_behind;
@@ -280,9 +281,9 @@ fn accumulate<C: Codes>(
         for (group_scales, bytes) in group_scales.zip(strip.codes().chunks_exact(C::BYTES)) {
             let block = blocks_before.next().expect("as many blocks as inputs have");
             let quads = codes.quads(bytes);
-            // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below `tokens`,
-            // so the one or two groups of the block have 16 scales each, and the slices of activations
-            // 32 codes, one scale and two starts for each token and block.
+            // SAFETY: `C` proves the features. `block` is below `blocks` and `token` below
+            // `tokens`, so the one or two groups of the block have 16 scales each, and the slices
+            // of activations 32 codes, one scale and two starts for each token and block.
             unsafe {
                 let group_scales = group_scales.as_ptr();
                 let high_scales = group_scales.add(if C::GROUP < BLOCK { TILE_ROWS } else { 0 });

@@ -218,8 +218,8 @@ fn accumulate<P: Plane>(
             let block = blocks_before.next().expect("as many blocks as inputs have");
             let lines = plane.lines(bytes, tile, x.cols, block);
             // SAFETY: a `Plane` proves the features. `block` is below `blocks` and `token` below
-            // `tokens`, so the block has 16 group scales, and the slices of activations 32 codes, one
-            // scale and two starts for each token and block.
+            // `tokens`, so the block has 16 group scales, and the slices of activations 32 codes,
+            // one scale and two starts for each token and block.
             unsafe {
                 let quads = split(lines);
                 let group_scale = widen(group_scales.as_ptr());

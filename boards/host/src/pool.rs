@@ -1,9 +1,9 @@
 //! A small pool of threads that meet in microseconds and sleep when there is nothing to do.
 //!
-//! A task has parts, and whoever is awake claims the next one: nobody waits for a worker that sleeps
-//! or that the system gave no processor. One word says which parts are left, another counts those
-//! not finished. Who waits looks at its word for a few microseconds, then sleeps on it (a futex on
-//! Linux).
+//! A task has parts, and whoever is awake claims the next one: nobody waits for a worker that
+//! sleeps or that the system gave no processor. One word says which parts are left, another counts
+//! those not finished. Who waits looks at its word for a few microseconds, then sleeps on it (a
+//! futex on Linux).
 
 use crate::cpu;
 use kinglet_core::Workers;

@@ -3,7 +3,8 @@
 use crate::kernels::{Activations, START_GROUP};
 use crate::screen::{high_start, low_start};
 use kinglet_quant::Tile;
-use kinglet_quant::format::{BLOCK, TILE_ROWS, low_index, q4_index};
+use kinglet_quant::format::{BLOCK, TILE_ROWS};
+use kinglet_quant::tile::{low_index, q4_index};
 
 /// The high plane's part of the dot products of 16 rows with one token.
 pub(super) fn high_rows(tile: &Tile<'_>, token: usize, x: &Activations<'_>) -> [f32; TILE_ROWS] {
@@ -25,8 +26,8 @@ pub(super) fn low_row(tile: &Tile<'_>, r: usize, token: usize, x: &Activations<'
     plane(tile, r, token, x, nibble, low_start) * tile.row_scales()[r]
 }
 
-/// `Σ nibble · group scale · input` where the sum over each 16 columns starts at `start(−8·Σ codes)`:
-/// integers within 32 columns, f32 across.
+/// `Σ nibble · group scale · input` where the sum over each 16 columns starts at
+/// `start(−8·Σ codes)`: integers within 32 columns, f32 across.
 fn plane(
     tile: &Tile<'_>,
     r: usize,
