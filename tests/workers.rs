@@ -133,7 +133,8 @@ proptest! {
     ) {
         let width = units * unit + rest;
         let mut data = vec![0u8; height * width];
-        let columns = SharedColumns::new(&mut data, width, unit, Split::whole(units, Shares::even(parts)));
+        let split = Split::whole(units, Shares::even(parts));
+        let columns = SharedColumns::new(&mut data, width, unit, split);
         for part in 0..parts {
             let mut columns = columns.take(part);
             for row in 0..height {
