@@ -39,7 +39,6 @@ impl<M: Measurement> UseKernels for Suite<'_, '_, M> {
         self.products(k);
         self.vectors(k);
         self.attention(k);
-        self.stores();
     }
 }
 
@@ -118,6 +117,10 @@ impl<M: Measurement> Suite<'_, '_, M> {
                 let (key, value) = (random.vector(dim, 1.0), random.vector(dim, 1.0));
                 layout.store(memory.bytes_mut(), position, &key, &value);
             }
+            let (key, value) = (random.vector(dim, 1.0), random.vector(dim, 1.0));
+            self.bench(&format!("append {} {dim}", kind.name()), 8 * dim, 0, || {
+                k.append(&layout, memory.bytes_mut(), 5, black_box(&key), &value);
+            });
             let kv = layout.head(memory.bytes());
             for group in [1, 3] {
                 let queries = random.vector(group * dim, 1.0);
@@ -128,20 +131,6 @@ impl<M: Measurement> Suite<'_, '_, M> {
                     k.attend(black_box(&queries), &kv, 0..ATTEND_CHUNK, &mut partials);
                 });
             }
-        }
-    }
-
-    /// Writing keys and values, which is the same code for every tier.
-    fn stores(&mut self) {
-        let mut random = Random::new(10);
-        let dim = 64;
-        let (key, value) = (random.vector(dim, 1.0), random.vector(dim, 1.0));
-        for kind in [KvType::Int8, KvType::F16] {
-            let layout = KvLayout::new(kind, dim, ATTEND_CHUNK);
-            let mut memory = Aligned::zeroed(layout.block_bytes());
-            self.bench(&format!("store {} {dim}", kind.name()), 8 * dim, 0, || {
-                layout.store(memory.bytes_mut(), 5, black_box(&key), &value);
-            });
         }
     }
 }

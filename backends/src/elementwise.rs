@@ -75,8 +75,10 @@ pub(crate) fn rms_norm<L: Lanes>(cpu: L, x: &[f32], gain: &[f32], eps: f32, out:
     for i in (0..whole).step_by(L::COUNT) {
         cpu.store(scale(cpu, cpu.load(&x[i..]), factor, cpu.load(&gain[i..])), &mut out[i..]);
     }
-    let tail = scale(cpu, cpu.load_part(&x[whole..]), factor, cpu.load_part(&gain[whole..]));
-    cpu.store_part(tail, &mut out[whole..]);
+    if whole < x.len() {
+        let tail = scale(cpu, cpu.load_part(&x[whole..]), factor, cpu.load_part(&gain[whole..]));
+        cpu.store_part(tail, &mut out[whole..]);
+    }
 }
 
 #[inline(always)]
@@ -96,11 +98,14 @@ pub(crate) fn rope<L: Lanes>(cpu: L, head: &mut [f32], cos: &[f32], sin: &[f32])
         cpu.store(a, &mut first[i..]);
         cpu.store(b, &mut second[i..]);
     }
-    let (first, second) = (&mut first[whole..], &mut second[whole..]);
-    let (a, b) = (cpu.load_part(first), cpu.load_part(second));
-    let (a, b) = rotate(cpu, [a, b], cpu.load_part(&cos[whole..]), cpu.load_part(&sin[whole..]));
-    cpu.store_part(a, first);
-    cpu.store_part(b, second);
+    if whole < cos.len() {
+        let (first, second) = (&mut first[whole..], &mut second[whole..]);
+        let (a, b) = (cpu.load_part(first), cpu.load_part(second));
+        let (cos, sin) = (cpu.load_part(&cos[whole..]), cpu.load_part(&sin[whole..]));
+        let (a, b) = rotate(cpu, [a, b], cos, sin);
+        cpu.store_part(a, first);
+        cpu.store_part(b, second);
+    }
 }
 
 #[inline(always)]
@@ -118,8 +123,10 @@ pub(crate) fn silu_mul<L: Lanes>(cpu: L, gate: &mut [f32], up: &[f32]) {
         let result = gated(cpu, cpu.load(&gate[i..]), cpu.load(&up[i..]));
         cpu.store(result, &mut gate[i..]);
     }
-    let tail = gated(cpu, cpu.load_part(&gate[whole..]), cpu.load_part(&up[whole..]));
-    cpu.store_part(tail, &mut gate[whole..]);
+    if whole < gate.len() {
+        let tail = gated(cpu, cpu.load_part(&gate[whole..]), cpu.load_part(&up[whole..]));
+        cpu.store_part(tail, &mut gate[whole..]);
+    }
 }
 
 #[inline(always)]

@@ -176,6 +176,20 @@ macro_rules! vector_kernels {
                 )
             }
 
+            fn append(
+                self,
+                layout: &kinglet_core::kv::KvLayout,
+                block: &mut [u8],
+                position: usize,
+                key: &[f32],
+                value: &[f32],
+            ) {
+                self.compiled(
+                    #[inline(always)]
+                    || layout.store(block, position, key, value),
+                )
+            }
+
             fn attend(
                 self,
                 queries: &[f32],

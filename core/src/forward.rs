@@ -4,8 +4,8 @@
 //! x = embedding[tokens]
 //! for each layer:
 //!     q, k, v = W_qkv · rms_norm(x)                       phase 1
-//!     rotate q and k; append k and v to the cache         (by the caller when decoding)
-//!     a = softmax(q · Kᵀ / √head_dim) · V                 phase 2
+//!     rotate k; append k and v to the cache               (by the caller when decoding)
+//!     a = softmax(rotated q · Kᵀ / √head_dim) · V         phase 2
 //!     x += W_o · a                                        phase 3
 //!     h = silu(W_gate · rms_norm(x)) · (W_up · rms_norm(x))   phase 4
 //!     x += W_down · h                                     phase 5
@@ -78,7 +78,7 @@ impl<K: Kernels> Step<'_, '_, K> {
             self.norm(self.model.norm(Role::AttnNorm, layer), 0..self.tokens.len());
             self.observe(Site::Attention, layer, q.cols());
             self.project_qkv(&[q, k, v]);
-            self.rotate_and_store(config, layer);
+            self.append(config, layer);
             self.attend(config, layer);
             self.observe(Site::Output, layer, o.cols());
             self.project_attended(&o);
@@ -121,10 +121,15 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// `x[token] = embedding[token]`.
     fn embed(&mut self, config: &Config) {
         let embedding = self.model.matrix(Role::Embedding, NO_LAYER);
-        let rows = self.buffers.x.chunks_exact_mut(config.hidden as usize);
-        for (&token, x) in self.tokens.iter().zip(rows) {
-            embedding.read_row(token as usize, x);
-        }
+        let (tokens, hidden, shares) = (self.tokens, config.hidden as usize, self.token_shares());
+        let split = Split::whole(tokens.len(), shares);
+        let x = SharedRows::new(&mut self.buffers.x[..tokens.len() * hidden], hidden, split);
+        self.workers.run(shares.count(), &|part| {
+            let rows = x.take(part).chunks_exact_mut(hidden);
+            for (&token, x) in tokens[split.range(part)].iter().zip(rows) {
+                embedding.read_row(token as usize, x);
+            }
+        });
     }
 
     /// Cosines and sines of `position · theta^(−2i/head_dim)`, in f32 as the reference has them.
@@ -191,7 +196,6 @@ impl<K: Kernels> Step<'_, '_, K> {
 
     /// `x += W_o · attended`.
     fn project_attended(&mut self, o: &Matrix<'_>) {
-        self.quantize(Source::Attended, o.cols());
         let shares = self.tile_shares();
         let b = &mut *self.buffers;
         let x = activations(self.tokens.len(), o.cols(), b.attended, b.codes, b.scales, b.starts);
@@ -313,7 +317,31 @@ struct SharedQuantized<'a> {
     starts: SharedRows<'a, i32>,
 }
 
+/// Rows of tokens cut in two, behind as many as the first split deals.
+fn halves<T: Send>(data: &mut [T], width: usize, splits: [Split; 2]) -> [SharedRows<'_, T>; 2] {
+    let (first, second) = data.split_at_mut(splits[0].count() * width);
+    [SharedRows::new(first, width, splits[0]), SharedRows::new(second, width, splits[1])]
+}
+
 impl<'a> SharedQuantized<'a> {
+    /// The tokens cut in two as [`halves`] does.
+    fn halves(
+        codes: &'a mut [i8],
+        scales: &'a mut [f32],
+        starts: &'a mut [i32],
+        cols: usize,
+        splits: [Split; 2],
+    ) -> [Self; 2] {
+        let first = splits[0].count() * cols;
+        let (codes, other_codes) = codes.split_at_mut(first);
+        let (scales, other_scales) = scales.split_at_mut(first / BLOCK);
+        let (starts, other_starts) = starts.split_at_mut(first / START_GROUP);
+        [
+            Self::new(codes, scales, starts, cols, splits[0]),
+            Self::new(other_codes, other_scales, other_starts, cols, splits[1]),
+        ]
+    }
+
     fn new(
         codes: &'a mut [i8],
         scales: &'a mut [f32],

@@ -4,7 +4,7 @@
 //! preconditions. [`crate::scalar`] defines what each one means.
 
 use crate::arena::Columns;
-use crate::kv::KvHead;
+use crate::kv::{KvHead, KvLayout};
 use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Type};
@@ -149,6 +149,18 @@ pub trait Kernels: Copy + Send + Sync {
 
     /// `gate = silu(gate) · up`, `silu(x) = x / (1 + e^−x)` (SwiGLU, Shazeer 2020).
     fn silu_mul(self, gate: &mut [f32], up: &[f32]);
+
+    /// [`KvLayout::store`], which backends compile for their instructions.
+    fn append(
+        self,
+        layout: &KvLayout,
+        block: &mut [u8],
+        position: usize,
+        key: &[f32],
+        value: &[f32],
+    ) {
+        layout.store(block, position, key, value);
+    }
 
     /// Attention over some positions for queries that share a key-value head.
     ///

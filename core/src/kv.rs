@@ -93,6 +93,7 @@ impl KvLayout {
     }
 
     /// Writes the key and value of `position`, each `[head_dim]`, into one head's block.
+    #[inline(always)]
     pub fn store(&self, block: &mut [u8], position: usize, key: &[f32], value: &[f32]) {
         assert!(
             position < self.context && key.len() == self.head_dim && value.len() == self.head_dim
@@ -121,6 +122,7 @@ impl KvLayout {
     }
 
     /// Returns the scale.
+    #[inline(always)]
     fn store_key_codes(&self, keys: &mut [u8], position: usize, key: &[f32]) -> f16 {
         let scale = scale_of(key);
         let (tile_bytes, row) = (TILE_ROWS * self.head_dim, position % TILE_ROWS * QUAD);
@@ -137,6 +139,7 @@ impl KvLayout {
     }
 
     /// Returns the scale.
+    #[inline(always)]
     fn store_value_codes(&self, values: &mut [u8], position: usize, value: &[f32]) -> f16 {
         let scale = scale_of(value);
         let quads = &mut values[position / QUAD * QUAD * self.head_dim..][..QUAD * self.head_dim];
@@ -170,6 +173,7 @@ impl KvLayout {
 }
 
 /// The smallest f16 that keeps every code within ±127.
+#[inline(always)]
 fn scale_of(x: &[f32]) -> f16 {
     // Maxima side by side, which compilers turn into vector instructions; one would be a chain.
     let mut max = [0f32; CODES];
@@ -184,6 +188,7 @@ fn scale_of(x: &[f32]) -> f16 {
 }
 
 /// `round_half_even(x / scale)` as bytes.
+#[inline(always)]
 fn to_codes(x: &[f32], scale: f16) -> [u8; CODES] {
     let scale = scale.to_f32();
     let mut codes = [0; CODES];

@@ -44,7 +44,8 @@ pub(super) fn attend<L: Lanes, const Q: usize>(
         let mut codes = [[0i16; ATTEND_CHUNK]; Q];
         let mut scales = [0f32; Q];
         for q in 0..Q {
-            scales[q] = to_codes(cpu, &weights[q], &mut codes[q]);
+            let weights = &weights[q][..span.len().next_multiple_of(L::COUNT)];
+            scales[q] = to_codes(cpu, weights, &mut codes[q]);
         }
         let ahead = Ahead::new(key_bytes(kv, &next));
         let quads = span.len().div_ceil(QUAD);
@@ -184,8 +185,9 @@ fn to_codes<L: Lanes>(cpu: L, x: &[f32], codes: &mut [i16]) -> f32 {
     scale
 }
 
-/// Turns scores into weights times the scales of the values they will multiply, zero behind the
-/// span; the maxima of the scores and the sums of the weights alone.
+/// Turns scores into weights times the scales of the values they will multiply, up to the whole
+/// register in which the span ends, zero behind the span; the maxima of the scores and the sums of
+/// the weights alone.
 ///
 /// Queries take turns, because each alone is a chain of operations that wait for one another.
 #[inline(always)]
@@ -216,7 +218,7 @@ fn softmax<L: Lanes, const Q: usize>(
         highest[q] = cpu.max_of_lanes(max[q]);
     }
     let mut sum = [cpu.splat(0.0); Q];
-    for start in (0..ATTEND_CHUNK).step_by(L::COUNT) {
+    for start in (0..len).step_by(L::COUNT) {
         let scales = cpu.load(&scales[start..]);
         for q in 0..Q {
             let below = cpu.add(cpu.load(&weights[q][start..]), cpu.splat(-highest[q]));

@@ -45,10 +45,12 @@ impl Plane for High {
 
     #[inline(always)]
     fn lines(self, high: &[u8], _tile: &Tile<'_>, _cols: usize, _block: usize) -> [__m512i; LINES] {
-        core::array::from_fn(
-            #[inline(always)]
-            |j| load_line(self.0, &high[j * ALIGN..][..ALIGN]),
-        )
+        // SAFETY: the `Avx512` inside proves the features; a register.
+        let mut lines = [unsafe { _mm512_setzero_si512() }; LINES];
+        for (line, bytes) in lines.iter_mut().zip(high.chunks_exact(ALIGN)) {
+            *line = load_line(self.0, bytes);
+        }
+        lines
     }
 
     #[inline(always)]
@@ -70,15 +72,13 @@ impl Plane for Low {
             let start = rows.as_ptr().add(block * BLOCK / 2);
             let row = |r: usize| _mm_loadu_si128(start.add(r * cols / 2).cast());
             // Register i holds rows i, 4 + i, 8 + i and 12 + i.
-            let fours = [0, 1, 2, 3].map(
-                #[inline(always)]
-                |i| {
-                    let quarter = _mm512_castsi128_si512(row(i));
-                    let two = _mm512_inserti32x4::<1>(quarter, row(4 + i));
-                    let three = _mm512_inserti32x4::<2>(two, row(8 + i));
-                    _mm512_inserti32x4::<3>(three, row(12 + i))
-                },
-            );
+            let mut fours = [_mm512_setzero_si512(); 4];
+            for (i, four) in fours.iter_mut().enumerate() {
+                let quarter = _mm512_castsi128_si512(row(i));
+                let two = _mm512_inserti32x4::<1>(quarter, row(4 + i));
+                let three = _mm512_inserti32x4::<2>(two, row(8 + i));
+                *four = _mm512_inserti32x4::<3>(three, row(12 + i));
+            }
             // Transposed within each quarter they hold one quad of columns of rows 0 to 15.
             let low = _mm512_unpacklo_epi32(fours[0], fours[1]);
             let high = _mm512_unpackhi_epi32(fours[0], fours[1]);

@@ -34,13 +34,17 @@ fn attend<K: Kernels>(k: K, case: &Case, random: &mut Random) {
     let Case { kind, head_dim, group, ref positions } = *case;
     let layout = KvLayout::new(kind, head_dim, positions.end);
     let mut memory = Aligned::zeroed(layout.block_bytes());
+    let mut appended = Aligned::zeroed(layout.block_bytes());
     memory.bytes_mut().fill(0xff);
+    appended.bytes_mut().fill(0xff);
     for position in positions.clone() {
         // The first position weighs most, as it does in trained models, and some are all zeros.
         let range = if position % 128 == 0 { 6.0 } else { (position % 7) as f32 * 0.5 };
         let (key, value) = (random.vector(head_dim, range), random.vector(head_dim, range));
         layout.store(memory.bytes_mut(), position, &key, &value);
+        k.append(&layout, appended.bytes_mut(), position, &key, &value);
     }
+    assert!(memory.bytes() == appended.bytes(), "{case:?}: appended differently");
     let kv = layout.head(memory.bytes());
     let mut queries = random.vector(group * head_dim, 8.0 / libm::sqrtf(head_dim as f32));
     if group > 4 {

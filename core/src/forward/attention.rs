@@ -1,6 +1,6 @@
 //! Rotation, the cache and attention: the part of a step that looks at earlier positions.
 
-use super::Step;
+use super::{SharedQuantized, Source, Step, halves};
 use crate::arena::{SharedColumns, SharedRows, SharedScratch, Shares, Split};
 use crate::kernels::Kernels;
 use crate::kv::{ATTEND_CHUNK, KvLayout};
@@ -8,51 +8,39 @@ use crate::plan::partial_floats;
 use kinglet_quant::Config;
 
 impl<K: Kernels> Step<'_, '_, K> {
-    /// Rotates queries and keys, divides queries by `√head_dim`, appends keys and values.
-    pub(super) fn rotate_and_store(&mut self, config: &Config, layer: u16) {
+    /// Rotates keys and appends keys and values.
+    pub(super) fn append(&mut self, config: &Config, layer: u16) {
         let (kernels, layout, first) = (self.kernels, self.layout, self.first);
         let (count, dim, kv_heads) = (self.tokens.len(), layout.head_dim, config.kv_heads as usize);
-        let (shares, group) = (self.token_shares(), config.group());
+        let (shares, width) = (self.token_shares(), config.kv_dim());
         let b = &mut *self.buffers;
         let split = Split::whole(kv_heads, shares);
-        let q = SharedColumns::new(
-            &mut b.q[..count * config.q_dim()],
-            config.q_dim(),
-            group * dim,
-            split,
-        );
-        let k =
-            SharedColumns::new(&mut b.k[..count * config.kv_dim()], config.kv_dim(), dim, split);
+        let k = SharedColumns::new(&mut b.k[..count * width], width, dim, split);
         let blocks = SharedRows::new(
             layer_cache(b.cache, &layout, kv_heads, layer),
             layout.block_bytes(),
             split,
         );
         let (v, cos, sin) = (&*b.v, &*b.cos, &*b.sin);
-        let scale = 1.0 / libm::sqrtf(dim as f32);
         self.workers.run(shares.count(), &|part| {
-            let (mut q, mut k, blocks) = (q.take(part), k.take(part), blocks.take(part));
-            let heads = split.range(part);
+            let (mut k, blocks) = (k.take(part), blocks.take(part));
             for token in 0..count {
-                let angles = token * dim / 2..(token + 1) * dim / 2;
-                let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
-                for query in q.row(token).chunks_exact_mut(dim) {
-                    kernels.rope(query, cos, sin);
-                    query.iter_mut().for_each(|q| *q *= scale);
-                }
-                let values = v[token * config.kv_dim()..][..config.kv_dim()].chunks_exact(dim);
+                let (cos, sin) = angles(cos, sin, token, dim);
+                let values = v[token * width..][..width].chunks_exact(dim);
+                let values = values.skip(split.range(part).start);
                 let keys = k.row(token).chunks_exact_mut(dim);
                 let blocks = blocks.chunks_exact_mut(layout.block_bytes());
-                for ((key, value), block) in keys.zip(values.skip(heads.start)).zip(blocks) {
+                for ((key, value), block) in keys.zip(values).zip(blocks) {
                     kernels.rope(key, cos, sin);
-                    layout.store(block, first + token, key, value);
+                    kernels.append(&layout, block, first + token, key, value);
                 }
             }
         });
     }
 
-    /// `attended = softmax(q · Kᵀ) · V`, causal. One token is dealt by key-value head and span of
-    /// positions, several by token; spans are joined in ascending order either way.
+    /// `attended = softmax(rotated q · Kᵀ / √head_dim) · V`, causal, and quantizes it. One token is
+    /// dealt by key-value head and span of positions, several by token; spans are joined in
+    /// ascending order either way.
     pub(super) fn attend(&mut self, config: &Config, layer: u16) {
         if self.tokens.len() == 1 {
             self.attend_one(config, layer);
@@ -71,7 +59,9 @@ impl<K: Kernels> Step<'_, '_, K> {
         let b = &mut *self.buffers;
         let split = Split::whole(kv_heads * spans, shares);
         let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
-        let queries = &b.q[..config.q_dim()];
+        let queries = &mut b.q[..config.q_dim()];
+        rotate(kernels, queries, layout.head_dim, angles(b.cos, b.sin, 0, layout.head_dim));
+        let queries = &*queries;
         let partials = SharedRows::new(&mut b.partials[..kv_heads * spans * width], width, split);
         self.workers.run(shares.count(), &|part| {
             let mut out = partials.take(part);
@@ -91,45 +81,66 @@ impl<K: Kernels> Step<'_, '_, K> {
         for (partials, out) in partials.zip(b.attended.chunks_exact_mut(group_dim)) {
             kernels.join(partials, layout.head_dim, out);
         }
+        self.quantize(Source::Attended, config.q_dim());
     }
 
     fn attend_batch(&mut self, config: &Config, layer: u16) {
         let (kernels, layout, workers) = (self.kernels, self.layout, self.workers.count());
         let shares = self.token_shares();
         let (kv_heads, q_dim) = (config.kv_heads as usize, config.q_dim());
-        let group_dim = config.group() * layout.head_dim;
+        let (dim, group_dim) = (layout.head_dim, config.group() * layout.head_dim);
         let (count, first) = (self.tokens.len(), self.first);
         let width = (first + count).div_ceil(ATTEND_CHUNK) * partial_floats(config);
         let b = &mut *self.buffers;
         let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
-        let queries = &b.q[..count * q_dim];
+        let (cos, sin) = (&*b.cos, &*b.sin);
         // Later tokens look at more positions, so a part gets early tokens and as many late ones.
-        let (early, late) = b.attended[..count * q_dim].split_at_mut(count / 2 * q_dim);
+        let middle = count / 2;
         let splits =
-            [Split::whole(count / 2, shares), Split::whole(count - count / 2, shares).reversed()];
-        let attended =
-            [SharedRows::new(early, q_dim, splits[0]), SharedRows::new(late, q_dim, splits[1])];
+            [Split::whole(middle, shares), Split::whole(count - middle, shares).reversed()];
+        let queries = halves(&mut b.q[..count * q_dim], q_dim, splits);
+        let attended = halves(&mut b.attended[..count * q_dim], q_dim, splits);
+        let quantized = SharedQuantized::halves(b.codes, b.scales, b.starts, q_dim, splits);
         let partials = SharedScratch::new(&mut b.partials[..workers * width], workers);
         self.workers.run(shares.count(), &|part| {
             let partials = &mut partials.lend();
-            for (half, first_of_half) in [0, count / 2].into_iter().enumerate() {
+            for (half, first_of_half) in [0, middle].into_iter().enumerate() {
                 let start = first_of_half + splits[half].range(part).start;
-                let out = attended[half].take(part);
+                let (queries, attended) = (queries[half].take(part), attended[half].take(part));
+                for (token, queries) in (start..).zip(queries.chunks_exact_mut(q_dim)) {
+                    rotate(kernels, queries, dim, angles(cos, sin, token, dim));
+                }
                 for head in 0..kv_heads {
                     let kv = layout.head(&cache[head * layout.block_bytes()..]);
-                    for (token, out) in (start..).zip(out.chunks_exact_mut(q_dim)) {
-                        let query = &queries[token * q_dim + head * group_dim..][..group_dim];
+                    let group = head * group_dim..(head + 1) * group_dim;
+                    let rows = queries.chunks_exact(q_dim).zip(attended.chunks_exact_mut(q_dim));
+                    for (token, (queries, out)) in (start..).zip(rows) {
                         let length = first + token + 1;
                         let spans = length.div_ceil(ATTEND_CHUNK);
                         let partials = &mut partials[..spans * partial_floats(config)];
-                        kernels.attend(query, &kv, 0..length, partials);
-                        let out = &mut out[head * group_dim..][..group_dim];
-                        kernels.join(partials, layout.head_dim, out);
+                        kernels.attend(&queries[group.clone()], &kv, 0..length, partials);
+                        kernels.join(partials, dim, &mut out[group.clone()]);
                     }
                 }
+                quantized[half].fill(kernels, part, attended);
             }
         });
     }
+}
+
+/// Rotates the queries of a token, `[heads][head_dim]`, and divides them by `√head_dim`.
+fn rotate<K: Kernels>(kernels: K, queries: &mut [f32], dim: usize, (cos, sin): (&[f32], &[f32])) {
+    let scale = 1.0 / libm::sqrtf(dim as f32);
+    for query in queries.chunks_exact_mut(dim) {
+        kernels.rope(query, cos, sin);
+        query.iter_mut().for_each(|q| *q *= scale);
+    }
+}
+
+/// The cosines and sines of a token, `[head_dim / 2]` each.
+fn angles<'a>(cos: &'a [f32], sin: &'a [f32], token: usize, dim: usize) -> (&'a [f32], &'a [f32]) {
+    let half = dim / 2;
+    (&cos[token * half..][..half], &sin[token * half..][..half])
 }
 
 /// The cache blocks of one layer, `[kv_heads][block]`.
