@@ -28,9 +28,11 @@ use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Config, File, Matrix, Role};
 
-/// Tiles of gate, then of up, that a worker computes for a prompt. For one token they alternate as
+/// Tiles of gate, then of up, that a worker computes for a prompt. For few tokens they alternate as
 /// in the file: one stream of bytes.
-const PROMPT_RUN: usize = 4;
+pub(crate) const PROMPT_RUN: usize = 4;
+/// So many tokens wait for bytes more than for products.
+const FEW_TOKENS: usize = 8;
 
 /// Products of weights and activations that take as long as reading a byte of weights, roughly.
 const PRODUCTS_PER_BYTE: usize = 10;
@@ -98,10 +100,9 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// Hands the inputs of a site to the observer, if there is one.
     fn observe(&mut self, site: Site, layer: u16, width: usize) {
         if let Some(observer) = &mut self.observer {
-            let b = &*self.buffers;
+            let b = self.buffers.layers();
             let values = match site {
-                Site::Attention | Site::FeedForward => &*b.normed,
-                Site::Output => &*b.attended,
+                Site::Attention | Site::Output | Site::FeedForward => &*b.input,
                 Site::Down => &*b.gate,
             };
             observer(site, layer, &values[..self.tokens.len() * width]);
@@ -123,7 +124,8 @@ impl<K: Kernels> Step<'_, '_, K> {
         let embedding = self.model.matrix(Role::Embedding, NO_LAYER);
         let (tokens, hidden, shares) = (self.tokens, config.hidden as usize, self.token_shares());
         let split = Split::whole(tokens.len(), shares);
-        let x = SharedRows::new(&mut self.buffers.x[..tokens.len() * hidden], hidden, split);
+        let b = self.buffers.layers();
+        let x = SharedRows::new(&mut b.x[..tokens.len() * hidden], hidden, split);
         self.workers.run(shares.count(), &|part| {
             let rows = x.take(part).chunks_exact_mut(hidden);
             for (&token, x) in tokens[split.range(part)].iter().zip(rows) {
@@ -135,25 +137,26 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// Cosines and sines of `position · theta^(−2i/head_dim)`, in f32 as the reference has them.
     fn rotary_angles(&mut self, config: &Config) {
         let half = config.head_dim as usize / 2;
+        let b = self.buffers.layers();
         for i in 0..half {
             let exponent = (2 * i) as f32 / config.head_dim as f32;
             let frequency = 1.0 / libm::powf(config.rope_theta, exponent);
             for token in 0..self.tokens.len() {
                 let angle = f64::from((self.first + token) as f32 * frequency);
-                self.buffers.cos[token * half + i] = libm::cos(angle) as f32;
-                self.buffers.sin[token * half + i] = libm::sin(angle) as f32;
+                b.cos[token * half + i] = libm::cos(angle) as f32;
+                b.sin[token * half + i] = libm::sin(angle) as f32;
             }
         }
     }
 
-    /// `normed = rms_norm(x)` for some tokens, from the first row on, and quantizes it.
+    /// `input = rms_norm(x)` for some tokens, from the first row on, and quantizes it.
     fn norm(&mut self, gain: &[f32], tokens: Range<usize>) {
         let (kernels, hidden, eps) = (self.kernels, gain.len(), self.model.config().rms_eps);
         let (count, shares) = (tokens.len(), self.token_shares());
-        let b = &mut *self.buffers;
+        let b = self.buffers.layers();
         let x = &b.x[tokens.start * hidden..tokens.end * hidden];
         let split = Split::whole(count, shares);
-        let normed = SharedRows::new(&mut b.normed[..count * hidden], hidden, split);
+        let normed = SharedRows::new(&mut b.input[..count * hidden], hidden, split);
         let quantized = SharedQuantized::new(b.codes, b.scales, b.starts, hidden, split);
         self.workers.run(shares.count(), &|part| {
             let (rows, out) = (split.range(part), normed.take(part));
@@ -165,11 +168,11 @@ impl<K: Kernels> Step<'_, '_, K> {
         });
     }
 
-    /// `q, k, v = W_qkv · normed`: one pass over the tiles of three matrices.
+    /// `q, k, v = W_qkv · input`: one pass over the tiles of three matrices.
     fn project_qkv(&mut self, [q, k, v]: &[Matrix<'_>; 3]) {
         let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
-        let b = &mut *self.buffers;
-        let x = activations(count, q.cols(), b.normed, b.codes, b.scales, b.starts);
+        let b = self.buffers.layers();
+        let x = activations(count, q.cols(), b.input, b.codes, b.scales, b.starts);
         let cost = |w: &Matrix<'_>| w.tile_count() as u64 * tile_cost(w, count);
         let total = cost(q) + cost(k) + cost(v);
         let mut first = 0;
@@ -194,34 +197,35 @@ impl<K: Kernels> Step<'_, '_, K> {
         });
     }
 
-    /// `x += W_o · attended`.
+    /// `x += W_o · input`.
     fn project_attended(&mut self, o: &Matrix<'_>) {
         let shares = self.tile_shares();
-        let b = &mut *self.buffers;
-        let x = activations(self.tokens.len(), o.cols(), b.attended, b.codes, b.scales, b.starts);
+        let b = self.buffers.layers();
+        let x = activations(self.tokens.len(), o.cols(), b.input, b.codes, b.scales, b.starts);
         add_product(self.kernels, self.workers, shares, o, &x, b.x, b.panels);
     }
 
-    /// `gate = silu(W_gate · normed) · (W_up · normed)`: each worker owns both halves of its
+    /// `gate = silu(W_gate · input) · (W_up · input)`: each worker owns both halves of its
     /// columns.
     fn gate_and_up(&mut self, gate: &Matrix<'_>, up: &Matrix<'_>) {
         let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
-        let b = &mut *self.buffers;
-        let x = activations(count, gate.cols(), b.normed, b.codes, b.scales, b.starts);
-        let run = if count == 1 { 1 } else { PROMPT_RUN };
+        let b = self.buffers.layers();
+        let x = activations(count, gate.cols(), b.input, b.codes, b.scales, b.starts);
+        let run = if count <= FEW_TOKENS { 1 } else { PROMPT_RUN };
         let split = Split::whole(gate.tile_count(), shares);
-        let ffn = gate.rows();
+        let (ffn, workers) = (gate.rows(), self.workers.count());
         let gates = SharedColumns::new(&mut b.gate[..count * ffn], ffn, TILE_ROWS, split);
-        let ups = SharedColumns::new(&mut b.up[..count * ffn], ffn, TILE_ROWS, split);
-        let panels = SharedScratch::new(b.panels, self.workers.count());
+        let ups = SharedScratch::new(b.up, workers);
+        let panels = SharedScratch::new(b.panels, workers);
         self.workers.run(shares.count(), &|part| {
-            let (mut gates, mut ups) = (gates.take(part), ups.take(part));
-            let (scratch, tiles) = (&mut panels.lend(), split.range(part));
+            let mut gates = gates.take(part);
+            let (ups, scratch) = (&mut ups.lend(), &mut panels.lend());
+            let tiles = split.range(part);
             for first in tiles.clone().step_by(run) {
                 let run = first..(first + run).min(tiles.end);
-                let columns =
-                    (run.start - tiles.start) * TILE_ROWS..(run.end - tiles.start) * TILE_ROWS;
-                let (mut g, mut u) = (gates.narrow(columns.clone()), ups.narrow(columns));
+                let (start, width) = ((run.start - tiles.start) * TILE_ROWS, run.len() * TILE_ROWS);
+                let mut g = gates.narrow(start..start + width);
+                let mut u = Columns::all(&mut ups[..count * width], width);
                 kernels.matmul(gate, run.clone(), &x, &mut g, Output::Store, scratch);
                 kernels.matmul(up, run, &x, &mut u, Output::Store, scratch);
                 for token in 0..count {
@@ -235,7 +239,7 @@ impl<K: Kernels> Step<'_, '_, K> {
     fn project_down(&mut self, down: &Matrix<'_>) {
         self.quantize(Source::Gate, down.cols());
         let shares = self.tile_shares();
-        let b = &mut *self.buffers;
+        let b = self.buffers.layers();
         let x = activations(self.tokens.len(), down.cols(), b.gate, b.codes, b.scales, b.starts);
         add_product(self.kernels, self.workers, shares, down, &x, b.x, b.panels);
     }
@@ -243,9 +247,9 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// Quantizes the inputs of a product that were not normed.
     fn quantize(&mut self, source: Source, cols: usize) {
         let (kernels, shares, count) = (self.kernels, self.token_shares(), self.tokens.len());
-        let b = &mut *self.buffers;
+        let b = self.buffers.layers();
         let values = match source {
-            Source::Attended => &*b.attended,
+            Source::Input => &*b.input,
             Source::Gate => &*b.gate,
         };
         let split = Split::whole(count, shares);
@@ -259,7 +263,7 @@ impl<K: Kernels> Step<'_, '_, K> {
 
 /// Which buffer holds the inputs of a product.
 enum Source {
-    Attended,
+    Input,
     Gate,
 }
 

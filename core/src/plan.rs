@@ -1,16 +1,18 @@
 //! The memory of a session: every buffer with its shape, added up before anything is taken.
 
 use crate::arena::{Arena, MAX_WORKERS, padded_bytes};
+use crate::forward::PROMPT_RUN;
 use crate::kernels::{PANEL_ROWS, START_GROUP};
 use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use crate::screen::ScreenBuffers;
+use core::mem;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Code, Config, File, Result, Type, ensure};
 
 /// Tokens that one step can take at most.
 pub const MAX_BATCH: usize = 4096;
 /// Buffers of a plan.
-const PARTS: usize = 21;
+const PARTS: usize = 10;
 
 /// What a session must be able to do; its memory follows from this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +31,14 @@ pub struct Limits {
 }
 
 /// Elements of every buffer. `B` is the batch, `W` the workers, `R` the logit rows.
+///
+/// What only layers need lies where the logits are written later.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counts {
     /// Residual stream f32 `[B][hidden]`.
     x: usize,
-    /// Normed residual stream f32 `[B][hidden]`.
-    normed: usize,
+    /// Normed residual stream, then attention output, f32 `[B][hidden or heads × head_dim]`.
+    input: usize,
     /// Quantized activations i8 `[B][widest input]`.
     codes: usize,
     /// Their scales f32 `[B][widest input / 32]`.
@@ -47,13 +51,11 @@ pub(crate) struct Counts {
     k: usize,
     /// Values f32 `[B][kv_heads × head_dim]`.
     v: usize,
-    /// Attention output f32 `[B][heads × head_dim]`.
-    attended: usize,
     /// Partial attention f32 `[max(kv_heads, W)][spans][group][head_dim + 2]`.
     partials: usize,
     /// Gate, then hidden activation f32 `[B][ffn]`.
     gate: usize,
-    /// Up projection f32 `[B][ffn]`.
+    /// Some columns of the up projection f32 `[W][B][PROMPT_RUN × 16]`.
     up: usize,
     /// Rotary cosines f32 `[B][head_dim / 2]`.
     cos: usize,
@@ -190,17 +192,16 @@ impl Counts {
         let screen_tiles = if head.kind() == Type::Q8Planes { head.tile_count() } else { 0 };
         Self {
             x: batch * hidden,
-            normed: batch * hidden,
+            input: batch * hidden.max(q_dim),
             codes: batch * widest,
             scales: batch * widest / BLOCK,
             starts: batch * widest / START_GROUP,
             q: batch * q_dim,
             k: batch * kv_dim,
             v: batch * kv_dim,
-            attended: batch * q_dim,
             partials: partial_rows * partial_floats(config),
             gate: batch * ffn,
-            up: batch * ffn,
+            up: workers * batch * PROMPT_RUN * TILE_ROWS,
             cos: batch * half_head,
             sin: batch * half_head,
             panels: if unquantized { workers * PANEL_ROWS * widest } else { 0 },
@@ -212,33 +213,39 @@ impl Counts {
         }
     }
 
-    fn parts(&self) -> [Part; 20] {
+    fn parts(&self) -> [Part; PARTS] {
         let f32s = padded_bytes::<f32>;
         let u32s = padded_bytes::<u32>;
         let part = |name, bytes| Part { name, bytes };
         [
-            part("residual", f32s(self.x)),
-            part("normed", f32s(self.normed)),
+            part("layers_then_logits", f32s(self.layers_or_logits())),
+            part("product_input", f32s(self.input)),
             part("activation_codes", padded_bytes::<i8>(self.codes)),
             part("activation_scales", f32s(self.scales)),
             part("activation_starts", padded_bytes::<i32>(self.starts)),
-            part("queries", f32s(self.q)),
-            part("keys", f32s(self.k)),
-            part("values", f32s(self.v)),
-            part("attended", f32s(self.attended)),
-            part("attention_partials", f32s(self.partials)),
-            part("gate", f32s(self.gate)),
-            part("up", f32s(self.up)),
-            part("rope_cos", f32s(self.cos)),
-            part("rope_sin", f32s(self.sin)),
             part("weight_panels", f32s(self.panels)),
-            part("logits", f32s(self.logits)),
             part("head_screen", ScreenBuffers::bytes(self.screen.0, self.screen.1)),
             part("candidates", u32s(self.candidates)),
             part("history", u32s(self.history)),
             part("kv_cache", padded_bytes::<u8>(self.cache)),
         ]
     }
+
+    /// The larger of the two that share their memory.
+    fn layers_or_logits(&self) -> usize {
+        self.layer_buffers().map(padded_floats).iter().sum::<usize>().max(self.logits)
+    }
+
+    /// The buffers that only layers need.
+    fn layer_buffers(&self) -> [usize; 9] {
+        let Self { x, q, k, v, partials, gate, up, cos, sin, .. } = *self;
+        [x, q, k, v, partials, gate, up, cos, sin]
+    }
+}
+
+/// Floats that as many occupy in an arena.
+fn padded_floats(count: usize) -> usize {
+    padded_bytes::<f32>(count) / size_of::<f32>()
 }
 
 /// Elements of one partial attention: all queries of one key-value head.
@@ -251,53 +258,65 @@ pub(crate) fn padded_vocab(config: &Config) -> usize {
     (config.vocab_size as usize).next_multiple_of(TILE_ROWS)
 }
 
-/// The buffers of a session; shapes are those of [`Counts`].
+/// The buffers of a session.
 #[derive(Debug)]
 pub(crate) struct Buffers<'a> {
-    pub x: &'a mut [f32],
-    pub normed: &'a mut [f32],
-    pub codes: &'a mut [i8],
-    pub scales: &'a mut [f32],
-    pub starts: &'a mut [i32],
-    pub q: &'a mut [f32],
-    pub k: &'a mut [f32],
-    pub v: &'a mut [f32],
-    pub attended: &'a mut [f32],
-    pub partials: &'a mut [f32],
-    pub gate: &'a mut [f32],
-    pub up: &'a mut [f32],
-    pub cos: &'a mut [f32],
-    pub sin: &'a mut [f32],
-    pub panels: &'a mut [f32],
-    pub logits: &'a mut [f32],
+    counts: Counts,
+    pub layers_or_logits: &'a mut [f32],
+    input: &'a mut [f32],
+    codes: &'a mut [i8],
+    scales: &'a mut [f32],
+    starts: &'a mut [i32],
+    panels: &'a mut [f32],
     pub screen: ScreenBuffers<'a>,
     pub candidates: &'a mut [u32],
     pub history: &'a mut [u32],
-    pub cache: &'a mut [u8],
+    cache: &'a mut [u8],
+}
+
+/// What layers compute in; shapes are those of [`Counts`].
+pub(crate) struct LayerBuffers<'b> {
+    pub x: &'b mut [f32],
+    pub q: &'b mut [f32],
+    pub k: &'b mut [f32],
+    pub v: &'b mut [f32],
+    pub partials: &'b mut [f32],
+    pub gate: &'b mut [f32],
+    pub up: &'b mut [f32],
+    pub cos: &'b mut [f32],
+    pub sin: &'b mut [f32],
+    pub input: &'b mut [f32],
+    pub codes: &'b mut [i8],
+    pub scales: &'b mut [f32],
+    pub starts: &'b mut [i32],
+    pub panels: &'b mut [f32],
+    pub cache: &'b mut [u8],
+}
+
+/// What the head computes in; shapes are those of [`Counts`].
+pub(crate) struct HeadBuffers<'b, 'a> {
+    pub logits: &'b mut [f32],
+    pub input: &'b mut [f32],
+    pub codes: &'b mut [i8],
+    pub scales: &'b mut [f32],
+    pub starts: &'b mut [i32],
+    pub panels: &'b mut [f32],
+    pub screen: &'b mut ScreenBuffers<'a>,
 }
 
 impl<'a> Buffers<'a> {
     /// Cuts all buffers; exactly [`Plan::total_bytes`] of the arena are used.
     pub fn cut(plan: &Plan, memory: &'a mut [u8]) -> Self {
-        let counts = &plan.counts;
+        let counts = plan.counts;
         let mut arena = Arena::new(&mut memory[..plan.total_bytes()]);
         let buffers = Self {
-            x: arena.take(counts.x),
-            normed: arena.take(counts.normed),
+            counts,
+            layers_or_logits: arena.take(counts.layers_or_logits()),
+            input: arena.take(counts.input),
             codes: arena.take(counts.codes),
             scales: arena.take(counts.scales),
             starts: arena.take(counts.starts),
-            q: arena.take(counts.q),
-            k: arena.take(counts.k),
-            v: arena.take(counts.v),
-            attended: arena.take(counts.attended),
-            partials: arena.take(counts.partials),
-            gate: arena.take(counts.gate),
-            up: arena.take(counts.up),
-            cos: arena.take(counts.cos),
-            sin: arena.take(counts.sin),
             panels: arena.take(counts.panels),
-            logits: arena.take(counts.logits),
             screen: ScreenBuffers::cut(&mut arena, counts.screen.0, counts.screen.1),
             candidates: arena.take(counts.candidates),
             history: arena.take(counts.history),
@@ -305,5 +324,45 @@ impl<'a> Buffers<'a> {
         };
         assert_eq!(arena.left(), 0, "the plan and the cut must agree to the byte");
         buffers
+    }
+
+    /// The buffers of layers, which hold anything once the head has run.
+    pub fn layers(&mut self) -> LayerBuffers<'_> {
+        let mut rest = &mut *self.layers_or_logits;
+        let [x, q, k, v, partials, gate, up, cos, sin] = self.counts.layer_buffers().map(|count| {
+            let (buffer, behind) = mem::take(&mut rest).split_at_mut(padded_floats(count));
+            rest = behind;
+            &mut buffer[..count]
+        });
+        LayerBuffers {
+            x,
+            q,
+            k,
+            v,
+            partials,
+            gate,
+            up,
+            cos,
+            sin,
+            input: self.input,
+            codes: self.codes,
+            scales: self.scales,
+            starts: self.starts,
+            panels: self.panels,
+            cache: self.cache,
+        }
+    }
+
+    /// The buffers of the head.
+    pub fn head(&mut self) -> HeadBuffers<'_, 'a> {
+        HeadBuffers {
+            logits: &mut self.layers_or_logits[..self.counts.logits],
+            input: self.input,
+            codes: self.codes,
+            scales: self.scales,
+            starts: self.starts,
+            panels: self.panels,
+            screen: &mut self.screen,
+        }
     }
 }

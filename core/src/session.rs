@@ -264,16 +264,17 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// One row of the last step's logits, `[vocabulary]`. Panics when the step computed only a part
-    /// of them, see [`Session::step_for`].
+    /// One row of the last step's logits, `[vocabulary]`. Panics when the step computed none there,
+    /// or only a part of them, see [`Session::step_for`].
     pub fn logits(&self, row: usize) -> &[f32] {
+        assert!(row < self.rows, "the last step has logits in {} rows", self.rows);
         assert!(self.screen.is_none(), "the last step's logits are for sampling only");
         let width = padded_vocab(self.model.config());
-        &self.buffers.logits[row * width..][..self.model.config().vocab_size as usize]
+        &self.buffers.layers_or_logits[row * width..][..self.model.config().vocab_size as usize]
     }
 
-    /// Chooses a token from the logits in row 0, which this changes. Panics when they were computed
-    /// for another way of sampling, see [`Session::step_for`].
+    /// Chooses a token from the logits in row 0, which this changes. Panics when there are none, or
+    /// they were computed for another way of sampling, see [`Session::step_for`].
     pub fn sample(&mut self, sampler: &mut Sampler<'_>) -> u32 {
         self.sample_row(0, self.position, sampler)
     }
@@ -281,8 +282,10 @@ impl<'a> Session<'a> {
     /// Chooses a token from one row of the last step's logits, which this changes; the row is that
     /// behind the first `position` tokens.
     pub fn sample_row(&mut self, row: usize, position: usize, sampler: &mut Sampler<'_>) -> u32 {
+        assert!(row < self.rows, "the last step has logits in {} rows", self.rows);
         let width = padded_vocab(self.model.config());
-        let Buffers { logits, screen, candidates, history, .. } = &mut self.buffers;
+        let Buffers { layers_or_logits: logits, screen, candidates, history, .. } =
+            &mut self.buffers;
         let logits = &mut logits[row * width..][..self.model.config().vocab_size as usize];
         if self.screen.is_none() {
             return sampler.pick(logits, candidates, &history[..position]);

@@ -183,7 +183,8 @@ def shares(
     comparison: Comparison, kinglet: Kinglet, llama: Llama, threads: int, label: str
 ) -> dict[str, list[float]]:
     """Of every round: bandwidth, bytes, and the shares of it; llama.cpp reads its file per token."""
-    test = Test(generated=DECODE, threads=threads)
+    # The bandwidth is measured beside every repetition.
+    test = Test(generated=DECODE, threads=threads, repetitions=3)
     file_bytes = llama.model.stat().st_size
     found = {
         "read_gigabytes_per_second": [],

@@ -17,16 +17,17 @@ CONTEXT = 2048
 
 @dataclass(frozen=True)
 class Test:
-    """What a run of either bench times: `prompt` or `generated` tokens at a depth."""
+    """What a run of either bench times, so often: `prompt` or `generated` tokens at a depth."""
 
     prompt: int = 0
     generated: int = 0
     depth: int = 0
     threads: int = 2
+    repetitions: int = 1
 
     def flags(self) -> list[str]:
         shape = ["-p", self.prompt, "-n", self.generated, "-d", self.depth, "-t", self.threads]
-        return [str(part) for part in [*shape, "-r", 1, "-o", "json"]]
+        return [str(part) for part in [*shape, "-r", self.repetitions, "-o", "json"]]
 
 
 @dataclass(frozen=True)

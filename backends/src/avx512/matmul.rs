@@ -273,7 +273,7 @@ fn accumulate<C: Codes>(
     let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
     let mut blocks_before = 0..blocks;
     for strip in tile.strips() {
-        if tokens > 1 {
+        if tokens > 5 {
             // Too slow a stream for the processor to prefetch it.
             fetch_behind(strip.bytes());
         }

@@ -6,6 +6,7 @@ use crate::kernels::Kernels;
 use crate::kv::{ATTEND_CHUNK, KvLayout};
 use crate::plan::partial_floats;
 use kinglet_quant::Config;
+use kinglet_quant::format::BLOCK;
 
 impl<K: Kernels> Step<'_, '_, K> {
     /// Rotates keys and appends keys and values.
@@ -13,7 +14,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         let (kernels, layout, first) = (self.kernels, self.layout, self.first);
         let (count, dim, kv_heads) = (self.tokens.len(), layout.head_dim, config.kv_heads as usize);
         let (shares, width) = (self.token_shares(), config.kv_dim());
-        let b = &mut *self.buffers;
+        let b = self.buffers.layers();
         let split = Split::whole(kv_heads, shares);
         let k = SharedColumns::new(&mut b.k[..count * width], width, dim, split);
         let blocks = SharedRows::new(
@@ -38,7 +39,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         });
     }
 
-    /// `attended = softmax(rotated q · Kᵀ / √head_dim) · V`, causal, and quantizes it. One token is
+    /// `input = softmax(rotated q · Kᵀ / √head_dim) · V`, causal, and quantizes it. One token is
     /// dealt by key-value head and span of positions, several by token; spans are joined in
     /// ascending order either way.
     pub(super) fn attend(&mut self, config: &Config, layer: u16) {
@@ -56,7 +57,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         let group_dim = config.group() * layout.head_dim;
         let length = self.first + 1;
         let spans = length.div_ceil(ATTEND_CHUNK);
-        let b = &mut *self.buffers;
+        let b = self.buffers.layers();
         let split = Split::whole(kv_heads * spans, shares);
         let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
         let queries = &mut b.q[..config.q_dim()];
@@ -78,10 +79,10 @@ impl<K: Kernels> Step<'_, '_, K> {
             }
         });
         let partials = b.partials[..kv_heads * spans * width].chunks_exact(spans * width);
-        for (partials, out) in partials.zip(b.attended.chunks_exact_mut(group_dim)) {
+        for (partials, out) in partials.zip(b.input.chunks_exact_mut(group_dim)) {
             kernels.join(partials, layout.head_dim, out);
         }
-        self.quantize(Source::Attended, config.q_dim());
+        self.quantize(Source::Input, config.q_dim());
     }
 
     fn attend_batch(&mut self, config: &Config, layer: u16) {
@@ -90,36 +91,44 @@ impl<K: Kernels> Step<'_, '_, K> {
         let (kv_heads, q_dim) = (config.kv_heads as usize, config.q_dim());
         let (dim, group_dim) = (layout.head_dim, config.group() * layout.head_dim);
         let (count, first) = (self.tokens.len(), self.first);
-        let width = (first + count).div_ceil(ATTEND_CHUNK) * partial_floats(config);
-        let b = &mut *self.buffers;
+        let b = self.buffers.layers();
         let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
         let (cos, sin) = (&*b.cos, &*b.sin);
-        // Later tokens look at more positions, so a part gets early tokens and as many late ones.
-        let middle = count / 2;
-        let splits =
-            [Split::whole(middle, shares), Split::whole(count - middle, shares).reversed()];
-        let queries = halves(&mut b.q[..count * q_dim], q_dim, splits);
-        let attended = halves(&mut b.attended[..count * q_dim], q_dim, splits);
-        let quantized = SharedQuantized::halves(b.codes, b.scales, b.starts, q_dim, splits);
-        let partials = SharedScratch::new(&mut b.partials[..workers * width], workers);
+        // A row has the queries of one key-value head, or of all where one's are no whole blocks.
+        let rows_of_token = if group_dim.is_multiple_of(BLOCK) { kv_heads } else { 1 };
+        let width = q_dim / rows_of_token;
+        // Later tokens look at more positions, so a part gets early rows and as many late ones.
+        let middle = count / 2 * rows_of_token;
+        let late = Split::whole(count * rows_of_token - middle, shares).reversed();
+        let splits = [Split::whole(middle, shares), late];
+        let queries = halves(&mut b.q[..count * q_dim], width, splits);
+        let attended = halves(&mut b.input[..count * q_dim], width, splits);
+        let quantized = SharedQuantized::halves(b.codes, b.scales, b.starts, width, splits);
+        let partial_width = (first + count).div_ceil(ATTEND_CHUNK) * partial_floats(config);
+        let partials = SharedScratch::new(&mut b.partials[..workers * partial_width], workers);
         self.workers.run(shares.count(), &|part| {
             let partials = &mut partials.lend();
-            for (half, first_of_half) in [0, middle].into_iter().enumerate() {
-                let start = first_of_half + splits[half].range(part).start;
+            for (half, first_row) in [0, middle].into_iter().enumerate() {
+                let start = first_row + splits[half].range(part).start;
                 let (queries, attended) = (queries[half].take(part), attended[half].take(part));
-                for (token, queries) in (start..).zip(queries.chunks_exact_mut(q_dim)) {
-                    rotate(kernels, queries, dim, angles(cos, sin, token, dim));
+                for (row, queries) in (start..).zip(queries.chunks_exact_mut(width)) {
+                    rotate(kernels, queries, dim, angles(cos, sin, row / rows_of_token, dim));
                 }
+                // Head by head, whose keys and values stay in a cache.
                 for head in 0..kv_heads {
                     let kv = layout.head(&cache[head * layout.block_bytes()..]);
-                    let group = head * group_dim..(head + 1) * group_dim;
-                    let rows = queries.chunks_exact(q_dim).zip(attended.chunks_exact_mut(q_dim));
-                    for (token, (queries, out)) in (start..).zip(rows) {
-                        let length = first + token + 1;
+                    let rows = queries.chunks_exact(width).zip(attended.chunks_exact_mut(width));
+                    for (row, (queries, out)) in (start..).zip(rows) {
+                        if row % rows_of_token != head % rows_of_token {
+                            continue;
+                        }
+                        let length = first + row / rows_of_token + 1;
                         let spans = length.div_ceil(ATTEND_CHUNK);
                         let partials = &mut partials[..spans * partial_floats(config)];
+                        let start = head / rows_of_token * group_dim;
+                        let group = start..start + group_dim;
                         kernels.attend(&queries[group.clone()], &kv, 0..length, partials);
-                        kernels.join(partials, dim, &mut out[group.clone()]);
+                        kernels.join(partials, dim, &mut out[group]);
                     }
                 }
                 quantized[half].fill(kernels, part, attended);

@@ -9,7 +9,7 @@ use kinglet_quant::Matrix;
 use kinglet_quant::format::TILE_ROWS;
 
 impl<K: Kernels> Step<'_, '_, K> {
-    /// Logits of the first `count` rows of `normed`: all, or those that a screen needs, with the
+    /// Logits of the first `count` rows of `input`: all, or those that a screen needs, with the
     /// survivors noted. A head that is screened is a matrix in two planes.
     pub(crate) fn head(&mut self, count: usize, screen: Option<Screen>) {
         let (head, width) = (self.model.head(), padded_vocab(self.model.config()));
@@ -22,11 +22,11 @@ impl<K: Kernels> Step<'_, '_, K> {
         }
     }
 
-    /// `logits = W_head · normed`.
+    /// `logits = W_head · input`.
     fn whole_head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
         let (kernels, shares) = (self.kernels, self.tile_shares());
-        let b = &mut *self.buffers;
-        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.starts);
+        let b = self.buffers.head();
+        let x = activations(count, head.cols(), b.input, b.codes, b.scales, b.starts);
         let split = Split::whole(head.tile_count(), shares);
         let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
         let panels = SharedScratch::new(b.panels, self.workers.count());
@@ -46,8 +46,8 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// Coarse logits, and the thresholds that follow from them.
     fn search_head(&mut self, head: &Matrix<'_>, width: usize, count: usize, screen: Screen) {
         let (kernels, shares, tiles) = (self.kernels, self.tile_shares(), head.tile_count());
-        let b = &mut *self.buffers;
-        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.starts);
+        let b = self.buffers.head();
+        let x = activations(count, head.cols(), b.input, b.codes, b.scales, b.starts);
         let margins = &mut b.screen.margins[..count];
         for (token, out) in margins.iter_mut().enumerate() {
             *out = margin(&x, token);
@@ -74,8 +74,8 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// Exact logits of the tokens that may reach the thresholds.
     fn rescore_head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
         let (kernels, shares, tiles) = (self.kernels, self.tile_shares(), head.tile_count());
-        let b = &mut *self.buffers;
-        let x = activations(count, head.cols(), b.normed, b.codes, b.scales, b.starts);
+        let b = self.buffers.head();
+        let x = activations(count, head.cols(), b.input, b.codes, b.scales, b.starts);
         let (margins, thresholds) = (&*b.screen.margins, &*b.screen.thresholds);
         let ceilings = &*b.screen.ceilings;
         let split = Split::whole(tiles, shares);
