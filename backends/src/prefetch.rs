@@ -4,6 +4,8 @@
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use kinglet_quant::format::ALIGN;
 
+/// Tokens of a product from which weights are read too slowly for the processor to prefetch them.
+pub(crate) const SLOW_TOKENS: usize = 6;
 /// How far ahead of rows in use others are fetched.
 const DISTANCE: usize = 6 * 1024;
 

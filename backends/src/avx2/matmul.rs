@@ -7,7 +7,7 @@
 //! and there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
 
 use super::Avx2;
-use crate::prefetch::fetch_behind;
+use crate::prefetch::{SLOW_TOKENS, fetch_behind};
 use core::arch::x86_64::*;
 use core::mem;
 use core::ops::Range;
@@ -248,8 +248,7 @@ fn accumulate<C: Codes, const GROUP: usize>(
     let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
     let mut blocks_before = 0..blocks;
     for strip in tile.strips() {
-        if tokens > 5 {
-            // Too slow a stream for the processor to prefetch it.
+        if tokens >= SLOW_TOKENS {
             fetch_behind(strip.bytes());
         }
         let group_scales = strip.scales().chunks_exact(BLOCK / GROUP * TILE_ROWS);

@@ -7,7 +7,7 @@
 //! not depend on the tokens beside it.
 
 use super::Avx512;
-use crate::prefetch::fetch_behind;
+use crate::prefetch::{SLOW_TOKENS, fetch_behind};
 use core::arch::x86_64::*;
 use core::mem;
 use core::ops::Range;
@@ -273,8 +273,7 @@ fn accumulate<C: Codes>(
     let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
     let mut blocks_before = 0..blocks;
     for strip in tile.strips() {
-        if tokens > 5 {
-            // Too slow a stream for the processor to prefetch it.
+        if tokens >= SLOW_TOKENS {
             fetch_behind(strip.bytes());
         }
         let group_scales = strip.scales().chunks_exact(BLOCK / C::GROUP * TILE_ROWS);
