@@ -16,6 +16,9 @@ const FILE_LINES: usize = 500;
 /// Folders of the project, each with its packages below.
 const FOLDERS: [&str; 5] = ["quant", "core", "backends", "boards", "tests"];
 
+/// What else lies at the top, beside dot files and what builds leave behind.
+const FILES: [&str; 5] = ["Cargo.lock", "Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+
 /// Tables that a script has written: rules of layout do not apply.
 const GENERATED: [&str; 1] = ["core/src/unicode/tables.rs"];
 
@@ -90,6 +93,15 @@ fn lines_that(files: impl IntoIterator<Item = (String, String)>, rule: impl Fn(&
         }
     }
     report(&broken);
+}
+
+#[test]
+fn the_top_holds_what_belongs_there() {
+    let names = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    let known = |name: &str| FOLDERS.contains(&name) || FILES.contains(&name) || name == "target";
+    names.retain(|name| !name.starts_with('.') && !known(name));
+    report(&names);
 }
 
 #[test]
