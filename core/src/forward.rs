@@ -21,16 +21,13 @@ mod head;
 use crate::arena::{Columns, SharedColumns, SharedRows, SharedScratch, Shares, Split};
 use crate::kernels::{Activations, Kernels, Output, START_GROUP, Workers};
 use crate::kv::KvLayout;
-use crate::plan::Buffers;
+use crate::plan::{Buffers, PROMPT_RUN};
 use crate::screen::Screen;
 use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Config, File, Matrix, Role};
 
-/// Tiles of gate, then of up, that a worker computes for a prompt. For few tokens they alternate as
-/// in the file: one stream of bytes.
-pub(crate) const PROMPT_RUN: usize = 4;
 /// So many tokens wait for bytes more than for products.
 const FEW_TOKENS: usize = 8;
 

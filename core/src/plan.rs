@@ -1,7 +1,6 @@
 //! The memory of a session: every buffer with its shape, added up before anything is taken.
 
 use crate::arena::{Arena, MAX_WORKERS, padded_bytes};
-use crate::forward::PROMPT_RUN;
 use crate::kernels::{PANEL_ROWS, START_GROUP};
 use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use crate::screen::ScreenBuffers;
@@ -11,6 +10,9 @@ use kinglet_quant::{Code, Config, File, Result, Type, ensure};
 
 /// Tokens that one step can take at most.
 pub const MAX_BATCH: usize = 4096;
+/// Tiles of gate, then of up, that a worker computes for a prompt. For few tokens they alternate as
+/// in the file: one stream of bytes.
+pub(crate) const PROMPT_RUN: usize = 4;
 /// Buffers of a plan.
 const PARTS: usize = 10;
 
