@@ -1,5 +1,5 @@
-//! Fetching ahead of use what is not one stream that processors prefetch by themselves, as the
-//! tiles of quantized weights are.
+//! Fetching ahead of use what processors do not prefetch by themselves: what is not one stream, and
+//! quantized weights once many tokens share them. For few tokens these are a stream fast enough.
 
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use kinglet_quant::format::ALIGN;
