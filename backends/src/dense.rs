@@ -99,7 +99,7 @@ fn rows_dot<L: Lanes>(cpu: L, values: &[f32], load: impl Fn(usize) -> L::F32) ->
 
 /// The product through the `gemm` crate, when there are tokens enough for it to pay; whether it was
 /// taken. Weights go through `scratch` in panels of 64 rows.
-#[cfg(feature = "std")]
+#[cfg(feature = "gemm")]
 pub(crate) fn through_gemm(
     w: &Matrix<'_>,
     tiles: Range<usize>,
@@ -129,7 +129,7 @@ pub(crate) fn through_gemm(
 }
 
 /// Writes one tile as f32, `[row][col]`.
-#[cfg(feature = "std")]
+#[cfg(feature = "gemm")]
 fn unpack(w: &Matrix<'_>, tile: usize, to: &mut [f32]) {
     let tile = w.tile(tile);
     if w.kind() == Type::F32 {
@@ -142,7 +142,7 @@ fn unpack(w: &Matrix<'_>, tile: usize, to: &mut [f32]) {
 }
 
 /// `out[token][r] (+)= Σ_k weights[r][k] · x[token][k]`, one column of `out` per row of `weights`.
-#[cfg(feature = "std")]
+#[cfg(feature = "gemm")]
 fn multiply(weights: &[f32], x: &Activations<'_>, out: &mut Columns<'_, f32>, output: Output) {
     let (rows, cols) = (out.width(), x.cols);
     assert!(weights.len() == rows * cols && x.values.len() >= x.tokens * cols);
@@ -175,7 +175,7 @@ fn multiply(weights: &[f32], x: &Activations<'_>, out: &mut Columns<'_, f32>, ou
 }
 
 /// Without the standard library there is no `gemm`.
-#[cfg(not(feature = "std"))]
+#[cfg(not(feature = "gemm"))]
 pub(crate) fn through_gemm(
     _w: &Matrix<'_>,
     _tiles: Range<usize>,

@@ -31,6 +31,7 @@ mod detect;
 mod elementwise;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
+mod pass;
 #[cfg(target_arch = "x86_64")]
 mod planes;
 #[cfg(target_arch = "x86_64")]

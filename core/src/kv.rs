@@ -78,6 +78,22 @@ impl KvLayout {
         2 * self.vectors + 2 * self.scales
     }
 
+    /// Where the first `positions` lie in one head's block: keys, values, key scales, value scales.
+    /// Each reaches to the end of a tile of 16 positions.
+    pub fn prefix(&self, positions: usize) -> [Range<usize>; 4] {
+        assert!(positions <= self.context);
+        let positions = positions.next_multiple_of(TILE_ROWS);
+        let vectors = self.vectors / self.context * positions;
+        let scales = if self.scales == 0 { 0 } else { positions * size_of::<f16>() };
+        let behind = 2 * self.vectors;
+        [
+            0..vectors,
+            self.vectors..self.vectors + vectors,
+            behind..behind + scales,
+            behind + self.scales..behind + self.scales + scales,
+        ]
+    }
+
     /// The block of one head, to read.
     pub fn head<'a>(&self, block: &'a [u8]) -> KvHead<'a> {
         let (keys, rest) = block[..self.block_bytes()].split_at(self.vectors);

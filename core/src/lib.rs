@@ -3,8 +3,7 @@
 //! Reading order: [`plan`] (every buffer with its shape), [`forward`](mod@forward) (the step, as in
 //! the paper), [`kernels`] (the operations a backend implements), [`scalar`] (what they mean),
 //! [`kv`] (the cache), [`arena`] (how one buffer is cut and shared between workers), [`session`]
-//! (positions and history), [`sample`], [`draft`],
-//! [`tokenizer`].
+//! (positions and history), [`sample`], [`draft`], [`tokenizer`], [`piece`] (the streamed reply).
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
 #![no_std]
@@ -21,6 +20,7 @@ pub mod exp;
 pub mod forward;
 pub mod kernels;
 pub mod kv;
+pub mod piece;
 pub mod plan;
 pub mod round;
 pub mod sample;
@@ -29,6 +29,7 @@ pub mod screen;
 pub mod session;
 pub mod stop;
 pub mod tokenizer;
+pub mod top;
 pub mod unicode;
 
 pub use kernels::{Activations, Kernels, Workers};

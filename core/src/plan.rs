@@ -328,6 +328,16 @@ impl<'a> Buffers<'a> {
         buffers
     }
 
+    /// The key-value cache.
+    pub fn cache(&self) -> &[u8] {
+        self.cache
+    }
+
+    /// The key-value cache, to write.
+    pub fn cache_mut(&mut self) -> &mut [u8] {
+        self.cache
+    }
+
     /// The buffers of layers, which hold anything once the head has run.
     pub fn layers(&mut self) -> LayerBuffers<'_> {
         let mut rest = &mut *self.layers_or_logits;

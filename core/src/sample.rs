@@ -51,12 +51,25 @@ impl Default for Sampling<'_> {
 pub struct Sampler<'a> {
     sampling: Sampling<'a>,
     random: Pcg64Mcg,
+    draws: u64,
 }
 
 impl<'a> Sampler<'a> {
     /// A sampler at the start of its random sequence.
     pub fn new(sampling: Sampling<'a>) -> Self {
-        Self { sampling, random: Pcg64Mcg::seed_from_u64(sampling.seed) }
+        Self::resume(sampling, 0)
+    }
+
+    /// A sampler that goes on behind as many random numbers, see [`Sampler::draws`].
+    pub fn resume(sampling: Sampling<'a>, draws: u64) -> Self {
+        let mut random = Pcg64Mcg::seed_from_u64(sampling.seed);
+        random.advance(draws.into());
+        Self { sampling, random, draws }
+    }
+
+    /// Random numbers taken so far: with the [`Sampling`] all of the sampler's state.
+    pub fn draws(&self) -> u64 {
+        self.draws
     }
 
     /// Chooses a token from `logits`, `[vocabulary]`, which this changes. `candidates` is scratch
@@ -178,6 +191,7 @@ impl<'a> Sampler<'a> {
 
     /// A number in `[0, 1)`.
     fn uniform(&mut self) -> f32 {
+        self.draws += 1;
         (self.random.next_u32() >> 8) as f32 / (1 << 24) as f32
     }
 }
@@ -205,7 +219,11 @@ fn likeliest(logits: &[f32], tokens: &[u32]) -> Option<u32> {
 }
 
 /// The `count` candidates of most weight, in no order; equal weights go to the lower token.
-fn most_probable<'c>(weights: &[f32], candidates: &'c mut [u32], count: usize) -> &'c mut [u32] {
+pub(crate) fn most_probable<'c>(
+    weights: &[f32],
+    candidates: &'c mut [u32],
+    count: usize,
+) -> &'c mut [u32] {
     if count < candidates.len() {
         candidates.select_nth_unstable_by(count - 1, |&a, &b| by_weight(weights, a, b));
     }
@@ -231,6 +249,7 @@ fn nucleus<'c>(weights: &[f32], candidates: &'c mut [u32], share: f32) -> &'c mu
     &mut kept[..count]
 }
 
-fn by_weight(weights: &[f32], a: u32, b: u32) -> core::cmp::Ordering {
+/// More weight first, the lower token first among equals.
+pub(crate) fn by_weight(weights: &[f32], a: u32, b: u32) -> core::cmp::Ordering {
     weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b))
 }

@@ -1,10 +1,13 @@
 //! A session: one text in the making, its cache and its position.
 
+mod state;
+
 use crate::forward::{Observer, Step};
 use crate::kernels::{Kernels, Workers};
 use crate::plan::{Buffers, Limits, Plan, padded_vocab};
 use crate::sample::Sampler;
 use crate::screen::Screen;
+use crate::top::{self, Candidate};
 use kinglet_quant::format::ALIGN;
 use kinglet_quant::{Code, File, Result, Type, ensure};
 
@@ -271,6 +274,16 @@ impl<'a> Session<'a> {
         assert!(self.screen.is_none(), "the last step's logits are for sampling only");
         let width = padded_vocab(self.model.config());
         &self.buffers.layers_or_logits[row * width..][..self.model.config().vocab_size as usize]
+    }
+
+    /// The most probable tokens by one row of the last step's logits, see [`top::top`]; panics as
+    /// [`Session::logits`].
+    pub fn top(&mut self, row: usize, out: &mut [Candidate]) -> usize {
+        // Also the checks.
+        let count = self.logits(row).len();
+        let width = padded_vocab(self.model.config());
+        let Buffers { layers_or_logits: logits, candidates, .. } = &mut self.buffers;
+        top::top(&logits[row * width..][..count], candidates, out)
     }
 
     /// Chooses a token from the logits in row 0, which this changes. Panics when there are none, or

@@ -8,7 +8,7 @@ const MESSAGE_BYTES: usize = 320;
 /// What went wrong, in numbered blocks that never change meaning.
 ///
 /// 1xx the world around us, 2xx the weight file, 3xx a checkpoint to import, 4xx what the caller
-/// asked for, 5xx this machine. The C interface returns the same numbers.
+/// asked for, 5xx this machine, 6xx Kinglet itself. The C interface returns the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -65,10 +65,22 @@ pub enum Code {
     NoChatTemplate = 405,
     /// A token id lies outside the vocabulary.
     TokenOutOfRange = 406,
+    /// A session or model is in use elsewhere.
+    Busy = 407,
+    /// A buffer of the caller is smaller than what belongs into it.
+    BufferTooSmall = 408,
+    /// A saved state is of another model or of a session with other options.
+    StateMismatch = 409,
+    /// The time that the caller allowed is over.
+    DeadlinePassed = 410,
+    /// A handle is null, was closed, or is not Kinglet's.
+    BadHandle = 411,
     /// This machine cannot run the requested kernels.
     TierUnavailable = 501,
     /// The operating system refuses a resource such as memory or a thread.
     Resource = 502,
+    /// A fault of Kinglet's own; what it happened to cannot be used any more.
+    Internal = 601,
 }
 
 /// A failure: its [`Code`] and one sentence that says what to do.

@@ -304,6 +304,13 @@ impl<'a> File<'a> {
         SECTIONS.iter().try_for_each(|&(kind, _)| verify_section(self.bytes, self.sections, kind))
     }
 
+    /// SHA-256 of the header page, which holds the checksums of all sections: files are equal when
+    /// their fingerprints are.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let header: Header = bytemuck::pod_read_unaligned(&self.bytes[..size_of::<Header>()]);
+        header.sha256
+    }
+
     /// The section table.
     pub fn sections(&self) -> &'a [Section] {
         self.sections

@@ -1,9 +1,8 @@
 //! A conversation: its messages, and the session that holds what was computed of them.
 
 use crate::reply::{self, Reply};
-use crate::template::{Message, Template};
+use kinglet::template::{Message, Template};
 use kinglet::{Code, GenerateOptions, Model, Result, Session};
-use kinglet_quant::config::NO_TOKEN;
 use kinglet_quant::ensure;
 
 /// Positions that a reply should have at least; older turns are forgotten to make this room.
@@ -21,14 +20,7 @@ pub struct Conversation {
 impl Conversation {
     /// A conversation that has not begun. `NoChatTemplate` when the model has no template.
     pub fn new(model: Model, session: Session, system: Option<String>) -> Result<Self> {
-        let file = model.file();
-        let text = |token: u32| match token {
-            NO_TOKEN => String::new(),
-            token => String::from_utf8_lossy(file.vocab().text(token)).into_owned(),
-        };
-        let eos = file.config().eos_tokens().first().copied().unwrap_or(NO_TOKEN);
-        let source = file.text(kinglet::TextKey::ChatTemplate);
-        let template = Template::new(source, &text(file.config().bos), &text(eos))?;
+        let template = Template::of(&model.file())?;
         Ok(Self { model, session, template, system, turns: Vec::new() })
     }
 
@@ -60,14 +52,14 @@ impl Conversation {
         options: &GenerateOptions<'_>,
         on_text: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<Reply> {
-        self.turns.push(Message { role: "user", content: text });
+        self.turns.push(Message { role: "user".into(), content: text });
         let reply = self.fit().and_then(|tokens| {
             let known = self.keep_prefix(&tokens);
             reply::generate(&mut self.session, &tokens[known..], options, on_text)
         });
         match &reply {
             Ok(reply) => {
-                self.turns.push(Message { role: "assistant", content: reply.text.clone() });
+                self.turns.push(Message { role: "assistant".into(), content: reply.text.clone() });
             }
             Err(_) => {
                 self.turns.pop();
@@ -80,7 +72,7 @@ impl Conversation {
     fn fit(&mut self) -> Result<Vec<u32>> {
         let context = self.session.plan().limits().context;
         loop {
-            let tokens = self.model.tokenize(&self.template.render(&self.messages())?)?;
+            let tokens = self.model.tokenize(&self.template.render(&self.messages(), true)?)?;
             if tokens.len() + REPLY_ROOM.min(context / 2) <= context {
                 return Ok(tokens);
             }
@@ -96,7 +88,7 @@ impl Conversation {
 
     fn messages(&self) -> Vec<Message> {
         let system =
-            self.system.iter().map(|text| Message { role: "system", content: text.clone() });
+            self.system.iter().map(|text| Message { role: "system".into(), content: text.clone() });
         system.chain(self.turns.iter().cloned()).collect()
     }
 

@@ -20,7 +20,6 @@ mod progress;
 mod reply;
 mod settings;
 mod system;
-mod template;
 mod units;
 #[cfg(feature = "pull")]
 mod wheel;

@@ -2,13 +2,12 @@
 
 use crate::Session;
 use crate::lookahead::Lookahead;
+use kinglet_core::piece::{Cut, OnPiece, PieceStream};
 use kinglet_core::sample::{Sampler, Sampling};
-use kinglet_core::stop::StopMatcher;
-use kinglet_core::tokenizer::{TextStream, Tokenizer};
 use kinglet_quant::Result;
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+pub use kinglet_core::piece::Piece;
 pub use kinglet_core::stop::MAX_STOPS as MAX_STOP_STRINGS;
 
 /// How to generate.
@@ -42,15 +41,6 @@ impl Default for GenerateOptions<'_> {
             exact_head: false,
         }
     }
-}
-
-/// A step of the output: a chosen token, text that became certain, or both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece<'a> {
-    /// The token, once for each.
-    pub token: Option<u32>,
-    /// Text; empty while a character or a possible stop string is incomplete.
-    pub text: &'a str,
 }
 
 /// Why generation ended.
@@ -129,9 +119,9 @@ pub(crate) fn generate(
     session: &mut Session,
     prompt: &[u32],
     options: &GenerateOptions<'_>,
-    on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+    on_piece: OnPiece<'_>,
 ) -> Result<Generation> {
-    let mut output = Output::new(session, options.stop, on_piece)?;
+    let mut pieces = PieceStream::new(session.core().model(), options.stop)?;
     let mut sampler = Sampler::new(options.sampling);
     let screen = sampler.screen().filter(|_| !options.exact_head);
     let start = Instant::now();
@@ -152,12 +142,14 @@ pub(crate) fn generate(
         if tokens == 0 {
             first_token = start.elapsed();
         }
-        if !options.ignore_eos && output.is_eos(token) {
+        if !options.ignore_eos && pieces.is_end(token) {
             break StopReason::EndOfText;
         }
         tokens += 1;
-        if let Some(reason) = output.push(token) {
-            break reason;
+        match pieces.push(token, on_piece) {
+            Some(Cut::StopString) => break StopReason::StopString,
+            Some(Cut::Callback) => break StopReason::Cancelled,
+            None => {}
         }
         if tokens == options.max_tokens {
             break StopReason::MaxTokens;
@@ -167,7 +159,9 @@ pub(crate) fn generate(
         }
         ahead.push(token, options.max_tokens - tokens - 1)?;
     };
-    output.finish(stop_reason);
+    if !matches!(stop_reason, StopReason::StopString | StopReason::Cancelled) {
+        pieces.finish(on_piece);
+    }
     let decode = start.elapsed().saturating_sub(first_token);
     let counts = ahead.counts();
     drop(ahead);
@@ -184,72 +178,4 @@ pub(crate) fn generate(
         first_token,
         decode,
     })
-}
-
-/// Turns tokens into pieces: decoding, stop strings, the callback.
-struct Output<'o> {
-    tokenizer: Tokenizer<'static>,
-    eos: &'static [u32],
-    stream: TextStream,
-    stops: StopMatcher,
-    on_piece: &'o mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
-}
-
-impl<'o> Output<'o> {
-    fn new(
-        session: &Session,
-        stops: &[&str],
-        on_piece: &'o mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
-    ) -> Result<Self> {
-        let file = *session.core().model();
-        Ok(Self {
-            tokenizer: Tokenizer::new(file.vocab()),
-            eos: file.config().eos_tokens(),
-            stream: TextStream::new(),
-            stops: StopMatcher::new(stops)?,
-            on_piece,
-        })
-    }
-
-    fn is_eos(&self, token: u32) -> bool {
-        self.eos.contains(&token)
-    }
-
-    /// Hands on a token and the text that it makes certain. Control tokens have no text.
-    fn push(&mut self, token: u32) -> Option<StopReason> {
-        let Self { tokenizer, stream, stops, on_piece, .. } = self;
-        let (mut announced, mut is_stopped, mut is_cancelled) = (Some(token), false, false);
-        let mut hand_on = |text: &str| {
-            is_cancelled |= on_piece(Piece { token: announced.take(), text }).is_break();
-        };
-        if !tokenizer.vocab().is_control(token) {
-            stream.push(tokenizer.decode(token), |text| {
-                is_stopped |= stops.push(text, &mut hand_on);
-            });
-        }
-        if announced.is_some() {
-            is_cancelled |= on_piece(Piece { token: announced, text: "" }).is_break();
-        }
-        match (is_cancelled, is_stopped) {
-            (true, _) => Some(StopReason::Cancelled),
-            (false, true) => Some(StopReason::StopString),
-            (false, false) => None,
-        }
-    }
-
-    /// Hands on what was held back, unless a stop string or the caller cut the text off.
-    fn finish(&mut self, reason: StopReason) {
-        if matches!(reason, StopReason::StopString | StopReason::Cancelled) {
-            return;
-        }
-        let Self { stream, stops, on_piece, .. } = self;
-        let mut hand_on = |text: &str| {
-            // Nothing is left to stop.
-            let _ = on_piece(Piece { token: None, text });
-        };
-        stream.finish(|text| {
-            stops.push(text, &mut hand_on);
-        });
-        stops.finish(&mut hand_on);
-    }
 }

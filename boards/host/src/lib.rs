@@ -22,10 +22,13 @@ pub mod calibrate;
 mod cpu;
 mod generate;
 mod lookahead;
+mod map;
 mod model;
 mod pool;
 pub mod score;
 mod session;
+#[cfg(feature = "chat")]
+pub mod template;
 
 pub use bandwidth::ReadStream;
 pub use cpu::{available_cpus, default_threads};
@@ -38,6 +41,7 @@ pub use kinglet_core::tokenizer::{Specials, Tokenizer};
 pub use kinglet_quant::file::{File, TextKey};
 pub use kinglet_quant::{Code, Config, Error, Result, Role, Type};
 pub use lookahead::LOOKAHEAD_ROWS;
+pub use map::Mapping;
 pub use model::Model;
 pub use pool::Pool;
 pub use session::{Session, SessionOptions};

@@ -1,12 +1,11 @@
 //! A weight file, mapped.
 
+use crate::map::Mapping;
 use crate::session::{Session, SessionOptions};
 use kinglet_core::kv::{KvLayout, KvType};
 use kinglet_core::plan::Plan;
 use kinglet_core::tokenizer::{Specials, Tokenizer};
-use kinglet_quant::{Code, Config, Error, File, Result, ensure};
-use memmap2::Mmap;
-use std::io::ErrorKind;
+use kinglet_quant::{Config, Error, File, Result};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ pub struct Model {
 struct Mapped {
     /// Borrows from `map`; only handed out with a lifetime bound to the model's.
     file: File<'static>,
-    map: Mmap,
+    map: Mapping,
 }
 
 impl Model {
@@ -31,27 +30,11 @@ impl Model {
     /// while it is mapped.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let cannot = |error: std::io::Error| {
-            let code = match error.kind() {
-                ErrorKind::NotFound => Code::NotFound,
-                _ => Code::Unreadable,
-            };
-            Error::new(code, format_args!("cannot open {}: {error}", path.display()))
-        };
-        let file = std::fs::File::open(path).map_err(cannot)?;
-        ensure!(
-            file.metadata().map_err(cannot)?.is_file(),
-            Code::Unreadable,
-            "{} is not a file",
-            path.display()
-        );
-        // SAFETY: the mapping is private and read-only; that nobody shortens the file meanwhile is
-        // the documented duty of whoever owns it, as with every mapped file.
-        let map = unsafe { Mmap::map(&file) }.map_err(cannot)?;
-        use_huge_pages(&map);
+        let map = Mapping::open(path)?;
+        let (start, length) = (map.bytes().as_ptr(), map.bytes().len());
         // SAFETY: `map` owns the bytes, does not move them, and is dropped after `file` (field
         // order).
-        let bytes = unsafe { std::slice::from_raw_parts::<'static, u8>(map.as_ptr(), map.len()) };
+        let bytes = unsafe { std::slice::from_raw_parts::<'static, u8>(start, length) };
         let file = File::open(bytes).map_err(|error| {
             let message = format_args!("{}: {}", path.display(), error.message());
             Error::new(error.code(), message)
@@ -76,7 +59,7 @@ impl Model {
 
     /// Bytes of the file.
     pub fn file_bytes(&self) -> usize {
-        self.mapped.map.len()
+        self.mapped.map.bytes().len()
     }
 
     /// Bytes of weights that one generated token reads.
@@ -120,15 +103,4 @@ impl Model {
     pub fn session(&self, options: &SessionOptions) -> Result<Session> {
         Session::new(self.clone(), options)
     }
-}
-
-/// Asks for huge pages, where the kernel has them for mapped files: reading a mapped file of 93 MB
-/// was 15% faster with them.
-fn use_huge_pages(map: &Mmap) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = map.advise(memmap2::Advice::HugePage) {
-        log::debug!("no huge pages for mapped files: {error}");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = map;
 }

@@ -3,13 +3,13 @@
 use crate::generate::{self, GenerateOptions, Generation, Piece};
 use crate::lookahead::LOOKAHEAD_ROWS;
 use crate::{Model, Pool, ReadStream, cpu};
-use kinglet_backends::{Tier, UseKernels};
+use kinglet_backends::Tier;
 use kinglet_core::forward::Observer;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
 use kinglet_core::screen::Screen;
 use kinglet_core::session::Logits;
-use kinglet_core::{Kernels, KvType, Workers};
+use kinglet_core::{KvType, Workers};
 use kinglet_quant::{Code, Config, Error, Result, ensure};
 use memmap2::MmapMut;
 use std::ops::ControlFlow;
@@ -161,7 +161,7 @@ impl Session {
     ) -> Result<()> {
         let Self { core, pool, tier, row, .. } = self;
         *row = 0;
-        tier.with(Prefill { core, pool, tokens, goes_on })
+        tier.prefill(core, pool, tokens, goes_on)
     }
 
     /// Logits behind the last token, `[vocabulary]`.
@@ -195,7 +195,7 @@ impl Session {
         let batch = self.core.plan().limits().batch;
         for chunk in tokens.chunks(batch) {
             let Self { core, pool, tier, .. } = self;
-            tier.with(Observe { core, pool, tokens: chunk, observer: &mut *observer })?;
+            tier.observe(core, pool, chunk, &mut *observer)?;
         }
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Session {
     pub(crate) fn complete_logits(&mut self) {
         let Self { core, pool, tier, .. } = self;
         if core.is_screened() {
-            tier.with(RepeatHead { core, pool });
+            tier.complete_head(core, pool);
         }
     }
 
@@ -280,67 +280,8 @@ impl Session {
 
     fn step(&mut self, tokens: &[u32], wanted: Logits, screen: Option<Screen>) -> Result<()> {
         let Self { core, pool, tier, row, .. } = self;
-        tier.with(OneStep { core, pool, tokens, wanted, screen })?;
+        tier.step(core, pool, tokens, wanted, screen)?;
         *row = if wanted == Logits::All { tokens.len() - 1 } else { 0 };
         Ok(())
-    }
-}
-
-struct Prefill<'s> {
-    core: &'s mut kinglet_core::Session<'static>,
-    pool: &'s Pool,
-    tokens: &'s [u32],
-    goes_on: &'s mut dyn FnMut() -> bool,
-}
-
-impl UseKernels for Prefill<'_> {
-    type Output = Result<()>;
-
-    fn run<K: Kernels>(self, kernels: K) -> Result<()> {
-        self.core.prefill(kernels, self.pool, self.tokens, self.goes_on)
-    }
-}
-
-struct RepeatHead<'s> {
-    core: &'s mut kinglet_core::Session<'static>,
-    pool: &'s Pool,
-}
-
-impl UseKernels for RepeatHead<'_> {
-    type Output = ();
-
-    fn run<K: Kernels>(self, kernels: K) {
-        self.core.repeat_head(kernels, self.pool, None);
-    }
-}
-
-struct OneStep<'s> {
-    core: &'s mut kinglet_core::Session<'static>,
-    pool: &'s Pool,
-    tokens: &'s [u32],
-    wanted: Logits,
-    screen: Option<Screen>,
-}
-
-impl UseKernels for OneStep<'_> {
-    type Output = Result<()>;
-
-    fn run<K: Kernels>(self, kernels: K) -> Result<()> {
-        self.core.step_for(kernels, self.pool, self.tokens, self.wanted, self.screen)
-    }
-}
-
-struct Observe<'s> {
-    core: &'s mut kinglet_core::Session<'static>,
-    pool: &'s Pool,
-    tokens: &'s [u32],
-    observer: Observer<'s>,
-}
-
-impl UseKernels for Observe<'_> {
-    type Output = Result<()>;
-
-    fn run<K: Kernels>(self, kernels: K) -> Result<()> {
-        self.core.observe(kernels, self.pool, self.tokens, self.observer)
     }
 }

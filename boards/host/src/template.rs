@@ -1,19 +1,23 @@
 //! A model's own chat template: conversations become text the way `transformers` makes it.
 
-use kinglet_quant::{Code, Error, Result, fail};
+use kinglet_quant::config::NO_TOKEN;
+use kinglet_quant::file::TextKey;
+use kinglet_quant::{Code, Error, File, Result, fail};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
+use std::borrow::Cow;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// `system`, `user` or `assistant`.
-    pub role: &'static str,
+    pub role: Cow<'static, str>,
     /// What was said.
     pub content: String,
 }
 
 /// A compiled template.
+#[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
     bos: String,
@@ -23,6 +27,16 @@ pub struct Template {
 const NAME: &str = "chat";
 
 impl Template {
+    /// The template of a model, see [`Template::new`].
+    pub fn of(model: &File<'_>) -> Result<Self> {
+        let text = |token: u32| match token {
+            NO_TOKEN => Cow::Borrowed(""),
+            token => String::from_utf8_lossy(model.vocab().text(token)),
+        };
+        let eos = model.config().eos_tokens().first().copied().unwrap_or(NO_TOKEN);
+        Self::new(model.text(TextKey::ChatTemplate), &text(model.config().bos), &text(eos))
+    }
+
     /// Compiles a Jinja template. `bos` and `eos` are the texts of the model's special tokens.
     /// `NoChatTemplate` when the model has none, `BadSource` when it does not compile.
     pub fn new(source: Option<&str>, bos: &str, eos: &str) -> Result<Self> {
@@ -52,15 +66,15 @@ impl Template {
         Ok(Self { environment, bos: bos.into(), eos: eos.into() })
     }
 
-    /// The text of a conversation, ready for the assistant's next reply.
-    pub fn render(&self, messages: &[Message]) -> Result<String> {
+    /// The text of a conversation; with `is_reply_next` ready for the assistant's next reply.
+    pub fn render(&self, messages: &[Message], is_reply_next: bool) -> Result<String> {
         let template = self.environment.get_template(NAME).expect("it was added");
-        let turn = |m: &Message| context! { role => m.role, content => m.content.as_str() };
+        let turn = |m: &Message| context! { role => &*m.role, content => m.content.as_str() };
         let variables = context! {
             messages => messages.iter().map(turn).collect::<Vec<Value>>(),
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
-            add_generation_prompt => true,
+            add_generation_prompt => is_reply_next,
         };
         template.render(variables).map_err(|cause| {
             let reason = cause.detail().map_or_else(|| cause.to_string(), str::to_owned);
@@ -77,9 +91,8 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    const PROMPT: &str = "<|im_start|>assistant\n";
     fn user(content: &str) -> Message {
-        Message { role: "user", content: content.into() }
+        Message { role: "user".into(), content: content.into() }
     }
 
     /// What `transformers` renders, made by `tests/goldens/make.py`.
@@ -90,17 +103,12 @@ mod tests {
         let template = Template::new(goldens["template"].as_str(), "", "").unwrap();
         for case in goldens["cases"].as_array().unwrap() {
             let message = |m: &Value| Message {
-                role: ["system", "user", "assistant"]
-                    .into_iter()
-                    .find(|r| m["role"] == *r)
-                    .unwrap(),
+                role: m["role"].as_str().unwrap().to_owned().into(),
                 content: m["content"].as_str().unwrap().into(),
             };
             let messages: Vec<_> =
                 case["messages"].as_array().unwrap().iter().map(message).collect();
-            let ends_with_prompt = case["add_generation_prompt"] == true;
-            let text = template.render(&messages).unwrap();
-            let text = if ends_with_prompt { &*text } else { text.strip_suffix(PROMPT).unwrap() };
+            let text = template.render(&messages, case["add_generation_prompt"] == true).unwrap();
             assert_eq!(text, case["text"].as_str().unwrap());
         }
     }
@@ -111,7 +119,7 @@ mod tests {
             {{ m.content.strip() }}\n    {% endif %}\n{% endfor %}\n\
             {{ bos_token }}{{ messages[0] | tojson }}";
         let template = Template::new(Some(source), "<s>", "</s>").unwrap();
-        let text = template.render(&[user("  a ")]).unwrap();
+        let text = template.render(&[user("  a ")], true).unwrap();
         assert_eq!(text, "a\n<s>{\"role\": \"user\", \"content\": \"  a \"}");
     }
 
@@ -119,7 +127,7 @@ mod tests {
     fn what_the_template_refuses_is_an_error_with_its_words() {
         let source = "{{ raise_exception('roles must alternate') }}";
         let template = Template::new(Some(source), "", "").unwrap();
-        let error = template.render(&[user("a")]).unwrap_err();
+        let error = template.render(&[user("a")], true).unwrap_err();
         assert_eq!(error.code(), Code::BadArgument);
         assert!(error.message().contains("roles must alternate"), "{error}");
     }

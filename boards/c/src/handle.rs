@@ -1,0 +1,247 @@
+//! Pointers from outside: what they are checked for, who may use what they point to, and what the
+//! last failure was.
+
+use crate::status::Status;
+use core::cell::UnsafeCell;
+use core::ffi::{c_char, c_void};
+use core::slice;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use kinglet_quant::{Code, Error, Result, ensure, fail};
+
+/// Marks memory that holds a handle: a constant of its kind, and its own address, so that neither
+/// foreign memory nor a copied handle passes for one.
+pub(crate) struct Tag(AtomicUsize);
+
+impl Tag {
+    /// Belongs to no handle.
+    pub fn none() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    /// From now on the handle at the tag's place is one.
+    pub fn set(&self, kind: usize) {
+        self.0.store(self.expected(kind), Ordering::Release);
+    }
+
+    /// From now on the handle is none; whether it was.
+    pub fn clear(&self, kind: usize) -> bool {
+        let expected = self.expected(kind);
+        self.0.compare_exchange(expected, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    fn is(&self, kind: usize) -> bool {
+        self.0.load(Ordering::Acquire) == self.expected(kind)
+    }
+
+    fn expected(&self, kind: usize) -> usize {
+        core::ptr::from_ref(self).addr() ^ kind
+    }
+}
+
+/// What can be handed out as a pointer.
+pub(crate) trait Handle: Sized {
+    /// A number that no other kind of handle has.
+    const KIND: usize;
+    /// What it is called in messages.
+    const NAME: &'static str;
+
+    /// The mark that it is one.
+    fn tag(&self) -> &Tag;
+}
+
+/// The handle at `pointer`, or `BadHandle`.
+///
+/// # Safety
+///
+/// `pointer` must be null, or point to readable memory of the handle's size that stays there for
+/// `'a`. That it holds a handle is checked here.
+pub(crate) unsafe fn check<'a, H: Handle>(pointer: *const H) -> Result<&'a H> {
+    ensure!(!pointer.is_null(), Code::BadHandle, "the {} is null", H::NAME);
+    ensure!(
+        pointer.is_aligned(),
+        Code::BadHandle,
+        "the {} is not a pointer that Kinglet has made",
+        H::NAME
+    );
+    // SAFETY: aligned and readable. Before the tag is found right, only the tag is read, which is
+    // an integer and so valid whatever it is.
+    let handle = unsafe { &*pointer };
+    ensure!(handle.tag().is(H::KIND), Code::BadHandle, "the {} was closed, or is none", H::NAME);
+    Ok(handle)
+}
+
+/// Runs what can fail, and turns a broken invariant into `Internal` where that is possible.
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    #[cfg(feature = "std")]
+    {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        // Whatever was half done belongs to a handle, which refuses all further work.
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            fail!(Code::Internal, "Kinglet has failed, which is a fault of its own: report it")
+        })
+    }
+    #[cfg(not(feature = "std"))]
+    work()
+}
+
+/// A flag that one holder at a time can take.
+pub(crate) struct Lock(AtomicBool);
+
+/// Gives the flag back.
+pub(crate) struct Held<'l>(&'l AtomicBool);
+
+impl Lock {
+    pub const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Takes the flag unless somebody has it.
+    pub fn try_take(&self) -> Option<Held<'_>> {
+        (!self.0.swap(true, Ordering::Acquire)).then_some(Held(&self.0))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// The last failure of a handle.
+pub(crate) struct LastError {
+    lock: Lock,
+    error: UnsafeCell<Option<Error>>,
+}
+
+impl LastError {
+    pub fn none() -> Self {
+        Self { lock: Lock::new(), error: UnsafeCell::new(None) }
+    }
+
+    /// Remembers a failure and returns its number. One that comes while another thread reads or
+    /// writes the last one is not remembered.
+    pub fn keep<T>(&self, result: Result<T>) -> Status {
+        let status = Status::from(&result);
+        if let (Err(error), Some(_held)) = (result, self.lock.try_take()) {
+            // SAFETY: whoever holds the lock is alone.
+            unsafe { *self.error.get() = Some(error) };
+        }
+        status
+    }
+
+    /// Writes the sentence of the last failure, or an empty one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`write_message`].
+    pub unsafe fn copy(&self, buffer: *mut c_char, capacity: usize) {
+        let Some(_held) = self.lock.try_take() else {
+            // SAFETY: as promised by the caller.
+            return unsafe { write_message("", buffer, capacity) };
+        };
+        // SAFETY: whoever holds the lock is alone.
+        let message = unsafe { &*self.error.get() }.as_ref().map_or("", Error::message);
+        // SAFETY: as promised by the caller.
+        unsafe { write_message(message, buffer, capacity) };
+    }
+}
+
+/// Writes a text and a terminating zero, cut to the buffer; nothing without a buffer.
+///
+/// # Safety
+///
+/// `buffer` must be null or have room for `capacity` bytes.
+pub(crate) unsafe fn write_message(text: &str, buffer: *mut c_char, capacity: usize) {
+    if buffer.is_null() || capacity == 0 {
+        return;
+    }
+    let text = &text[..text.floor_char_boundary(capacity - 1)];
+    // SAFETY: the text has fewer than `capacity` bytes.
+    unsafe {
+        buffer.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), text.len());
+        buffer.add(text.len()).write(0);
+    }
+}
+
+/// The caller's array; null is one of no elements.
+///
+/// # Safety
+///
+/// `start` must be null or point to `count` elements, which nobody changes for `'a`.
+pub(crate) unsafe fn array<'a, T>(start: *const T, count: usize, what: &str) -> Result<&'a [T]> {
+    check_array(start, count, what)?;
+    if count == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: neither null nor misaligned nor longer than memory can be; the rest is promised.
+    Ok(unsafe { slice::from_raw_parts(start, count) })
+}
+
+/// The caller's array to write to; null is one of no elements.
+///
+/// # Safety
+///
+/// `start` must be null or point to `count` elements, which nobody else uses for `'a`.
+pub(crate) unsafe fn array_mut<'a, T>(
+    start: *mut T,
+    count: usize,
+    what: &str,
+) -> Result<&'a mut [T]> {
+    check_array(start, count, what)?;
+    if count == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: as for `array`.
+    Ok(unsafe { slice::from_raw_parts_mut(start, count) })
+}
+
+fn check_array<T>(start: *const T, count: usize, what: &str) -> Result<()> {
+    ensure!(count == 0 || !start.is_null(), Code::BadArgument, "{what} is null");
+    ensure!(count == 0 || start.is_aligned(), Code::BadArgument, "{what} is not aligned");
+    let most = isize::MAX as usize / size_of::<T>();
+    ensure!(count <= most, Code::BadArgument, "{what} has {count} elements: more than memory");
+    Ok(())
+}
+
+/// Writes a result to where the caller wants it.
+///
+/// # Safety
+///
+/// `out` must be null or point to room for a `T`.
+pub(crate) unsafe fn put<T>(out: *mut T, value: T, what: &str) -> Result<()> {
+    check_out(out, what)?;
+    // SAFETY: not null, and promised to be writable.
+    unsafe { out.write(value) };
+    Ok(())
+}
+
+/// Checks where a result will be written before any work is done for it.
+pub(crate) fn check_out<T>(out: *const T, what: &str) -> Result<()> {
+    ensure!(!out.is_null() && out.is_aligned(), Code::BadArgument, "{what} is null or not aligned");
+    Ok(())
+}
+
+/// The caller's text that ends with a zero. `BadArgument` for null and for broken UTF-8.
+///
+/// # Safety
+///
+/// `text` must be null or point to bytes up to a zero, which nobody changes for `'a`.
+pub(crate) unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<&'a str> {
+    ensure!(!text.is_null(), Code::BadArgument, "{what} is null");
+    // SAFETY: not null, and promised to end with a zero.
+    let bytes = unsafe { core::ffi::CStr::from_ptr(text) };
+    match bytes.to_str() {
+        Ok(text) => Ok(text),
+        Err(_) => fail!(Code::BadArgument, "{what} is not UTF-8"),
+    }
+}
+
+/// A pointer of the caller's that is handed back to the caller's functions.
+#[derive(Clone, Copy)]
+pub(crate) struct User(pub *mut c_void);
+
+// SAFETY: Kinglet does not look at what it points to; that the caller's functions can use it on
+// every thread that they are called on is the caller's documented duty.
+unsafe impl Send for User {}
+// SAFETY: as above.
+unsafe impl Sync for User {}

@@ -1,0 +1,27 @@
+//! Kinglet for C and everything that can call C: `kinglet.h` describes every function.
+//!
+//! Reading order: [`abi`] (what crosses the boundary), [`status`] (the numbers), [`handle`] (how a
+//! pointer from outside is checked, and who may use it), [`text`] (a session without the boundary:
+//! safe Rust), then the functions: [`library`], [`model`], [`tokens`], [`session`], [`work`],
+//! [`state`]. `workers` and `clock` bring the caller's threads and time, `place` the memory.
+//!
+//! Without the feature `std` the crate is `no_std`, and functions that need files, memory of their
+//! own, threads or chat templates return a status.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+mod abi;
+mod clock;
+mod handle;
+mod library;
+mod model;
+mod place;
+mod session;
+mod state;
+mod status;
+mod text;
+mod tokens;
+mod work;
+mod workers;
+
+#[cfg(not(feature = "std"))]
+mod fault;

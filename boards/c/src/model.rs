@@ -1,0 +1,355 @@
+//! Models: opened from a path, a file descriptor or memory, and closed.
+
+use crate::abi::{self, ModelInfo};
+use crate::handle::{self, Handle, LastError, Tag, caught};
+use crate::place::{Keeper, Place};
+use crate::status::Status;
+use core::ffi::{c_char, c_int, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use kinglet_core::tokenizer::Tokenizer;
+use kinglet_quant::file::TextKey;
+use kinglet_quant::{Code, File, Result, ensure};
+
+/// A model: a checked weight file in memory that is only read.
+///
+/// All functions of a model can be called from several threads at the same time, except that
+/// `kinglet_model_close` must be the last.
+pub struct Model {
+    tag: Tag,
+    /// Sessions that use the file.
+    sessions: AtomicUsize,
+    pub(crate) last: LastError,
+    /// Borrows from `weights`, or from memory that the caller keeps.
+    pub(crate) file: File<'static>,
+    pub(crate) tokenizer: Tokenizer<'static>,
+    _weights: Weights,
+    keeper: Keeper,
+}
+
+impl Handle for Model {
+    const KIND: usize = 0x6b6d_6f64;
+    const NAME: &'static str = "model";
+
+    fn tag(&self) -> &Tag {
+        &self.tag
+    }
+}
+
+/// What keeps the file's bytes in memory.
+enum Weights {
+    /// The caller.
+    Caller,
+    /// A mapping, until this is dropped.
+    #[cfg(feature = "std")]
+    Mapped(#[expect(dead_code, reason = "only dropped")] kinglet::Mapping),
+}
+
+impl Model {
+    /// One session more uses the model.
+    pub(crate) fn retain(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One session less uses the model.
+    pub(crate) fn release(&self) {
+        self.sessions.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Where a constructor puts what it makes, and where it tells what went wrong.
+struct Target {
+    memory: *mut c_void,
+    memory_bytes: usize,
+    model: *mut *mut Model,
+    message: *mut c_char,
+    message_bytes: usize,
+}
+
+impl Target {
+    /// Makes a model of what `open` returns.
+    ///
+    /// # Safety
+    ///
+    /// The pointers are those that the functions below get; the bytes must stay for as long as the
+    /// weights are kept.
+    unsafe fn fill(&self, open: impl FnOnce() -> Result<(&'static [u8], Weights)>) -> Status {
+        let result = handle::check_out(self.model, "the place for the model").and_then(|()| {
+            caught(|| {
+                // SAFETY: checked just now.
+                unsafe { self.model.write(ptr::null_mut()) };
+                let place = Place::new(self.memory, self.memory_bytes, size_of::<Model>())?;
+                let (bytes, weights) = open()?;
+                // SAFETY: the place has room for it; the bytes stay as promised.
+                let model = unsafe { create(place, bytes, weights) }?;
+                // SAFETY: checked at the start.
+                unsafe { self.model.write(model) };
+                Ok(())
+            })
+        });
+        let message = result.as_ref().err().map_or("", |error| error.message());
+        // SAFETY: as promised by the caller.
+        unsafe { handle::write_message(message, self.message, self.message_bytes) };
+        Status::from(&result)
+    }
+}
+
+/// Opens the file and writes the handle to its place.
+///
+/// # Safety
+///
+/// The place must have room for a [`Model`], and the bytes must stay as long as the weights.
+unsafe fn create(place: Place, bytes: &'static [u8], weights: Weights) -> Result<*mut Model> {
+    let file = File::open(bytes)?;
+    let model = place.start.cast::<Model>();
+    let handle = Model {
+        tag: Tag::none(),
+        sessions: AtomicUsize::new(0),
+        last: LastError::none(),
+        file,
+        tokenizer: Tokenizer::new(file.vocab()),
+        _weights: weights,
+        keeper: place.keeper,
+    };
+    const { assert!(align_of::<Model>() <= abi::KINGLET_ALIGNMENT) };
+    // SAFETY: the place is aligned, large enough, and nobody else's.
+    unsafe {
+        model.write(handle);
+        (*model).tag.set(Model::KIND);
+    }
+    log::info!("opened a model of {} bytes", bytes.len());
+    Ok(model)
+}
+
+/// Bytes of memory that a model's handle needs, when the caller gives it.
+#[unsafe(no_mangle)]
+pub extern "C" fn kinglet_model_bytes() -> usize {
+    size_of::<Model>()
+}
+
+/// Opens a weight file by its path and maps it. Weights are not read before they are used.
+///
+/// `memory` is where the handle will be: `kinglet_model_bytes` at a multiple of
+/// `KINGLET_ALIGNMENT`, or null and 0 for memory of the library's. `message` gets a sentence about
+/// a failure, cut to `message_bytes`, or may be null. The file must not be shortened while it is
+/// open.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says; `path` must end with a zero.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_open_path(
+    path: *const c_char,
+    memory: *mut c_void,
+    memory_bytes: usize,
+    model: *mut *mut Model,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    let target = Target { memory, memory_bytes, model, message, message_bytes };
+    // SAFETY: as promised by the caller; the bytes belong to the mapping.
+    unsafe { target.fill(|| map_path(path)) }
+}
+
+/// Opens a weight file that is part of an open file, `bytes` from `offset` on, and maps it; 0 bytes
+/// are all to the end. The descriptor is only borrowed.
+///
+/// `offset` must be a multiple of 64. The rest is as for `kinglet_model_open_path`.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_open_fd(
+    fd: c_int,
+    offset: u64,
+    bytes: u64,
+    memory: *mut c_void,
+    memory_bytes: usize,
+    model: *mut *mut Model,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    let target = Target { memory, memory_bytes, model, message, message_bytes };
+    // SAFETY: as promised by the caller; the bytes belong to the mapping.
+    unsafe { target.fill(|| map_fd(fd, offset, bytes)) }
+}
+
+/// Opens a weight file that lies in memory, such as flash or a mapped partition. Nothing is copied:
+/// the caller keeps the `bytes` at `data`, unchanged, until the model is closed.
+///
+/// `data` must start at a multiple of `KINGLET_ALIGNMENT`. The rest is as for
+/// `kinglet_model_open_path`.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_open_memory(
+    data: *const c_void,
+    bytes: usize,
+    memory: *mut c_void,
+    memory_bytes: usize,
+    model: *mut *mut Model,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    let target = Target { memory, memory_bytes, model, message, message_bytes };
+    let open = || {
+        // SAFETY: the caller keeps the bytes until the model is closed.
+        let data: &'static [u8] = unsafe { handle::array(data.cast(), bytes, "the file") }?;
+        Ok((data, Weights::Caller))
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { target.fill(open) }
+}
+
+/// Closes a model; null is nothing. `Busy` while there are sessions of it.
+///
+/// # Safety
+///
+/// `model` must be null or a model, which no other thread uses any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_close(model: *mut Model) -> Status {
+    if model.is_null() {
+        return Status::Ok;
+    }
+    // SAFETY: as promised by the caller.
+    let result = caught(|| unsafe { close(model) });
+    Status::from(&result)
+}
+
+unsafe fn close(model: *mut Model) -> Result<()> {
+    // SAFETY: as promised by the caller.
+    let handle = unsafe { handle::check(model) }?;
+    let sessions = handle.sessions.load(Ordering::Acquire);
+    ensure!(sessions == 0, Code::Busy, "{sessions} sessions of the model are open");
+    ensure!(handle.tag.clear(Model::KIND), Code::BadHandle, "the model is being closed");
+    // SAFETY: the handle was open until now, and nobody else uses it. What keeps its memory is
+    // moved out with it and dropped last.
+    drop(unsafe { model.read() }.into_keeper());
+    Ok(())
+}
+
+impl Model {
+    /// Drops everything but what keeps the handle's own memory.
+    fn into_keeper(self) -> Keeper {
+        self.keeper
+    }
+}
+
+/// What a model is. `info->struct_size` must be set.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_info(model: *const Model, info: *mut ModelInfo) -> Status {
+    // SAFETY: as promised by the caller.
+    unsafe { with(model, |model| fill_info(&model.file, info)) }
+}
+
+/// # Safety
+///
+/// As for [`abi::fill`].
+unsafe fn fill_info(file: &File<'_>, info: *mut ModelInfo) -> Result<()> {
+    let config = file.config();
+    let own = ModelInfo {
+        struct_size: size_of::<ModelInfo>(),
+        file_bytes: file.len(),
+        read_bytes_per_token: file.read_bytes_per_token(),
+        vocabulary: config.vocab_size,
+        max_context: config.max_context,
+        longest_token_bytes: file.vocab().longest_token_bytes() as u32,
+        has_chat_template: u32::from(file.text(TextKey::ChatTemplate).is_some()),
+        fingerprint: file.fingerprint(),
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { abi::fill(info, &own) }
+}
+
+/// Compares the checksums of the whole file, weights included, which reads all of it. `Corrupt`
+/// when one is wrong.
+///
+/// # Safety
+///
+/// `model` must be null or point to readable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_verify(model: *const Model) -> Status {
+    // SAFETY: as promised by the caller.
+    unsafe { with(model, |model| model.file.verify()) }
+}
+
+/// Writes the sentence about the model's last failure, cut to `capacity` bytes with the
+/// terminating zero. With several threads the last failure can be another thread's.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_message(
+    model: *const Model,
+    buffer: *mut c_char,
+    capacity: usize,
+) -> Status {
+    // SAFETY: as promised by the caller.
+    match unsafe { handle::check(model) } {
+        Ok(model) => {
+            // SAFETY: as promised by the caller.
+            unsafe { model.last.copy(buffer, capacity) };
+            Status::Ok
+        }
+        Err(error) => error.code().into(),
+    }
+}
+
+/// Does something with a model that several threads may use.
+///
+/// # Safety
+///
+/// As for [`handle::check`].
+pub(crate) unsafe fn with(model: *const Model, work: impl FnOnce(&Model) -> Result<()>) -> Status {
+    // SAFETY: as promised by the caller.
+    match unsafe { handle::check(model) } {
+        Ok(model) => model.last.keep(caught(|| work(model))),
+        Err(error) => error.code().into(),
+    }
+}
+
+#[cfg(feature = "std")]
+fn map_path(path: *const c_char) -> Result<(&'static [u8], Weights)> {
+    use std::os::unix::ffi::OsStrExt;
+    ensure!(!path.is_null(), Code::BadArgument, "the path is null");
+    // SAFETY: the caller's path ends with a zero.
+    let path = unsafe { core::ffi::CStr::from_ptr(path) };
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+    keep(kinglet::Mapping::open(path)?)
+}
+
+#[cfg(feature = "std")]
+fn map_fd(fd: c_int, offset: u64, bytes: u64) -> Result<(&'static [u8], Weights)> {
+    use std::os::fd::FromRawFd;
+    ensure!(fd >= 0, Code::BadArgument, "{fd} is no file descriptor");
+    // SAFETY: the descriptor stays the caller's: the file is never dropped, so never closed.
+    let file = core::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
+    keep(kinglet::Mapping::of(&file, offset, Some(bytes).filter(|&bytes| bytes > 0))?)
+}
+
+/// The bytes of a mapping, and the mapping.
+#[cfg(feature = "std")]
+fn keep(mapping: kinglet::Mapping) -> Result<(&'static [u8], Weights)> {
+    let bytes = mapping.bytes();
+    // SAFETY: the mapping does not move, and the model drops it with the only user of the bytes.
+    let bytes = unsafe { core::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
+    Ok((bytes, Weights::Mapped(mapping)))
+}
+
+#[cfg(not(feature = "std"))]
+fn map_path(_path: *const c_char) -> Result<(&'static [u8], Weights)> {
+    kinglet_quant::fail!(Code::Resource, "this build has no files: open the model from memory")
+}
+
+#[cfg(not(feature = "std"))]
+fn map_fd(_fd: c_int, _offset: u64, _bytes: u64) -> Result<(&'static [u8], Weights)> {
+    kinglet_quant::fail!(Code::Resource, "this build has no files: open the model from memory")
+}

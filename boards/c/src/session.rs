@@ -1,0 +1,405 @@
+//! Sessions: their memory, their life, and who may use them when.
+
+use crate::abi::{self, KINGLET_ALIGNMENT, SessionInfo, SessionOptions};
+use crate::clock::Clock;
+use crate::handle::{self, Handle, LastError, Lock, Tag, User, caught, put};
+use crate::model::{self, Model};
+use crate::place::{Keeper, Place};
+use crate::status::Status;
+use crate::text::Text;
+use crate::workers::{Crew, Hook};
+use core::cell::UnsafeCell;
+use core::ffi::{c_char, c_void};
+use core::ptr;
+use core::slice;
+use core::sync::atomic::{AtomicBool, Ordering};
+use kinglet_backends::Tier;
+use kinglet_core::{KvType, Limits, Plan};
+use kinglet_quant::{Code, Error, File, Result, ensure, fail};
+
+/// The context that a session has unless told otherwise.
+const DEFAULT_CONTEXT: u32 = 2048;
+/// The batch that a session has unless told otherwise.
+const DEFAULT_BATCH: u32 = 64;
+/// Bytes of the handle in front of the session's buffers.
+const HANDLE_BYTES: usize = size_of::<Session>().next_multiple_of(KINGLET_ALIGNMENT);
+
+/// A model, the memory of one text, and the threads that work on it.
+///
+/// One thread at a time can use a session: a second one gets `Busy`, and so does a callback that
+/// uses the session which called it. `kinglet_session_cancel` alone can be called at any time.
+pub struct Session {
+    tag: Tag,
+    lock: Lock,
+    cancelled: AtomicBool,
+    last: LastError,
+    /// For whoever holds the lock.
+    work: UnsafeCell<Work>,
+    model: *const Model,
+    bytes: usize,
+    keeper: Keeper,
+}
+
+impl Handle for Session {
+    const KIND: usize = 0x6b73_6573;
+    const NAME: &'static str = "session";
+
+    fn tag(&self) -> &Tag {
+        &self.tag
+    }
+}
+
+/// What the functions of a session work with.
+pub(crate) struct Work {
+    pub text: Text<'static>,
+    pub clock: Clock,
+    /// Milliseconds that a call may take; 0 for any.
+    pub deadline_ms: u32,
+    pub on_progress: abi::OnProgress,
+    pub on_progress_user: User,
+    /// Whether an invariant broke, so that nothing can be relied on.
+    is_broken: bool,
+}
+
+impl Session {
+    /// Whether the session was cancelled, which the caller tells: the next one is not.
+    pub(crate) fn take_cancelled(&self) -> bool {
+        self.cancelled.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Does something with a session that nobody else uses at the moment.
+///
+/// # Safety
+///
+/// As for [`handle::check`].
+pub(crate) unsafe fn with(
+    session: *const Session,
+    work: impl FnOnce(&mut Work, &Session) -> Result<()>,
+) -> Status {
+    // SAFETY: as promised by the caller.
+    let session = match unsafe { handle::check(session) } {
+        Ok(session) => session,
+        Err(error) => return error.code().into(),
+    };
+    session.last.keep(locked(session, work))
+}
+
+fn locked(session: &Session, work: impl FnOnce(&mut Work, &Session) -> Result<()>) -> Result<()> {
+    let Some(_held) = session.lock.try_take() else {
+        fail!(Code::Busy, "the session is in use, on another thread or by this callback's caller");
+    };
+    // SAFETY: whoever holds the lock is alone.
+    let own = unsafe { &mut *session.work.get() };
+    ensure!(!own.is_broken, Code::Internal, "the session has failed before: destroy it");
+    let outcome = caught(|| work(own, session));
+    own.is_broken = outcome.as_ref().is_err_and(|error| error.code() == Code::Internal);
+    outcome
+}
+
+/// Options, checked and resolved.
+struct Request {
+    limits: Limits,
+    tier: Tier,
+    options: SessionOptions,
+}
+
+impl Request {
+    /// # Safety
+    ///
+    /// As for [`abi::read`]; the name of the tier must end with a zero.
+    unsafe fn read(file: &File<'_>, options: *const SessionOptions) -> Result<Self> {
+        // SAFETY: as promised by the caller.
+        let options = unsafe { abi::read(options) }?;
+        let or = |value: u32, default: u32| if value == 0 { default } else { value } as usize;
+        let limits = Limits {
+            context: or(options.context, DEFAULT_CONTEXT.min(file.config().max_context)),
+            batch: or(options.batch, DEFAULT_BATCH),
+            logit_rows: 1,
+            workers: or(options.threads, 1),
+            kv: match options.kv {
+                abi::KINGLET_KV_INT8 => KvType::Int8,
+                abi::KINGLET_KV_F16 => KvType::F16,
+                kv => fail!(Code::BadArgument, "there is no type {kv} of keys and values"),
+            },
+        };
+        ensure!(
+            options.flags & !abi::KINGLET_SESSION_PIN_THREADS == 0 && options.reserved == 0,
+            Code::BadArgument,
+            "there are no session flags {:#x}",
+            options.flags
+        );
+        let tier = if options.tier.is_null() {
+            Tier::best()
+        } else {
+            // SAFETY: as promised by the caller.
+            Tier::from_name(unsafe { handle::text(options.tier, "the tier") }?)?
+        };
+        Ok(Self { limits, tier, options })
+    }
+
+    /// Bytes of handle and buffers.
+    fn bytes(&self, file: &File<'_>) -> Result<usize> {
+        let buffers = Plan::new(file, &self.limits)?.total_bytes();
+        match buffers.checked_add(HANDLE_BYTES) {
+            Some(bytes) => Ok(bytes),
+            None => fail!(Code::BadArgument, "the session is larger than memory"),
+        }
+    }
+
+    /// The workers that the options ask for.
+    fn crew(&self) -> Result<Crew> {
+        let user = User(self.options.run_parts_user);
+        if let Some(hook) = Hook::new(self.options.run_parts, user, self.limits.workers) {
+            return Ok(Crew::Hook(hook));
+        }
+        let is_pinned = self.options.flags & abi::KINGLET_SESSION_PIN_THREADS != 0;
+        own_threads(self.limits.workers, is_pinned)
+    }
+}
+
+#[cfg(feature = "std")]
+fn own_threads(count: usize, is_pinned: bool) -> Result<Crew> {
+    if count == 1 && !is_pinned {
+        return Ok(Crew::Alone);
+    }
+    Ok(Crew::Pool(kinglet::Pool::new(count, is_pinned)?))
+}
+
+#[cfg(not(feature = "std"))]
+fn own_threads(count: usize, is_pinned: bool) -> Result<Crew> {
+    let is_possible = count == 1 && !is_pinned;
+    ensure!(is_possible, Code::Resource, "this build has no threads: give it a run_parts");
+    Ok(Crew::Alone)
+}
+
+/// Bytes of memory that a session with these options needs. `options` may be null.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_bytes(
+    model: *const Model,
+    options: *const SessionOptions,
+    bytes: *mut usize,
+) -> Status {
+    let work = |model: &Model| {
+        // SAFETY: as promised by the caller.
+        unsafe { put(bytes, 0, "the place for the bytes") }?;
+        // SAFETY: as promised by the caller.
+        let request = unsafe { Request::read(&model.file, options) }?;
+        // SAFETY: as promised by the caller.
+        unsafe { put(bytes, request.bytes(&model.file)?, "the place for the bytes") }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { model::with(model, work) }
+}
+
+/// Makes a session, which takes all of its memory now. `options` may be null.
+///
+/// `memory` is `kinglet_session_bytes` at a multiple of `KINGLET_ALIGNMENT`, the caller's until the
+/// session is destroyed; or null and 0 for memory of the library's. `message` gets a sentence about
+/// a failure, cut to `message_bytes`, or may be null. The model must stay open.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_new(
+    model: *const Model,
+    options: *const SessionOptions,
+    memory: *mut c_void,
+    memory_bytes: usize,
+    session: *mut *mut Session,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    let make = || {
+        // SAFETY: as promised by the caller.
+        unsafe { put(session, ptr::null_mut(), "the place for the session") }?;
+        // SAFETY: as promised by the caller.
+        let model = unsafe { handle::check(model) }?;
+        // SAFETY: as promised by the caller.
+        let request = unsafe { Request::read(&model.file, options) }?;
+        let bytes = request.bytes(&model.file)?;
+        let place = Place::new(memory, memory_bytes, bytes)?;
+        // SAFETY: the place has as many bytes, and nobody else uses them.
+        let made = unsafe { create(model, &request, place, bytes) }?;
+        // SAFETY: checked at the start.
+        unsafe { session.write(made) };
+        Ok(())
+    };
+    let result = caught(make);
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let text = result.as_ref().err().map_or("", Error::message);
+        handle::write_message(text, message, message_bytes);
+    }
+    Status::from(&result)
+}
+
+/// # Safety
+///
+/// The place must have `bytes`, those of the request, and be nobody else's.
+unsafe fn create(
+    model: &Model,
+    request: &Request,
+    place: Place,
+    bytes: usize,
+) -> Result<*mut Session> {
+    const { assert!(align_of::<Session>() <= KINGLET_ALIGNMENT) };
+    // SAFETY: the handle's bytes and the buffers' do not overlap, and both lie in the place. What
+    // the caller's memory holds before is any bytes, which are valid.
+    let buffers = unsafe {
+        slice::from_raw_parts_mut::<'static, u8>(
+            place.start.add(HANDLE_BYTES),
+            bytes - HANDLE_BYTES,
+        )
+    };
+    let core = kinglet_core::Session::new(model.file, &request.limits, buffers)?;
+    let text = Text::new(core, request.tier, request.crew()?)?;
+    let work = Work {
+        text,
+        clock: Clock::new(request.options.clock, User(request.options.clock_user)),
+        deadline_ms: 0,
+        on_progress: None,
+        on_progress_user: User(ptr::null_mut()),
+        is_broken: false,
+    };
+    let session = place.start.cast::<Session>();
+    let handle = Session {
+        tag: Tag::none(),
+        lock: Lock::new(),
+        cancelled: AtomicBool::new(false),
+        last: LastError::none(),
+        work: UnsafeCell::new(work),
+        model,
+        bytes,
+        keeper: place.keeper,
+    };
+    // SAFETY: the place is aligned, large enough, and nobody else's.
+    unsafe {
+        session.write(handle);
+        (*session).tag.set(Session::KIND);
+    }
+    model.retain();
+    log::info!("made a session of {bytes} bytes with {} kernels", request.tier.name());
+    Ok(session)
+}
+
+/// Ends a session and its threads; null is nothing. The memory is the caller's again, if it was.
+/// `Busy` while another thread uses the session.
+///
+/// # Safety
+///
+/// `session` must be null or a session, which no other thread uses afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_destroy(session: *mut Session) -> Status {
+    if session.is_null() {
+        return Status::Ok;
+    }
+    // SAFETY: as promised by the caller.
+    let result = caught(|| unsafe { destroy(session) });
+    Status::from(&result)
+}
+
+unsafe fn destroy(session: *mut Session) -> Result<()> {
+    // SAFETY: as promised by the caller.
+    let handle = unsafe { handle::check(session) }?;
+    let Some(held) = handle.lock.try_take() else {
+        fail!(Code::Busy, "the session is in use");
+    };
+    ensure!(handle.tag.clear(Session::KIND), Code::BadHandle, "the session is being destroyed");
+    // Nobody can take the lock any more, and its memory is about to go.
+    core::mem::forget(held);
+    // SAFETY: the handle was open until now, and nobody else uses it. What keeps its memory is
+    // moved out with it.
+    let Session { work, model, keeper, .. } = unsafe { session.read() };
+    drop(work);
+    // SAFETY: the model counts its sessions and is not closed while there are any.
+    unsafe { (*model).release() };
+    drop(keeper);
+    Ok(())
+}
+
+/// What a session is, and how far its text is. `info->struct_size` must be set.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_info(
+    session: *const Session,
+    info: *mut SessionInfo,
+) -> Status {
+    let work = |work: &mut Work, session: &Session| {
+        let limits = work.text.core().plan().limits();
+        let own = SessionInfo {
+            struct_size: size_of::<SessionInfo>(),
+            bytes: session.bytes,
+            tokens: work.text.len() as u32,
+            context: limits.context as u32,
+            batch: limits.batch as u32,
+            threads: limits.workers as u32,
+            tier: name_in_c(work.text.tier().name()),
+        };
+        // SAFETY: as promised by the caller.
+        unsafe { abi::fill(info, &own) }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// A name filled up with zeros, at least one.
+fn name_in_c(name: &str) -> [c_char; 16] {
+    let mut own = [0; 16];
+    for (own, byte) in own[..15].iter_mut().zip(name.bytes()) {
+        *own = byte as c_char;
+    }
+    own
+}
+
+/// Writes the sentence about the session's last failure, cut to `capacity` bytes with the
+/// terminating zero. Can be called while another thread uses the session.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_message(
+    session: *const Session,
+    buffer: *mut c_char,
+    capacity: usize,
+) -> Status {
+    // SAFETY: as promised by the caller.
+    match unsafe { handle::check(session) } {
+        Ok(session) => {
+            // SAFETY: as promised by the caller.
+            unsafe { session.last.copy(buffer, capacity) };
+            Status::Ok
+        }
+        Err(error) => error.code().into(),
+    }
+}
+
+/// Ends what the session does at its next look, before a token or a batch of a prompt; when it does
+/// nothing, the next `kinglet_session_prefill`, `_next` or `_generate` ends at once.
+///
+/// Can be called from any thread and from signal handlers, at any time between the session's
+/// creation and its destruction.
+///
+/// # Safety
+///
+/// `session` must be null or point to readable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_cancel(session: *const Session) -> Status {
+    // SAFETY: as promised by the caller.
+    match unsafe { handle::check(session) } {
+        Ok(session) => {
+            session.cancelled.store(true, Ordering::Release);
+            Status::Ok
+        }
+        Err(error) => error.code().into(),
+    }
+}

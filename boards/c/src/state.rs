@@ -1,0 +1,163 @@
+//! Texts of sessions: forgotten, shared, saved.
+
+use crate::handle::{array, array_mut, put};
+use crate::session::{Session, Work, with};
+use crate::status::Status;
+use core::ffi::c_void;
+use kinglet_quant::{Code, Result, ensure};
+
+/// Forgets the whole text.
+///
+/// # Safety
+///
+/// `session` must be null or point to readable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_reset(session: *mut Session) -> Status {
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, |work, _| work.text.rewind(0)) }
+}
+
+/// Keeps the first `count` tokens of the text. `BadArgument` when there are fewer.
+///
+/// # Safety
+///
+/// `session` must be null or point to readable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_rewind(session: *mut Session, count: usize) -> Status {
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, |work, _| work.text.rewind(count)) }
+}
+
+/// Replaces the session's text by the first `count` tokens of another session's, without computing
+/// them again. The sampling stays the session's own.
+///
+/// `StateMismatch` when the sessions have different models or types of keys and values,
+/// `BadArgument` when the other text is shorter, `ContextFull` when this context is, `Busy` when
+/// either session is in use. The text is unchanged then.
+///
+/// # Safety
+///
+/// Both must be null or point to readable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_fork(
+    session: *mut Session,
+    source: *mut Session,
+    count: usize,
+) -> Status {
+    let copy = |work: &mut Work, _: &Session| {
+        let mut outcome = Ok(());
+        // SAFETY: as promised by the caller.
+        let status = unsafe {
+            with(source, |source, _| {
+                outcome = work.text.fork(&source.text, count);
+                Ok(())
+            })
+        };
+        let code = if status == Status::Busy { Code::Busy } else { Code::BadHandle };
+        ensure!(status == Status::Ok, code, "the session to fork is in use, or is none");
+        outcome
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, copy) }
+}
+
+/// Writes the tokens of the text, up to `capacity`, and the number of all of them to `count`.
+/// `BufferTooSmall` when they did not fit; then nothing is written to `tokens`.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_tokens(
+    session: *mut Session,
+    tokens: *mut u32,
+    capacity: usize,
+    count: *mut usize,
+) -> Status {
+    let work = |work: &mut Work, _: &Session| {
+        let length = work.text.len();
+        // SAFETY: as promised by the caller.
+        unsafe { put(count, length, "the place for the count") }?;
+        // SAFETY: as promised by the caller.
+        let out = unsafe { array_mut(tokens, capacity, "the buffer for tokens") }?;
+        ensure!(
+            length <= out.len(),
+            Code::BufferTooSmall,
+            "the text has {length} tokens, there is room for {capacity}"
+        );
+        work.text.tokens().zip(out).for_each(|(token, out)| *out = token);
+        Ok(())
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// Bytes that `kinglet_session_save` needs for the text as it is now.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_state_bytes(
+    session: *mut Session,
+    bytes: *mut usize,
+) -> Status {
+    let work = |work: &mut Work, _: &Session| {
+        // SAFETY: as promised by the caller.
+        unsafe { put(bytes, 0, "the place for the bytes") }?;
+        // SAFETY: as promised by the caller.
+        unsafe { put(bytes, work.text.state_bytes()?, "the place for the bytes") }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// Writes the text, its keys and values, and how many random numbers were drawn for it to a buffer
+/// of `capacity` bytes, and the bytes written to `bytes`. `BufferTooSmall`.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_save(
+    session: *mut Session,
+    buffer: *mut c_void,
+    capacity: usize,
+    bytes: *mut usize,
+) -> Status {
+    let work = |work: &mut Work, _: &Session| -> Result<()> {
+        // SAFETY: as promised by the caller.
+        unsafe { put(bytes, 0, "the place for the bytes") }?;
+        // SAFETY: as promised by the caller.
+        let out: &mut [u8] = unsafe { array_mut(buffer.cast(), capacity, "the buffer") }?;
+        let written = work.text.save(out)?;
+        // SAFETY: as promised by the caller.
+        unsafe { put(bytes, written, "the place for the bytes") }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// Replaces the text by a saved one. With the sampling that the saved session had, it goes on as
+/// that one would have.
+///
+/// `StateMismatch` for a state of another model, context or type of keys and values, `Truncated`
+/// and `Corrupt` for altered bytes; the text is unchanged then.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_restore(
+    session: *mut Session,
+    state: *const c_void,
+    bytes: usize,
+) -> Status {
+    let work = |work: &mut Work, _: &Session| {
+        // SAFETY: as promised by the caller.
+        let state: &[u8] = unsafe { array(state.cast(), bytes, "the state") }?;
+        work.text.restore(state)
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}

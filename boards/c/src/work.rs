@@ -1,0 +1,365 @@
+//! What sessions do: prompts, tokens, replies, logits.
+
+use crate::abi::{self, Candidate, GenerateOptions, Generation, Sampling};
+use crate::clock::Deadline;
+use crate::handle::{self, User, array, array_mut, check_out, put};
+use crate::session::{Session, Work, with};
+use crate::status::Status;
+use crate::text::Choice;
+use core::ffi::{c_char, c_void};
+use core::ops::ControlFlow;
+use kinglet_core::piece::{Cut, Piece, PieceStream};
+use kinglet_core::stop::MAX_STOPS;
+use kinglet_core::{sample, top};
+use kinglet_quant::{Code, Result, ensure, fail};
+
+const _: () = assert!(abi::KINGLET_MAX_STOP == MAX_STOPS);
+
+/// Tokens that count as recent unless told otherwise.
+const DEFAULT_WINDOW: usize = 64;
+
+/// Chooses tokens in this way from now on, from the start of the seed's random sequence. `sampling`
+/// may be null.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_set_sampling(
+    session: *mut Session,
+    sampling: *const Sampling,
+) -> Status {
+    let work = |work: &mut Work, _: &Session| {
+        // SAFETY: as promised by the caller.
+        let choice = unsafe { read_choice(sampling, work.text.model().config().vocab_size) }?;
+        work.text.set_choice(choice);
+        Ok(())
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// # Safety
+///
+/// As for [`abi::read`]; the bias must have as many entries as it says.
+unsafe fn read_choice(sampling: *const Sampling, vocabulary: u32) -> Result<Choice> {
+    // SAFETY: as promised by the caller.
+    let given = unsafe { abi::read(sampling) }?;
+    ensure!(given.reserved == 0, Code::BadArgument, "the reserved field is not zero");
+    // SAFETY: as promised by the caller.
+    let bias = unsafe { array(given.logit_bias, given.logit_bias_count, "the logit bias") }?;
+    let mut logit_bias = heapless::Vec::<(u32, f32), { abi::KINGLET_MAX_LOGIT_BIAS }>::new();
+    for entry in bias {
+        let Ok(()) = logit_bias.push((entry.token, entry.bias)) else {
+            fail!(
+                Code::BadArgument,
+                "a bias of {} tokens: at most {} are supported",
+                bias.len(),
+                abi::KINGLET_MAX_LOGIT_BIAS
+            );
+        };
+    }
+    let or_one = |value: f32| if value == 0.0 { 1.0 } else { value };
+    let window = given.repetition_window as usize;
+    let sampling = sample::Sampling {
+        logit_bias: &logit_bias,
+        repetition_penalty: or_one(given.repetition_penalty),
+        repetition_window: if window == 0 { DEFAULT_WINDOW } else { window },
+        temperature: given.temperature,
+        top_k: given.top_k as usize,
+        top_p: or_one(given.top_p),
+        min_p: given.min_p,
+        seed: given.seed,
+    };
+    Choice::new(&sampling, vocabulary)
+}
+
+/// Gives every later call of `kinglet_session_prefill` and `kinglet_session_generate` this many
+/// milliseconds; 0 for as many as it takes. Time is looked at before a token and before a batch of
+/// a prompt. `Resource` without an operating system, when the options had no clock.
+///
+/// # Safety
+///
+/// `session` must be null or point to readable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_set_deadline(
+    session: *mut Session,
+    milliseconds: u32,
+) -> Status {
+    let work = |work: &mut Work, _: &Session| {
+        // Fails now, rather than in the middle of a reply.
+        Deadline::after(&work.clock, milliseconds)?;
+        work.deadline_ms = milliseconds;
+        Ok(())
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// Tells the function how far prompts are; null tells nobody.
+///
+/// # Safety
+///
+/// `session` must be null or point to readable memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_set_progress(
+    session: *mut Session,
+    on_progress: abi::OnProgress,
+    user: *mut c_void,
+) -> Status {
+    let work = |work: &mut Work, _: &Session| {
+        work.on_progress = on_progress;
+        work.on_progress_user = User(user);
+        Ok(())
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// Appends a prompt to the text.
+///
+/// `PromptTooLong`, `TokenOutOfRange` and `BadArgument` leave the text unchanged. After
+/// `Interrupted` and `DeadlinePassed` it has the tokens that were taken until then, see
+/// `kinglet_session_info`; the rest of the prompt can be appended later.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_prefill(
+    session: *mut Session,
+    tokens: *const u32,
+    count: usize,
+) -> Status {
+    let work = |work: &mut Work, session: &Session| {
+        // SAFETY: as promised by the caller.
+        let tokens = unsafe { array(tokens, count, "the prompt") }?;
+        let deadline = Deadline::after(&work.clock, work.deadline_ms)?;
+        let Work { text, clock, on_progress, on_progress_user: user, .. } = work;
+        text.prefill(tokens, &mut |done| {
+            go_on(session)?;
+            deadline.check(clock)?;
+            // SAFETY: the caller has given the function for this use, with this argument.
+            let answer = on_progress.map_or(0, |f| unsafe { f(user.0, done, count) });
+            ensure!(answer == 0, Code::Interrupted, "the progress callback said to stop");
+            Ok(())
+        })
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// `Interrupted` when the session was cancelled.
+fn go_on(session: &Session) -> Result<()> {
+    ensure!(!session.take_cancelled(), Code::Interrupted, "cancelled; the text so far stays");
+    Ok(())
+}
+
+/// Chooses the next token, appends it to the text and writes it to `token`.
+///
+/// A token that ends a reply is appended as well: `kinglet_token_text` tells which do.
+/// `ContextFull`, `Interrupted`; `BadArgument` for an empty text. The text is
+/// unchanged then.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_next(session: *mut Session, token: *mut u32) -> Status {
+    let work = |work: &mut Work, session: &Session| {
+        // SAFETY: as promised by the caller.
+        unsafe { put(token, abi::KINGLET_NO_TOKEN, "the place for the token") }?;
+        go_on(session)?;
+        let chosen = work.text.next()?;
+        // SAFETY: as promised by the caller.
+        unsafe { put(token, chosen, "the place for the token") }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// Goes on with the text until something ends it, and streams it.
+///
+/// `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
+/// Cancellation and deadline are reasons to end, not failures. Tokens of a stop string stay in the
+/// session's text, though they are not part of the reply.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_generate(
+    session: *mut Session,
+    options: *const GenerateOptions,
+    on_piece: abi::OnPiece,
+    user: *mut c_void,
+    generation: *mut Generation,
+) -> Status {
+    let work = |work: &mut Work, session: &Session| {
+        if !generation.is_null() {
+            // SAFETY: as promised by the caller.
+            unsafe { abi::fill(generation, &report(0, 0)) }?;
+        }
+        // SAFETY: as promised by the caller.
+        let given = unsafe { abi::read(options) }?;
+        // SAFETY: as promised by the caller.
+        let stops = unsafe { read_stops(&given) }?;
+        let (mut tokens, user) = (0, User(user));
+        let outcome = generate(work, session, &given, &stops, &mut tokens, &mut |piece| {
+            let token = piece.token.unwrap_or(abi::KINGLET_NO_TOKEN);
+            let (text, bytes) = (piece.text.as_ptr().cast(), piece.text.len());
+            // SAFETY: the caller has given the function for this use, with this argument.
+            let answer = on_piece.map_or(0, |f| unsafe { f(user.0, token, text, bytes) });
+            if answer == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        if !generation.is_null() {
+            let reason = outcome.as_ref().copied().unwrap_or(0);
+            // SAFETY: as promised by the caller.
+            unsafe { abi::fill(generation, &report(tokens, reason)) }?;
+        }
+        outcome.map(|_| ())
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+fn report(tokens: u32, stop_reason: u32) -> Generation {
+    Generation { struct_size: size_of::<Generation>(), tokens, stop_reason }
+}
+
+/// The stop strings of the options.
+///
+/// # Safety
+///
+/// The options' array must be as long as it says, and its strings end with a zero.
+unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a str, MAX_STOPS>> {
+    ensure!(
+        options.flags & !abi::KINGLET_GENERATE_IGNORE_END == 0,
+        Code::BadArgument,
+        "there are no flags {:#x}",
+        options.flags
+    );
+    ensure!(
+        options.stop_count <= MAX_STOPS,
+        Code::BadArgument,
+        "{} stop strings: at most {MAX_STOPS} are supported",
+        options.stop_count
+    );
+    // SAFETY: as promised by the caller.
+    let strings: &[*const c_char] =
+        unsafe { array(options.stop, options.stop_count, "the stop strings") }?;
+    let mut stops = heapless::Vec::new();
+    for &string in strings {
+        // SAFETY: as promised by the caller.
+        let stop = unsafe { handle::text(string, "a stop string") }?;
+        stops.push(stop).expect("the number was checked");
+    }
+    Ok(stops)
+}
+
+/// Returns why it ended; `tokens` counts those that were generated, also when it fails.
+fn generate(
+    work: &mut Work,
+    session: &Session,
+    options: &GenerateOptions,
+    stops: &[&str],
+    tokens: &mut u32,
+    on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+) -> Result<u32> {
+    let mut pieces = PieceStream::new(work.text.model(), stops)?;
+    let deadline = Deadline::after(&work.clock, work.deadline_ms)?;
+    let most = if options.max_tokens == 0 { u32::MAX } else { options.max_tokens };
+    let ends = options.flags & abi::KINGLET_GENERATE_IGNORE_END == 0;
+    let reason = loop {
+        if *tokens == most {
+            break abi::KINGLET_STOP_MAX_TOKENS;
+        }
+        if work.text.room() == 0 {
+            break abi::KINGLET_STOP_CONTEXT_FULL;
+        }
+        if session.take_cancelled() {
+            break abi::KINGLET_STOP_CANCELLED;
+        }
+        match deadline.check(&work.clock) {
+            Err(error) if error.code() == Code::DeadlinePassed => break abi::KINGLET_STOP_DEADLINE,
+            result => result?,
+        }
+        let token = work.text.next()?;
+        if ends && pieces.is_end(token) {
+            work.text.rewind(work.text.len() - 1)?;
+            break abi::KINGLET_STOP_END_OF_TEXT;
+        }
+        *tokens += 1;
+        match pieces.push(token, on_piece) {
+            Some(Cut::StopString) => break abi::KINGLET_STOP_STRING,
+            Some(Cut::Callback) => break abi::KINGLET_STOP_CALLBACK,
+            None => {}
+        }
+    };
+    if !matches!(reason, abi::KINGLET_STOP_STRING | abi::KINGLET_STOP_CALLBACK) {
+        pieces.finish(on_piece);
+    }
+    Ok(reason)
+}
+
+/// All logits behind the text: writes a pointer that is good until the session's next call to
+/// `logits`, and their number to `count`. `BadArgument` for an empty text.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_logits(
+    session: *mut Session,
+    logits: *mut *const f32,
+    count: *mut usize,
+) -> Status {
+    let work = |work: &mut Work, _: &Session| {
+        check_out(logits, "the place for the logits")?;
+        check_out(count, "the place for the count")?;
+        let found = work.text.logits()?;
+        // SAFETY: checked just now.
+        unsafe {
+            put(logits, found.as_ptr(), "the place for the logits")?;
+            put(count, found.len(), "the place for the count")
+        }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// The most probable next tokens, best first: writes up to `capacity` of them and their number to
+/// `count`. `BadArgument` for an empty text.
+///
+/// # Safety
+///
+/// Pointers must be null or point to what this says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_top(
+    session: *mut Session,
+    candidates: *mut Candidate,
+    capacity: usize,
+    count: *mut usize,
+) -> Status {
+    let work = |work: &mut Work, _: &Session| {
+        // SAFETY: as promised by the caller.
+        unsafe { put(count, 0, "the place for the count") }?;
+        // SAFETY: as promised by the caller.
+        let out = unsafe { array_mut(candidates, capacity, "the buffer for candidates") }?;
+        // SAFETY: the two structs are the same, see below.
+        let out: &mut [top::Candidate] =
+            unsafe { core::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
+        let found = work.text.top(out)?;
+        // SAFETY: as promised by the caller.
+        unsafe { put(count, found, "the place for the count") }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<top::Candidate>() == size_of::<Candidate>());
+    assert!(offset_of!(top::Candidate, token) == offset_of!(Candidate, token));
+    assert!(offset_of!(top::Candidate, log_probability) == offset_of!(Candidate, log_probability));
+};
