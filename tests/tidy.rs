@@ -30,17 +30,19 @@ const LONG_FILES: [(&str, usize, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str, usize, &str); 0] = [];
 
 /// Packages from the bottom up, with their folders: each may depend on those before it.
-const LAYERS: [(&str, &str); 6] = [
+const LAYERS: [(&str, &str); 7] = [
     ("kinglet-quant", "quant"),
     ("kinglet-core", "core"),
     ("kinglet-backends", "backends"),
     ("kinglet", "boards/host"),
     ("kinglet-cli", "boards/cli"),
+    ("kinglet-c", "boards/c"),
     ("kinglet-tests", "tests"),
 ];
 
 /// Crates without the standard library, at least when their features are off.
-const WITHOUT_STD: [&str; 3] = ["quant/src/lib.rs", "core/src/lib.rs", "backends/src/lib.rs"];
+const WITHOUT_STD: [&str; 4] =
+    ["quant/src/lib.rs", "core/src/lib.rs", "backends/src/lib.rs", "boards/c/src/lib.rs"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()

@@ -6,7 +6,7 @@
 //! [`state`]. `workers` and `clock` bring the caller's threads and time, `place` the memory.
 //!
 //! Without the feature `std` the crate is `no_std`, and functions that need files, memory of their
-//! own, threads or chat templates return a status.
+//! own or threads return a status.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod abi;

@@ -14,12 +14,16 @@ const LINE_BYTES: usize = 512;
 /// The version of the interface that this library has, `KINGLET_ABI_VERSION` of its header.
 ///
 /// What was compiled for a version works with every library of that version or a higher one.
+///
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn kinglet_abi_version() -> u32 {
     KINGLET_ABI_VERSION
 }
 
 /// The version of the library, such as "0.1.0".
+///
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn kinglet_version() -> *const c_char {
     const VERSION: &CStr =
@@ -31,6 +35,8 @@ pub extern "C" fn kinglet_version() -> *const c_char {
 }
 
 /// What a status means; never null, also for numbers that are no status.
+///
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn kinglet_status_text(status: i32) -> *const c_char {
     Status::text(status).as_ptr()
@@ -39,12 +45,10 @@ pub extern "C" fn kinglet_status_text(status: i32) -> *const c_char {
 /// Sends the log of the whole process's Kinglet to a function; null silences it, as at the start.
 ///
 /// `sink` must stay as it is until another one is set and no call of Kinglet is under way. This is
-/// the one setting that is not a handle's. `Resource` when the program that this library is linked
-/// into has given the `log` facade to something else.
+/// the one setting that is not a handle's. `KINGLET_STATUS_RESOURCE` when the program that this
+/// library is linked into has given the `log` facade to something else.
 ///
-/// # Safety
-///
-/// `sink` must be null or point to a `kinglet_log_sink`.
+/// Threads: one at a time in the process.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_log_to(sink: *const LogSink) -> Status {
     // SAFETY: as promised by the caller.

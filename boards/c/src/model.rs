@@ -122,6 +122,8 @@ unsafe fn create(place: Place, bytes: &'static [u8], weights: Weights) -> Result
 }
 
 /// Bytes of memory that a model's handle needs, when the caller gives it.
+///
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn kinglet_model_bytes() -> usize {
     size_of::<Model>()
@@ -134,9 +136,7 @@ pub extern "C" fn kinglet_model_bytes() -> usize {
 /// a failure, cut to `message_bytes`, or may be null. The file must not be shortened while it is
 /// open.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says; `path` must end with a zero.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_open_path(
     path: *const c_char,
@@ -156,9 +156,7 @@ pub unsafe extern "C" fn kinglet_model_open_path(
 ///
 /// `offset` must be a multiple of 64. The rest is as for `kinglet_model_open_path`.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_open_fd(
     fd: c_int,
@@ -181,9 +179,7 @@ pub unsafe extern "C" fn kinglet_model_open_fd(
 /// `data` must start at a multiple of `KINGLET_ALIGNMENT`. The rest is as for
 /// `kinglet_model_open_path`.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_open_memory(
     data: *const c_void,
@@ -204,11 +200,9 @@ pub unsafe extern "C" fn kinglet_model_open_memory(
     unsafe { target.fill(open) }
 }
 
-/// Closes a model; null is nothing. `Busy` while there are sessions of it.
+/// Closes a model; null is nothing. `KINGLET_STATUS_BUSY` while there are sessions of it.
 ///
-/// # Safety
-///
-/// `model` must be null or a model, which no other thread uses any more.
+/// Threads: the last call with this model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_close(model: *mut Model) -> Status {
     if model.is_null() {
@@ -240,11 +234,12 @@ impl Model {
 
 /// What a model is. `info->struct_size` must be set.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_model_info(model: *const Model, info: *mut ModelInfo) -> Status {
+pub unsafe extern "C" fn kinglet_model_describe(
+    model: *const Model,
+    info: *mut ModelInfo,
+) -> Status {
     // SAFETY: as promised by the caller.
     unsafe { with(model, |model| fill_info(&model.file, info)) }
 }
@@ -268,12 +263,10 @@ unsafe fn fill_info(file: &File<'_>, info: *mut ModelInfo) -> Result<()> {
     unsafe { abi::fill(info, &own) }
 }
 
-/// Compares the checksums of the whole file, weights included, which reads all of it. `Corrupt`
-/// when one is wrong.
+/// Compares the checksums of the whole file, weights included, which reads all of it.
+/// `KINGLET_STATUS_CORRUPT` when one is wrong.
 ///
-/// # Safety
-///
-/// `model` must be null or point to readable memory.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_verify(model: *const Model) -> Status {
     // SAFETY: as promised by the caller.
@@ -283,9 +276,7 @@ pub unsafe extern "C" fn kinglet_model_verify(model: *const Model) -> Status {
 /// Writes the sentence about the model's last failure, cut to `capacity` bytes with the
 /// terminating zero. With several threads the last failure can be another thread's.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_message(
     model: *const Model,

@@ -175,9 +175,7 @@ fn own_threads(count: usize, is_pinned: bool) -> Result<Crew> {
 
 /// Bytes of memory that a session with these options needs. `options` may be null.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_bytes(
     model: *const Model,
@@ -202,9 +200,7 @@ pub unsafe extern "C" fn kinglet_session_bytes(
 /// session is destroyed; or null and 0 for memory of the library's. `message` gets a sentence about
 /// a failure, cut to `message_bytes`, or may be null. The model must stay open.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_new(
     model: *const Model,
@@ -289,11 +285,9 @@ unsafe fn create(
 }
 
 /// Ends a session and its threads; null is nothing. The memory is the caller's again, if it was.
-/// `Busy` while another thread uses the session.
+/// `KINGLET_STATUS_BUSY` while another thread uses the session.
 ///
-/// # Safety
-///
-/// `session` must be null or a session, which no other thread uses afterwards.
+/// Threads: the last call with this session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_destroy(session: *mut Session) -> Status {
     if session.is_null() {
@@ -325,11 +319,9 @@ unsafe fn destroy(session: *mut Session) -> Result<()> {
 
 /// What a session is, and how far its text is. `info->struct_size` must be set.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_session_info(
+pub unsafe extern "C" fn kinglet_session_describe(
     session: *const Session,
     info: *mut SessionInfo,
 ) -> Status {
@@ -363,9 +355,7 @@ fn name_in_c(name: &str) -> [c_char; 16] {
 /// Writes the sentence about the session's last failure, cut to `capacity` bytes with the
 /// terminating zero. Can be called while another thread uses the session.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once, also while another one uses the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_message(
     session: *const Session,
@@ -389,9 +379,7 @@ pub unsafe extern "C" fn kinglet_session_message(
 /// Can be called from any thread and from signal handlers, at any time between the session's
 /// creation and its destruction.
 ///
-/// # Safety
-///
-/// `session` must be null or point to readable memory.
+/// Threads: any number at once, also while another one uses the session, and signal handlers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_cancel(session: *const Session) -> Status {
     // SAFETY: as promised by the caller.

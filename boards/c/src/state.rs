@@ -8,20 +8,16 @@ use kinglet_quant::{Code, Result, ensure};
 
 /// Forgets the whole text.
 ///
-/// # Safety
-///
-/// `session` must be null or point to readable memory.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_reset(session: *mut Session) -> Status {
     // SAFETY: as promised by the caller.
     unsafe { with(session, |work, _| work.text.rewind(0)) }
 }
 
-/// Keeps the first `count` tokens of the text. `BadArgument` when there are fewer.
+/// Keeps the first `count` tokens of the text. `KINGLET_STATUS_BAD_ARGUMENT` when there are fewer.
 ///
-/// # Safety
-///
-/// `session` must be null or point to readable memory.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_rewind(session: *mut Session, count: usize) -> Status {
     // SAFETY: as promised by the caller.
@@ -31,13 +27,12 @@ pub unsafe extern "C" fn kinglet_session_rewind(session: *mut Session, count: us
 /// Replaces the session's text by the first `count` tokens of another session's, without computing
 /// them again. The sampling stays the session's own.
 ///
-/// `StateMismatch` when the sessions have different models or types of keys and values,
-/// `BadArgument` when the other text is shorter, `ContextFull` when this context is, `Busy` when
-/// either session is in use. The text is unchanged then.
+/// `KINGLET_STATUS_STATE_MISMATCH` when the sessions have different models or types of keys and
+/// values, `KINGLET_STATUS_BAD_ARGUMENT` when the other text is shorter,
+/// `KINGLET_STATUS_CONTEXT_FULL` when this context is, `KINGLET_STATUS_BUSY` when either session is
+/// in use. The text is unchanged then.
 ///
-/// # Safety
-///
-/// Both must be null or point to readable memory.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_fork(
     session: *mut Session,
@@ -62,11 +57,9 @@ pub unsafe extern "C" fn kinglet_session_fork(
 }
 
 /// Writes the tokens of the text, up to `capacity`, and the number of all of them to `count`.
-/// `BufferTooSmall` when they did not fit; then nothing is written to `tokens`.
+/// `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; then nothing is written to `tokens`.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_tokens(
     session: *mut Session,
@@ -94,9 +87,7 @@ pub unsafe extern "C" fn kinglet_session_tokens(
 
 /// Bytes that `kinglet_session_save` needs for the text as it is now.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_state_bytes(
     session: *mut Session,
@@ -113,11 +104,9 @@ pub unsafe extern "C" fn kinglet_session_state_bytes(
 }
 
 /// Writes the text, its keys and values, and how many random numbers were drawn for it to a buffer
-/// of `capacity` bytes, and the bytes written to `bytes`. `BufferTooSmall`.
+/// of `capacity` bytes, and the bytes written to `bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL`.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_save(
     session: *mut Session,
@@ -141,12 +130,11 @@ pub unsafe extern "C" fn kinglet_session_save(
 /// Replaces the text by a saved one. With the sampling that the saved session had, it goes on as
 /// that one would have.
 ///
-/// `StateMismatch` for a state of another model, context or type of keys and values, `Truncated`
-/// and `Corrupt` for altered bytes; the text is unchanged then.
+/// `KINGLET_STATUS_STATE_MISMATCH` for a state of another model, context or type of keys and
+/// values, `KINGLET_STATUS_TRUNCATED` and `KINGLET_STATUS_CORRUPT` for altered bytes; the text is
+/// unchanged then.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_restore(
     session: *mut Session,

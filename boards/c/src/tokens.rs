@@ -1,23 +1,24 @@
 //! Text to tokens and back, and conversations to text.
 
 use crate::abi;
-use crate::handle::{array, array_mut, put};
+use crate::handle::{self, array, array_mut, put};
 use crate::model::{Model, with};
 use crate::status::Status;
 use core::ffi::c_char;
+use kinglet_core::chat;
 use kinglet_core::tokenizer::{Specials, Tokenizer};
-use kinglet_quant::{Code, Error, Result, ensure};
+use kinglet_quant::config::NO_TOKEN;
+use kinglet_quant::file::TextKey;
+use kinglet_quant::{Code, Error, Result, ensure, fail};
 
 /// The tokens of a text of `text_bytes` bytes.
 ///
 /// `flags` are `KINGLET_TOKENIZE_`. Writes up to `capacity` tokens and their number to `count`.
 /// While it works it needs more room than the tokens: `text_bytes` are always enough for valid
-/// UTF-8, three times as many for any bytes. `BufferTooSmall` when there was too little; `count` is
-/// then what is always enough.
+/// UTF-8, three times as many for any bytes. `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was too
+/// little; `count` is then what is always enough.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_tokenize(
     model: *const Model,
@@ -62,11 +63,10 @@ pub unsafe extern "C" fn kinglet_tokenize(
 /// The bytes that tokens stand for, which are not always whole characters; no terminating zero.
 ///
 /// `flags` are `KINGLET_DETOKENIZE_`. Writes up to `capacity` bytes and the number of all of them
-/// to `text_bytes`. `BufferTooSmall` when they did not fit; then nothing is written to `text`.
+/// to `text_bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; then nothing is
+/// written to `text`.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_detokenize(
     model: *const Model,
@@ -107,9 +107,7 @@ pub unsafe extern "C" fn kinglet_detokenize(
 /// Writes a pointer that is good until the model is closed to `text`, the number of bytes to
 /// `text_bytes`, and `KINGLET_TOKEN_` flags to `kind`.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_token_text(
     model: *const Model,
@@ -140,13 +138,12 @@ pub unsafe extern "C" fn kinglet_token_text(
 /// `KINGLET_TOKENIZE_CONTROL`.
 ///
 /// `flags` are `KINGLET_CHAT_`. Writes up to `capacity` bytes and the number of all of them to
-/// `text_bytes`. `BufferTooSmall` when they did not fit; then nothing is written to `text`.
-/// `NoChatTemplate` when the model has none. This is the one function that takes memory from the
-/// heap, and gives it back before it returns; without an operating system it returns `Resource`.
+/// `text_bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; `text` then has a part of
+/// them. `KINGLET_STATUS_NO_CHAT_TEMPLATE` when the model has none, `KINGLET_STATUS_BAD_SOURCE` when
+/// its template uses more of Jinja than this library knows, `KINGLET_STATUS_BAD_ARGUMENT` when it
+/// refuses the conversation.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_chat_render(
     model: *const Model,
@@ -167,13 +164,20 @@ pub unsafe extern "C" fn kinglet_chat_render(
         if flags & !abi::KINGLET_CHAT_REPLY_NEXT != 0 {
             return Err(unknown_flags(flags));
         }
+        for message in messages {
+            // SAFETY: as promised by the caller.
+            unsafe { read_message(message) }?;
+        }
+        let mut length = 0;
+        render(model, messages, flags != 0, &mut |piece| {
+            if let Some(place) = out.get_mut(length..length + piece.len()) {
+                place.copy_from_slice(piece.as_bytes());
+            }
+            length += piece.len();
+        })?;
         // SAFETY: as promised by the caller.
-        let rendered = unsafe { render(model, messages, flags != 0) }?;
-        // SAFETY: as promised by the caller.
-        unsafe { put(text_bytes, rendered.len(), "the place for the length") }?;
-        ensure_room(rendered.len(), out.len())?;
-        out[..rendered.len()].copy_from_slice(rendered.as_bytes());
-        Ok(())
+        unsafe { put(text_bytes, length, "the place for the length") }?;
+        ensure_room(length, capacity)
     };
     // SAFETY: as promised by the caller.
     unsafe { with(model, work) }
@@ -181,36 +185,42 @@ pub unsafe extern "C" fn kinglet_chat_render(
 
 /// # Safety
 ///
-/// The texts of the messages must end with a zero.
-#[cfg(feature = "std")]
-unsafe fn render(
+/// The texts of the message must end with a zero.
+unsafe fn read_message<'a>(message: &abi::Message) -> Result<chat::Message<'a>> {
+    // SAFETY: as promised by the caller.
+    let (role, content) = unsafe {
+        (handle::text(message.role, "a role")?, handle::text(message.content, "a message")?)
+    };
+    Ok(chat::Message { role, content })
+}
+
+/// Hands on the text of messages that were read before.
+fn render(
     model: &Model,
     messages: &[abi::Message],
     is_reply_next: bool,
-) -> Result<std::string::String> {
-    use kinglet::template::{Message, Template};
-    let template = Template::of(&model.file)?;
-    let read = |message: &abi::Message| {
-        // SAFETY: as promised by the caller.
-        let role = unsafe { crate::handle::text(message.role, "a role") }?;
-        // SAFETY: as promised by the caller.
-        let content = unsafe { crate::handle::text(message.content, "a message") }?;
-        Ok(Message { role: role.to_owned().into(), content: content.into() })
+    emit: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let Some(source) = model.file.text(TextKey::ChatTemplate) else {
+        fail!(Code::NoChatTemplate, "the model has no chat template: take an -instruct model");
     };
-    let messages: Result<std::vec::Vec<_>> = messages.iter().map(read).collect();
-    template.render(&messages?, is_reply_next)
-}
-
-/// # Safety
-///
-/// None is needed.
-#[cfg(not(feature = "std"))]
-unsafe fn render(
-    _model: &Model,
-    _messages: &[abi::Message],
-    _is_reply_next: bool,
-) -> Result<&'static str> {
-    kinglet_quant::fail!(Code::Resource, "this build renders no templates: write the text yourself")
+    let config = model.file.config();
+    let text = |token: u32| match token {
+        NO_TOKEN => "",
+        token => core::str::from_utf8(model.tokenizer.decode(token)).unwrap_or(""),
+    };
+    let message = |index: usize| {
+        // SAFETY: the same texts were read before this function was called.
+        unsafe { read_message(&messages[index]) }.expect("read before")
+    };
+    let chat = chat::Chat {
+        count: messages.len(),
+        message: &message,
+        is_reply_next,
+        bos: text(config.bos),
+        eos: text(config.eos_tokens().first().copied().unwrap_or(NO_TOKEN)),
+    };
+    chat::render(source, &chat, emit)
 }
 
 fn check_token(model: &Model, token: u32) -> Result<()> {

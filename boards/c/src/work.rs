@@ -21,9 +21,7 @@ const DEFAULT_WINDOW: usize = 64;
 /// Chooses tokens in this way from now on, from the start of the seed's random sequence. `sampling`
 /// may be null.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_set_sampling(
     session: *mut Session,
@@ -76,11 +74,9 @@ unsafe fn read_choice(sampling: *const Sampling, vocabulary: u32) -> Result<Choi
 
 /// Gives every later call of `kinglet_session_prefill` and `kinglet_session_generate` this many
 /// milliseconds; 0 for as many as it takes. Time is looked at before a token and before a batch of
-/// a prompt. `Resource` without an operating system, when the options had no clock.
+/// a prompt. `KINGLET_STATUS_RESOURCE` without an operating system, when the options had no clock.
 ///
-/// # Safety
-///
-/// `session` must be null or point to readable memory.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_set_deadline(
     session: *mut Session,
@@ -98,9 +94,7 @@ pub unsafe extern "C" fn kinglet_session_set_deadline(
 
 /// Tells the function how far prompts are; null tells nobody.
 ///
-/// # Safety
-///
-/// `session` must be null or point to readable memory.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_set_progress(
     session: *mut Session,
@@ -118,13 +112,12 @@ pub unsafe extern "C" fn kinglet_session_set_progress(
 
 /// Appends a prompt to the text.
 ///
-/// `PromptTooLong`, `TokenOutOfRange` and `BadArgument` leave the text unchanged. After
-/// `Interrupted` and `DeadlinePassed` it has the tokens that were taken until then, see
-/// `kinglet_session_info`; the rest of the prompt can be appended later.
+/// `KINGLET_STATUS_PROMPT_TOO_LONG`, `KINGLET_STATUS_TOKEN_OUT_OF_RANGE` and
+/// `KINGLET_STATUS_BAD_ARGUMENT` leave the text unchanged. After `KINGLET_STATUS_INTERRUPTED` and
+/// `KINGLET_STATUS_DEADLINE_PASSED` it has the tokens that were taken until then, see
+/// `kinglet_session_describe`; the rest of the prompt can be appended later.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_prefill(
     session: *mut Session,
@@ -158,12 +151,10 @@ fn go_on(session: &Session) -> Result<()> {
 /// Chooses the next token, appends it to the text and writes it to `token`.
 ///
 /// A token that ends a reply is appended as well: `kinglet_token_text` tells which do.
-/// `ContextFull`, `Interrupted`; `BadArgument` for an empty text. The text is
-/// unchanged then.
+/// `KINGLET_STATUS_CONTEXT_FULL`, `KINGLET_STATUS_INTERRUPTED`; `KINGLET_STATUS_BAD_ARGUMENT` for
+/// an empty text. The text is unchanged then.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_next(session: *mut Session, token: *mut u32) -> Status {
     let work = |work: &mut Work, session: &Session| {
@@ -184,9 +175,7 @@ pub unsafe extern "C" fn kinglet_session_next(session: *mut Session, token: *mut
 /// Cancellation and deadline are reasons to end, not failures. Tokens of a stop string stay in the
 /// session's text, though they are not part of the reply.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_generate(
     session: *mut Session,
@@ -303,11 +292,9 @@ fn generate(
 }
 
 /// All logits behind the text: writes a pointer that is good until the session's next call to
-/// `logits`, and their number to `count`. `BadArgument` for an empty text.
+/// `logits`, and their number to `count`. `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_logits(
     session: *mut Session,
@@ -329,11 +316,9 @@ pub unsafe extern "C" fn kinglet_session_logits(
 }
 
 /// The most probable next tokens, best first: writes up to `capacity` of them and their number to
-/// `count`. `BadArgument` for an empty text.
+/// `count`. `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
 ///
-/// # Safety
-///
-/// Pointers must be null or point to what this says.
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_top(
     session: *mut Session,

@@ -1,0 +1,735 @@
+// Kinglet: an embedded runtime for SmolLM models.
+//
+// Functions return a kinglet_status, 0 for success. Whatever they are given, they neither end the
+// process nor unwind into it: a pointer where something is needed must not be null, which a status
+// tells, and must point to what the comment says. Handles are checked as far as memory that can be
+// read allows: null, foreign, copied and closed ones give KINGLET_STATUS_BAD_HANDLE.
+//
+// Options begin with struct_size, which the caller sets to the size of the struct. All other fields
+// may be zero, the default of each. Structs may grow at their end in later versions, and nothing
+// else changes.
+//
+// Models take no memory after they were opened, and sessions none after they were made; with memory
+// of the caller's they take none at all, unless kinglet_session_options.threads asks for threads.
+// Callbacks must return: no exceptions and no longjmp through Kinglet.
+//
+// Made of the Rust sources by cbindgen; do not edit.
+
+#ifndef KINGLET_H
+#define KINGLET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// The version of this interface. It only grows: what was compiled for version 1 goes on to work.
+#define KINGLET_ABI_VERSION 1
+
+// What memory for models and sessions, and weight files in memory, must be aligned to.
+#define KINGLET_ALIGNMENT 64
+
+// Stands for "no token".
+#define KINGLET_NO_TOKEN 4294967295
+
+// Entries that `kinglet_sampling.logit_bias` can have.
+#define KINGLET_MAX_LOGIT_BIAS 64
+
+// Entries that `kinglet_generate_options.stop` can have, each of 1 to 64 bytes.
+#define KINGLET_MAX_STOP 8
+
+// Keys and values as bytes with a scale: half the memory. The default.
+#define KINGLET_KV_INT8 0
+
+// Keys and values as 16-bit floats.
+#define KINGLET_KV_F16 1
+
+// Binds every thread of a session, the caller's included, to a processor of its own.
+#define KINGLET_SESSION_PIN_THREADS 1
+
+// `kinglet_tokenize`: texts of control tokens such as `<|im_end|>` become the token. For texts
+// that you trust, such as rendered chat templates.
+#define KINGLET_TOKENIZE_CONTROL 1
+
+// `kinglet_detokenize`: control tokens are left out.
+#define KINGLET_DETOKENIZE_SKIP_CONTROL 1
+
+// `kinglet_token_text`: the token ends a reply.
+#define KINGLET_TOKEN_END 1
+
+// `kinglet_token_text`: the token is a control token, which is not part of a reply's text.
+#define KINGLET_TOKEN_CONTROL 2
+
+// `kinglet_chat_render`: ends with the beginning of the assistant's next reply.
+#define KINGLET_CHAT_REPLY_NEXT 1
+
+// `kinglet_generate_options.flags`: goes on behind tokens that end a reply.
+#define KINGLET_GENERATE_IGNORE_END 1
+
+// Why generation ended: as many tokens as asked for.
+#define KINGLET_STOP_MAX_TOKENS 1
+
+// Why generation ended: the model ended its reply.
+#define KINGLET_STOP_END_OF_TEXT 2
+
+// Why generation ended: a stop string appeared.
+#define KINGLET_STOP_STRING 3
+
+// Why generation ended: the context is full; reset or rewind makes room.
+#define KINGLET_STOP_CONTEXT_FULL 4
+
+// Why generation ended: the callback returned something other than 0.
+#define KINGLET_STOP_CALLBACK 5
+
+// Why generation ended: `kinglet_session_cancel` was called.
+#define KINGLET_STOP_CANCELLED 6
+
+// Why generation ended: the deadline passed.
+#define KINGLET_STOP_DEADLINE 7
+
+// Log levels: failures.
+#define KINGLET_LOG_ERROR 1
+
+// Log levels: what works, but not as well as it could.
+#define KINGLET_LOG_WARNING 2
+
+// Log levels: what was opened and chosen.
+#define KINGLET_LOG_INFO 3
+
+// Log levels: details.
+#define KINGLET_LOG_DEBUG 4
+
+// What a function returns: 0, or what went wrong, in numbered blocks that never change meaning.
+//
+// 1xx the world around us, 2xx the weight file, 3xx a checkpoint to import, 4xx what the caller
+// asked for, 5xx this machine, 6xx Kinglet itself.
+enum kinglet_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // It worked.
+  KINGLET_STATUS_OK = 0,
+  // A file does not exist.
+  KINGLET_STATUS_NOT_FOUND = 101,
+  // A file exists but cannot be read.
+  KINGLET_STATUS_UNREADABLE = 102,
+  // An output cannot be written.
+  KINGLET_STATUS_UNWRITABLE = 103,
+  // The disk is full.
+  KINGLET_STATUS_DISK_FULL = 104,
+  // The network or the server failed.
+  KINGLET_STATUS_NETWORK = 105,
+  // The server refuses access.
+  KINGLET_STATUS_UNAUTHORIZED = 106,
+  // Downloaded bytes are not the expected ones.
+  KINGLET_STATUS_WRONG_HASH = 107,
+  // The work was cancelled, or a callback said to stop.
+  KINGLET_STATUS_INTERRUPTED = 108,
+  // The file is not a Kinglet file.
+  KINGLET_STATUS_NOT_KINGLET = 201,
+  // The file has a version that this library does not read.
+  KINGLET_STATUS_UNKNOWN_VERSION = 202,
+  // The file, or a saved state, ends too early.
+  KINGLET_STATUS_TRUNCATED = 203,
+  // The file, or a saved state, contradicts itself or its checksums.
+  KINGLET_STATUS_CORRUPT = 204,
+  // Memory is not aligned to 64 bytes.
+  KINGLET_STATUS_MISALIGNED = 205,
+  // The checkpoint is not of a supported architecture.
+  KINGLET_STATUS_UNSUPPORTED_ARCHITECTURE = 301,
+  // A tensor has an unsupported number format.
+  KINGLET_STATUS_UNSUPPORTED_TENSOR_TYPE = 302,
+  // The checkpoint lacks a tensor.
+  KINGLET_STATUS_MISSING_TENSOR = 303,
+  // A tensor has the wrong shape.
+  KINGLET_STATUS_WRONG_SHAPE = 304,
+  // A checkpoint, or the model's chat template, cannot be parsed.
+  KINGLET_STATUS_BAD_SOURCE = 305,
+  // The tokenizer is of an unsupported kind.
+  KINGLET_STATUS_UNSUPPORTED_TOKENIZER = 306,
+  // Tokenizer and model have different vocabularies.
+  KINGLET_STATUS_TOKENIZER_MISMATCH = 307,
+  // The prompt does not fit into the context.
+  KINGLET_STATUS_PROMPT_TOO_LONG = 401,
+  // The context is full; the session stays usable after a reset or rewind.
+  KINGLET_STATUS_CONTEXT_FULL = 402,
+  // The memory given is smaller than the plan.
+  KINGLET_STATUS_BUDGET_TOO_SMALL = 403,
+  // An argument makes no sense.
+  KINGLET_STATUS_BAD_ARGUMENT = 404,
+  // The model has no chat template.
+  KINGLET_STATUS_NO_CHAT_TEMPLATE = 405,
+  // A token lies outside the vocabulary.
+  KINGLET_STATUS_TOKEN_OUT_OF_RANGE = 406,
+  // The handle is in use: on another thread, by the function that called this callback, or by
+  // sessions of the model.
+  KINGLET_STATUS_BUSY = 407,
+  // A buffer of the caller is smaller than what belongs into it.
+  KINGLET_STATUS_BUFFER_TOO_SMALL = 408,
+  // A saved state is of another model or of a session with other options.
+  KINGLET_STATUS_STATE_MISMATCH = 409,
+  // The deadline passed.
+  KINGLET_STATUS_DEADLINE_PASSED = 410,
+  // A handle is null, was closed, or is not Kinglet's.
+  KINGLET_STATUS_BAD_HANDLE = 411,
+  // This machine cannot run the requested kernels.
+  KINGLET_STATUS_TIER_UNAVAILABLE = 501,
+  // This machine, or this build, lacks a resource such as memory, threads or files.
+  KINGLET_STATUS_RESOURCE = 502,
+  // A fault of Kinglet's own; the handle can only be closed.
+  KINGLET_STATUS_INTERNAL = 601,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum kinglet_status kinglet_status;
+#else
+typedef int32_t kinglet_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// A model: a checked weight file in memory that is only read.
+//
+// All functions of a model can be called from several threads at the same time, except that
+// `kinglet_model_close` must be the last.
+typedef struct kinglet_model kinglet_model;
+
+// A model, the memory of one text, and the threads that work on it.
+//
+// One thread at a time can use a session: a second one gets `Busy`, and so does a callback that
+// uses the session which called it. `kinglet_session_cancel` alone can be called at any time.
+typedef struct kinglet_session kinglet_session;
+
+// Gets a line of the log, `text_bytes` of UTF-8 without a terminator. Called on any thread that
+// uses Kinglet.
+typedef void (*kinglet_on_log)(void *user, uint32_t level, const char *text, size_t text_bytes);
+
+// Where the log goes. Kept by the caller for as long as it is set.
+typedef struct kinglet_log_sink {
+  // Size of this struct.
+  size_t struct_size;
+  // Gets every line up to `level`.
+  kinglet_on_log on_log;
+  // Handed to `on_log`.
+  void *user;
+  // The last of the `KINGLET_LOG_` levels that is wanted.
+  uint32_t level;
+  // Zero.
+  uint32_t reserved;
+} kinglet_log_sink;
+
+// What a model is.
+typedef struct kinglet_model_info {
+  // Size of this struct, set by the caller; as much is filled.
+  size_t struct_size;
+  // Bytes of the weight file.
+  size_t file_bytes;
+  // Bytes of weights that one generated token reads.
+  size_t read_bytes_per_token;
+  // Tokens of the vocabulary: the length of logits.
+  uint32_t vocabulary;
+  // Positions that the model was trained for: the largest context.
+  uint32_t max_context;
+  // Bytes of the longest token.
+  uint32_t longest_token_bytes;
+  // 1 when `kinglet_chat_render` has a template to render, else 0.
+  uint32_t has_chat_template;
+  // SHA-256 over the file's header and the checksums in it: equal for equal files.
+  uint8_t fingerprint[32];
+} kinglet_model_info;
+
+// One turn of a conversation, both texts terminated by a zero. Never changes.
+typedef struct kinglet_message {
+  // `system`, `user` or `assistant`.
+  const char *role;
+  // What was said, in UTF-8.
+  const char *content;
+} kinglet_message;
+
+// Computes one part of a pass. Must be called once for every part below `parts`.
+typedef void (*kinglet_run_part)(void *context, size_t part);
+
+// Runs a pass on the caller's threads: calls `run_part(context, part)` for every part below
+// `parts`, on as many threads as `kinglet_session_options.threads` says at most, and returns when
+// all calls have. Parts left out are computed by the calling thread, and a part that is called
+// twice does nothing, but `run_part` must not be called once `run_parts` has returned.
+typedef void (*kinglet_run_parts)(void *user, size_t parts, kinglet_run_part run_part, void *context);
+
+// Milliseconds since any fixed time.
+typedef uint64_t (*kinglet_clock)(void *user);
+
+// What a session must be able to do. Zero, and no struct at all, gives every default.
+typedef struct kinglet_session_options {
+  // Size of this struct.
+  size_t struct_size;
+  // Positions of the cache; 0 takes 2048, or the model's context where that is smaller.
+  uint32_t context;
+  // Tokens per step of a prompt; 0 takes 64. Progress, cancellation and deadline are looked at
+  // before every step.
+  uint32_t batch;
+  // Threads that work on a step, the caller's included; 0 takes 1. With more than one the
+  // library starts the others, unless there is a `run_parts`.
+  uint32_t threads;
+  // `KINGLET_KV_INT8` or `KINGLET_KV_F16`.
+  uint32_t kv;
+  // `KINGLET_SESSION_` flags.
+  uint32_t flags;
+  // Zero.
+  uint32_t reserved;
+  // The name of the kernels to use, terminated by a zero; null takes the best of this machine.
+  const char *tier;
+  // Runs passes on the caller's threads; null for none.
+  kinglet_run_parts run_parts;
+  // Handed to `run_parts`.
+  void *run_parts_user;
+  // Tells the time for deadlines; null takes the operating system's.
+  kinglet_clock clock;
+  // Handed to `clock`.
+  void *clock_user;
+} kinglet_session_options;
+
+// What a session is, and how far its text is.
+typedef struct kinglet_session_info {
+  // Size of this struct, set by the caller; as much is filled.
+  size_t struct_size;
+  // Bytes of the session's memory.
+  size_t bytes;
+  // Tokens of the text.
+  uint32_t tokens;
+  // Positions of the cache.
+  uint32_t context;
+  // Tokens per step of a prompt.
+  uint32_t batch;
+  // Threads that work on a step.
+  uint32_t threads;
+  // The name of the kernels in use, filled with zeros.
+  char tier[16];
+} kinglet_session_info;
+
+// A change of one token's logit. Never changes.
+typedef struct kinglet_logit_bias {
+  // The token.
+  uint32_t token;
+  // Added to its logit.
+  float bias;
+} kinglet_logit_bias;
+
+// How tokens are chosen; the steps apply in the order of the fields. Zero, and no struct at all,
+// always takes the most probable token.
+typedef struct kinglet_sampling {
+  // Size of this struct.
+  size_t struct_size;
+  // Changes of logits; copied.
+  const struct kinglet_logit_bias *logit_bias;
+  // Entries of `logit_bias`, up to `KINGLET_MAX_LOGIT_BIAS`.
+  size_t logit_bias_count;
+  // Zero.
+  size_t reserved;
+  // Equal seeds give equal texts.
+  uint64_t seed;
+  // Divides positive and multiplies negative logits of recent tokens; 0 and 1 are off.
+  float repetition_penalty;
+  // Tokens that count as recent; 0 takes 64.
+  uint32_t repetition_window;
+  // Divides logits; 0 always takes the largest.
+  float temperature;
+  // Keeps this many of the most probable tokens; 0 keeps all.
+  uint32_t top_k;
+  // Keeps the most probable tokens up to this sum; 0 and 1 keep all.
+  float top_p;
+  // Keeps tokens at least this probable relative to the most probable; 0 keeps all.
+  float min_p;
+} kinglet_sampling;
+
+// Told before every batch of a prompt how many of its tokens are done. Returns 0 to go on.
+typedef int32_t (*kinglet_on_progress)(void *user, size_t done, size_t total);
+
+// How to generate. Zero, and no struct at all, generates until the model ends or the context is
+// full.
+typedef struct kinglet_generate_options {
+  // Size of this struct.
+  size_t struct_size;
+  // Tokens to generate at most; 0 sets no limit.
+  uint32_t max_tokens;
+  // `KINGLET_GENERATE_` flags.
+  uint32_t flags;
+  // Strings that end the reply and are not part of it, each terminated by a zero.
+  const char *const *stop;
+  // Entries of `stop`, up to `KINGLET_MAX_STOP`.
+  size_t stop_count;
+} kinglet_generate_options;
+
+// Gets tokens and text of a reply as they come. `token` is `KINGLET_NO_TOKEN` when a piece of text
+// comes behind its token; `text` is `text_bytes` of UTF-8 without a terminator, possibly none.
+// Returns 0 to go on.
+typedef int32_t (*kinglet_on_piece)(void *user, uint32_t token, const char *text, size_t text_bytes);
+
+// What a generation did.
+typedef struct kinglet_generation {
+  // Size of this struct, set by the caller; as much is filled.
+  size_t struct_size;
+  // Tokens generated, without the one that ends a reply.
+  uint32_t tokens;
+  // Why it ended: one of `KINGLET_STOP_`.
+  uint32_t stop_reason;
+} kinglet_generation;
+
+// A token and how probable it is. Never changes.
+typedef struct kinglet_candidate {
+  // The token.
+  uint32_t token;
+  // Natural logarithm of its probability.
+  float log_probability;
+} kinglet_candidate;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The version of the interface that this library has, `KINGLET_ABI_VERSION` of its header.
+//
+// What was compiled for a version works with every library of that version or a higher one.
+//
+// Threads: any number at once.
+uint32_t kinglet_abi_version(void);
+
+// The version of the library, such as "0.1.0".
+//
+// Threads: any number at once.
+const char *kinglet_version(void);
+
+// What a status means; never null, also for numbers that are no status.
+//
+// Threads: any number at once.
+const char *kinglet_status_text(int32_t status);
+
+// Sends the log of the whole process's Kinglet to a function; null silences it, as at the start.
+//
+// `sink` must stay as it is until another one is set and no call of Kinglet is under way. This is
+// the one setting that is not a handle's. `KINGLET_STATUS_RESOURCE` when the program that this
+// library is linked into has given the `log` facade to something else.
+//
+// Threads: one at a time in the process.
+kinglet_status kinglet_log_to(const struct kinglet_log_sink *sink);
+
+// Bytes of memory that a model's handle needs, when the caller gives it.
+//
+// Threads: any number at once.
+size_t kinglet_model_bytes(void);
+
+// Opens a weight file by its path and maps it. Weights are not read before they are used.
+//
+// `memory` is where the handle will be: `kinglet_model_bytes` at a multiple of
+// `KINGLET_ALIGNMENT`, or null and 0 for memory of the library's. `message` gets a sentence about
+// a failure, cut to `message_bytes`, or may be null. The file must not be shortened while it is
+// open.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_open_path(const char *path,
+                                       void *memory,
+                                       size_t memory_bytes,
+                                       struct kinglet_model **model,
+                                       char *message,
+                                       size_t message_bytes);
+
+// Opens a weight file that is part of an open file, `bytes` from `offset` on, and maps it; 0 bytes
+// are all to the end. The descriptor is only borrowed.
+//
+// `offset` must be a multiple of 64. The rest is as for `kinglet_model_open_path`.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_open_fd(int fd,
+                                     uint64_t offset,
+                                     uint64_t bytes,
+                                     void *memory,
+                                     size_t memory_bytes,
+                                     struct kinglet_model **model,
+                                     char *message,
+                                     size_t message_bytes);
+
+// Opens a weight file that lies in memory, such as flash or a mapped partition. Nothing is copied:
+// the caller keeps the `bytes` at `data`, unchanged, until the model is closed.
+//
+// `data` must start at a multiple of `KINGLET_ALIGNMENT`. The rest is as for
+// `kinglet_model_open_path`.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_open_memory(const void *data,
+                                         size_t bytes,
+                                         void *memory,
+                                         size_t memory_bytes,
+                                         struct kinglet_model **model,
+                                         char *message,
+                                         size_t message_bytes);
+
+// Closes a model; null is nothing. `KINGLET_STATUS_BUSY` while there are sessions of it.
+//
+// Threads: the last call with this model.
+kinglet_status kinglet_model_close(struct kinglet_model *model);
+
+// What a model is. `info->struct_size` must be set.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_describe(const struct kinglet_model *model,
+                                      struct kinglet_model_info *info);
+
+// Compares the checksums of the whole file, weights included, which reads all of it.
+// `KINGLET_STATUS_CORRUPT` when one is wrong.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_verify(const struct kinglet_model *model);
+
+// Writes the sentence about the model's last failure, cut to `capacity` bytes with the
+// terminating zero. With several threads the last failure can be another thread's.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_message(const struct kinglet_model *model,
+                                     char *buffer,
+                                     size_t capacity);
+
+// The tokens of a text of `text_bytes` bytes.
+//
+// `flags` are `KINGLET_TOKENIZE_`. Writes up to `capacity` tokens and their number to `count`.
+// While it works it needs more room than the tokens: `text_bytes` are always enough for valid
+// UTF-8, three times as many for any bytes. `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was too
+// little; `count` is then what is always enough.
+//
+// Threads: any number at once.
+kinglet_status kinglet_tokenize(const struct kinglet_model *model,
+                                const char *text,
+                                size_t text_bytes,
+                                uint32_t flags,
+                                uint32_t *tokens,
+                                size_t capacity,
+                                size_t *count);
+
+// The bytes that tokens stand for, which are not always whole characters; no terminating zero.
+//
+// `flags` are `KINGLET_DETOKENIZE_`. Writes up to `capacity` bytes and the number of all of them
+// to `text_bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; then nothing is
+// written to `text`.
+//
+// Threads: any number at once.
+kinglet_status kinglet_detokenize(const struct kinglet_model *model,
+                                  const uint32_t *tokens,
+                                  size_t count,
+                                  uint32_t flags,
+                                  char *text,
+                                  size_t capacity,
+                                  size_t *text_bytes);
+
+// The bytes that one token stands for, where they lie in the weight file, and what kind of token
+// it is.
+//
+// Writes a pointer that is good until the model is closed to `text`, the number of bytes to
+// `text_bytes`, and `KINGLET_TOKEN_` flags to `kind`.
+//
+// Threads: any number at once.
+kinglet_status kinglet_token_text(const struct kinglet_model *model,
+                                  uint32_t token,
+                                  const char **text,
+                                  size_t *text_bytes,
+                                  uint32_t *kind);
+
+// The text of a conversation, by the model's own template; no terminating zero. Tokenize it with
+// `KINGLET_TOKENIZE_CONTROL`.
+//
+// `flags` are `KINGLET_CHAT_`. Writes up to `capacity` bytes and the number of all of them to
+// `text_bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; `text` then has a part of
+// them. `KINGLET_STATUS_NO_CHAT_TEMPLATE` when the model has none, `KINGLET_STATUS_BAD_SOURCE` when
+// its template uses more of Jinja than this library knows, `KINGLET_STATUS_BAD_ARGUMENT` when it
+// refuses the conversation.
+//
+// Threads: any number at once.
+kinglet_status kinglet_chat_render(const struct kinglet_model *model,
+                                   const struct kinglet_message *messages,
+                                   size_t count,
+                                   uint32_t flags,
+                                   char *text,
+                                   size_t capacity,
+                                   size_t *text_bytes);
+
+// Bytes of memory that a session with these options needs. `options` may be null.
+//
+// Threads: any number at once.
+kinglet_status kinglet_session_bytes(const struct kinglet_model *model,
+                                     const struct kinglet_session_options *options,
+                                     size_t *bytes);
+
+// Makes a session, which takes all of its memory now. `options` may be null.
+//
+// `memory` is `kinglet_session_bytes` at a multiple of `KINGLET_ALIGNMENT`, the caller's until the
+// session is destroyed; or null and 0 for memory of the library's. `message` gets a sentence about
+// a failure, cut to `message_bytes`, or may be null. The model must stay open.
+//
+// Threads: any number at once.
+kinglet_status kinglet_session_new(const struct kinglet_model *model,
+                                   const struct kinglet_session_options *options,
+                                   void *memory,
+                                   size_t memory_bytes,
+                                   struct kinglet_session **session,
+                                   char *message,
+                                   size_t message_bytes);
+
+// Ends a session and its threads; null is nothing. The memory is the caller's again, if it was.
+// `KINGLET_STATUS_BUSY` while another thread uses the session.
+//
+// Threads: the last call with this session.
+kinglet_status kinglet_session_destroy(struct kinglet_session *session);
+
+// What a session is, and how far its text is. `info->struct_size` must be set.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_describe(const struct kinglet_session *session,
+                                        struct kinglet_session_info *info);
+
+// Writes the sentence about the session's last failure, cut to `capacity` bytes with the
+// terminating zero. Can be called while another thread uses the session.
+//
+// Threads: any number at once, also while another one uses the session.
+kinglet_status kinglet_session_message(const struct kinglet_session *session,
+                                       char *buffer,
+                                       size_t capacity);
+
+// Ends what the session does at its next look, before a token or a batch of a prompt; when it does
+// nothing, the next `kinglet_session_prefill`, `_next` or `_generate` ends at once.
+//
+// Can be called from any thread and from signal handlers, at any time between the session's
+// creation and its destruction.
+//
+// Threads: any number at once, also while another one uses the session, and signal handlers.
+kinglet_status kinglet_session_cancel(const struct kinglet_session *session);
+
+// Chooses tokens in this way from now on, from the start of the seed's random sequence. `sampling`
+// may be null.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_set_sampling(struct kinglet_session *session,
+                                            const struct kinglet_sampling *sampling);
+
+// Gives every later call of `kinglet_session_prefill` and `kinglet_session_generate` this many
+// milliseconds; 0 for as many as it takes. Time is looked at before a token and before a batch of
+// a prompt. `KINGLET_STATUS_RESOURCE` without an operating system, when the options had no clock.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_set_deadline(struct kinglet_session *session, uint32_t milliseconds);
+
+// Tells the function how far prompts are; null tells nobody.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_set_progress(struct kinglet_session *session,
+                                            kinglet_on_progress on_progress,
+                                            void *user);
+
+// Appends a prompt to the text.
+//
+// `KINGLET_STATUS_PROMPT_TOO_LONG`, `KINGLET_STATUS_TOKEN_OUT_OF_RANGE` and
+// `KINGLET_STATUS_BAD_ARGUMENT` leave the text unchanged. After `KINGLET_STATUS_INTERRUPTED` and
+// `KINGLET_STATUS_DEADLINE_PASSED` it has the tokens that were taken until then, see
+// `kinglet_session_describe`; the rest of the prompt can be appended later.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_prefill(struct kinglet_session *session,
+                                       const uint32_t *tokens,
+                                       size_t count);
+
+// Chooses the next token, appends it to the text and writes it to `token`.
+//
+// A token that ends a reply is appended as well: `kinglet_token_text` tells which do.
+// `KINGLET_STATUS_CONTEXT_FULL`, `KINGLET_STATUS_INTERRUPTED`; `KINGLET_STATUS_BAD_ARGUMENT` for
+// an empty text. The text is unchanged then.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_next(struct kinglet_session *session, uint32_t *token);
+
+// Goes on with the text until something ends it, and streams it.
+//
+// `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
+// Cancellation and deadline are reasons to end, not failures. Tokens of a stop string stay in the
+// session's text, though they are not part of the reply.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_generate(struct kinglet_session *session,
+                                        const struct kinglet_generate_options *options,
+                                        kinglet_on_piece on_piece,
+                                        void *user,
+                                        struct kinglet_generation *generation);
+
+// All logits behind the text: writes a pointer that is good until the session's next call to
+// `logits`, and their number to `count`. `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_logits(struct kinglet_session *session,
+                                      const float **logits,
+                                      size_t *count);
+
+// The most probable next tokens, best first: writes up to `capacity` of them and their number to
+// `count`. `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_top(struct kinglet_session *session,
+                                   struct kinglet_candidate *candidates,
+                                   size_t capacity,
+                                   size_t *count);
+
+// Forgets the whole text.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_reset(struct kinglet_session *session);
+
+// Keeps the first `count` tokens of the text. `KINGLET_STATUS_BAD_ARGUMENT` when there are fewer.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_rewind(struct kinglet_session *session, size_t count);
+
+// Replaces the session's text by the first `count` tokens of another session's, without computing
+// them again. The sampling stays the session's own.
+//
+// `KINGLET_STATUS_STATE_MISMATCH` when the sessions have different models or types of keys and
+// values, `KINGLET_STATUS_BAD_ARGUMENT` when the other text is shorter,
+// `KINGLET_STATUS_CONTEXT_FULL` when this context is, `KINGLET_STATUS_BUSY` when either session is
+// in use. The text is unchanged then.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_fork(struct kinglet_session *session,
+                                    struct kinglet_session *source,
+                                    size_t count);
+
+// Writes the tokens of the text, up to `capacity`, and the number of all of them to `count`.
+// `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; then nothing is written to `tokens`.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_tokens(struct kinglet_session *session,
+                                      uint32_t *tokens,
+                                      size_t capacity,
+                                      size_t *count);
+
+// Bytes that `kinglet_session_save` needs for the text as it is now.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_state_bytes(struct kinglet_session *session, size_t *bytes);
+
+// Writes the text, its keys and values, and how many random numbers were drawn for it to a buffer
+// of `capacity` bytes, and the bytes written to `bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL`.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_save(struct kinglet_session *session,
+                                    void *buffer,
+                                    size_t capacity,
+                                    size_t *bytes);
+
+// Replaces the text by a saved one. With the sampling that the saved session had, it goes on as
+// that one would have.
+//
+// `KINGLET_STATUS_STATE_MISMATCH` for a state of another model, context or type of keys and
+// values, `KINGLET_STATUS_TRUNCATED` and `KINGLET_STATUS_CORRUPT` for altered bytes; the text is
+// unchanged then.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_restore(struct kinglet_session *session,
+                                       const void *state,
+                                       size_t bytes);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* KINGLET_H */
