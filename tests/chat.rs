@@ -56,10 +56,11 @@ const TEMPLATES: [&str; 14] = [
      {% endfor %}",
     // Zephyr
     "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + \
-     message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + \
-     message['content'] + eos_token }}\n{% elif message['role'] == 'assistant' %}\n\
-     {{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n\
-     {% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}\n",
+     message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n\
+     {{ '<|system|>\n' + message['content'] + eos_token }}\n\
+     {% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n\
+     {% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n\
+     {% endfor %}\n",
     // Llama 2, without what it refuses
     "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set \
      system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}{% set \
@@ -78,8 +79,9 @@ const TEMPLATES: [&str; 14] = [
     "{% set x = 'a' %}{% for m in messages %}{% set x = 'b' %}{{ x }}{% endfor %}{{ x }}",
     "{% if tools %}{{ tools | tojson }}{% for t in tools %}{% if t %}x{% endif %}{% endfor %}\
      {% else %}{{ \"it's \\\"so\\\" \\q \\\\\" }}{% endif %}",
-    "{{ messages[7] is undefined }}{{ messages[0]['name'] is none }}{{ '' or 'b' }}{{ 'a' and '' }}",
-    "{% if messages[0].role == 'user' and raise_exception %}\n\n{% endif %}{{'}}'}}{{ '%}' }}",
+    "{{ messages[7] is undefined }}{{ messages[0]['name'] is none }}{{ '' or 'b' }}\
+     {{ 'a' and '' }}",
+    "{% if messages[0].role == 'user' and not tools %}\n\n{% endif %}{{'}}'}}{{ '%}' }}",
 ];
 
 #[test]

@@ -3,8 +3,8 @@
 //! Templates are written in Jinja. This renders the part of it that templates of SmolLM's kind are
 //! made of, straight from the source and without memory of its own: text, `{{ … }}`, `for` over
 //! messages, `if`, `set`, comments, trimmed blocks as in `transformers`, and the expressions of
-//! [`expression`]. What it does not know is an error, never a guess; whole Jinja engines are larger
-//! than the rest of Kinglet.
+//! `expression.rs`. What it does not know is an error, never a guess; whole Jinja engines are
+//! larger than the rest of Kinglet.
 
 mod expression;
 mod lexer;

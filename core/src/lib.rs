@@ -3,7 +3,8 @@
 //! Reading order: [`plan`] (every buffer with its shape), [`forward`](mod@forward) (the step, as in
 //! the paper), [`kernels`] (the operations a backend implements), [`scalar`] (what they mean),
 //! [`kv`] (the cache), [`arena`] (how one buffer is cut and shared between workers), [`session`]
-//! (positions and history), [`sample`], [`draft`], [`tokenizer`], [`piece`] (the streamed reply), [`chat`].
+//! (positions and history), [`sample`], [`draft`], [`tokenizer`], [`chat`],
+//! [`piece`] (the streamed reply).
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
 #![no_std]

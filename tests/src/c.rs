@@ -22,18 +22,12 @@ pub fn sources() -> PathBuf {
 /// The folder with `libkinglet.so` and `libkinglet.a`, built once with the checks of a debug build.
 pub fn checked_library() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| build(&[]))
+    FOLDER.get_or_init(build)
 }
 
-/// The folder with `libkinglet.so` and `libkinglet.a`, built once as they are installed.
-pub fn release_library() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| build(&["--release"]))
-}
-
-fn build(flags: &[&str]) -> PathBuf {
+fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "-p", "kinglet-c", "--message-format=json"]).args(flags);
+    cargo.args(["build", "--quiet", "-p", "kinglet-c", "--message-format=json"]);
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the library does not build:\n{errors}");
@@ -71,10 +65,4 @@ pub fn compile(compiler: &str, flags: &[&str], sources: &[&Path], program: &Path
 pub fn link_static(folder: &Path) -> Vec<String> {
     let library = folder.join("libkinglet.a").to_str().unwrap().to_owned();
     [&library, "-lpthread", "-ldl", "-lm", "-lgcc_s"].map(str::to_owned).to_vec()
-}
-
-/// What a program needs behind its sources to use the shared library in a folder.
-pub fn link_shared(folder: &Path) -> Vec<String> {
-    let folder = folder.to_str().unwrap();
-    vec![format!("-L{folder}"), format!("-Wl,-rpath,{folder}"), "-lkinglet".to_owned()]
 }

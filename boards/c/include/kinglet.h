@@ -534,9 +534,9 @@ kinglet_status kinglet_token_text(const struct kinglet_model *model,
 //
 // `flags` are `KINGLET_CHAT_`. Writes up to `capacity` bytes and the number of all of them to
 // `text_bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; `text` then has a part of
-// them. `KINGLET_STATUS_NO_CHAT_TEMPLATE` when the model has none, `KINGLET_STATUS_BAD_SOURCE` when
-// its template uses more of Jinja than this library knows, `KINGLET_STATUS_BAD_ARGUMENT` when it
-// refuses the conversation.
+// them. `KINGLET_STATUS_NO_CHAT_TEMPLATE` when the model has none, `KINGLET_STATUS_BAD_SOURCE`
+// when its template uses more of Jinja than this library knows, `KINGLET_STATUS_BAD_ARGUMENT` when
+// it refuses the conversation.
 //
 // Threads: any number at once.
 kinglet_status kinglet_chat_render(const struct kinglet_model *model,

@@ -1,5 +1,5 @@
-//! Expressions of templates: texts, messages, comparisons, `and`, `or`, `not`, `+`, `x if y else z`,
-//! attributes, items, slices of messages, the filters `trim` and `length`, the tests `defined`,
+//! Expressions of templates: texts, messages, `==`, `!=`, `and`, `or`, `not`, `+`, `~`,
+//! `x if y else z`, attributes, items, slices of messages, the filters `trim` and `length`, the tests `defined`,
 //! `undefined`, `none` and `string`, `strip()` and `raise_exception()`.
 
 use super::lexer::{Lexer, Token};

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`Header`] | 96 |
 //! | tokens | 4 each |
-//! | for each layer and key-value head: keys, values, key scales, value scales | [`KvLayout::prefix`] |
+//! | for each layer and key-value head: keys, values, scales of both | [`KvLayout::prefix`] |
 
 use super::Session;
 use crate::kv::{KvLayout, KvType, MAX_HEAD_DIM};

@@ -1,0 +1,184 @@
+//! The installed C library: its size, what it needs, and the examples built against it.
+
+use kinglet::template::{Message, Template};
+use kinglet::{GenerateOptions, Model, SessionOptions, Type};
+use kinglet_tests::c::{COMPILERS, compile, has, package};
+use kinglet_tests::command::Said;
+use kinglet_tests::models::{converted_path, small};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// What the stripped shared library may have at most.
+const LIBRARY_BYTES: u64 = 1_200_000;
+/// A small model with a chat template.
+const MODEL: &str = "gqa3-head64";
+const QUESTION: &str = "What is a kinglet?";
+
+/// The prefix that the library was installed to, once, with the documented command.
+fn installed() -> &'static Path {
+    static PREFIX: OnceLock<PathBuf> = OnceLock::new();
+    PREFIX.get_or_init(|| {
+        let prefix = package().join("../../target/c-prefix");
+        let mut install = Command::new(package().join("install"));
+        Said::by(install.arg("--prefix").arg(&prefix)).ok();
+        prefix.canonicalize().unwrap()
+    })
+}
+
+fn shared_library() -> PathBuf {
+    installed().join("lib/libkinglet.so.1")
+}
+
+#[test]
+fn the_shared_library_is_small() {
+    let bytes = fs::metadata(shared_library()).unwrap().len();
+    println!("libkinglet.so: {bytes} of {LIBRARY_BYTES} bytes, stripped");
+    assert!(bytes <= LIBRARY_BYTES);
+}
+
+/// No network, no other programs, no signals: the functions are not even linked.
+#[test]
+fn the_shared_library_keeps_to_itself() {
+    let mut nm = Command::new("nm");
+    let needed = Said::by(nm.args(["-D", "--undefined-only"]).arg(shared_library())).ok();
+    let names = needed.lines().filter_map(|line| line.split_whitespace().nth(1));
+    let names: Vec<&str> = names.map(|name| name.split('@').next().unwrap()).collect();
+    assert!(names.contains(&"mmap64") || names.contains(&"mmap"), "{names:?}");
+    for foreign in [
+        "socket",
+        "connect",
+        "bind",
+        "listen",
+        "accept",
+        "getaddrinfo",
+        "send",
+        "recv",
+        "fork",
+        "vfork",
+        "execve",
+        "execvp",
+        "posix_spawn",
+        "system",
+        "kill",
+        "raise",
+        "signal",
+        "sigaction",
+        "exit",
+        "setenv",
+    ] {
+        assert!(!names.contains(&foreign), "{foreign}");
+    }
+}
+
+/// What the Rust library replies.
+fn reply(model: &Model) -> String {
+    let message = Message { role: "user".into(), content: QUESTION.into() };
+    let text = Template::of(&model.file()).unwrap().render(&[message], true).unwrap();
+    let prompt = model.tokenize(&text).unwrap();
+    let options = SessionOptions { threads: Some(1), ..SessionOptions::default() };
+    let mut session = model.session(&options).unwrap();
+    let mut reply = String::new();
+    let options = GenerateOptions { max_tokens: 128, ..GenerateOptions::default() };
+    let generation = session.generate(&prompt, &options, &mut |piece| {
+        reply.push_str(piece.text);
+        ControlFlow::Continue(())
+    });
+    assert!(generation.unwrap().tokens > 8);
+    reply + "\n"
+}
+
+/// Runs an example, which must say what the Rust library says.
+fn assert_replies(program: &mut Command) {
+    let model = small(MODEL, Type::Q8);
+    program.arg(converted_path(MODEL, Type::Q8)).arg(QUESTION);
+    let said = Said::by(program);
+    assert_eq!(said.err, "");
+    assert_eq!(said.ok(), reply(&model));
+}
+
+/// The answer of `pkg-config`, cut at spaces.
+fn pkg_config(flags: &[&str]) -> Vec<String> {
+    let mut command = Command::new("pkg-config");
+    command.env("PKG_CONFIG_PATH", installed().join("lib/pkgconfig"));
+    let said = Said::by(command.args(flags).arg("kinglet")).ok();
+    said.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_c_example_replies() {
+    let folder = TempDir::new().unwrap();
+    let (source, program) = (package().join("examples/reply.c"), folder.path().join("reply"));
+    if !has("the_c_example_replies", "pkg-config") {
+        return;
+    }
+    for (compiler, _) in COMPILERS {
+        if !has("the_c_example_replies", compiler) {
+            continue;
+        }
+        let shared = pkg_config(&["--cflags", "--libs"]);
+        let flags = ["-std=c11"].into_iter().chain(shared.iter().map(String::as_str));
+        compile(compiler, &flags.collect::<Vec<_>>(), &[&source], &program);
+        let libraries = installed().join("lib");
+        assert_replies(Command::new(&program).env("LD_LIBRARY_PATH", libraries));
+    }
+    let statically = pkg_config(&["--static", "--cflags", "--libs"]);
+    let mut flags = vec!["-std=c11", "-Wl,-Bstatic"];
+    let is_ours = |flag: &&str| flag.starts_with("-L") || *flag == "-lkinglet";
+    flags.extend(statically.iter().map(String::as_str).filter(is_ours));
+    flags.push("-Wl,-Bdynamic");
+    flags.extend(statically.iter().map(String::as_str).filter(|flag| !is_ours(flag)));
+    compile("gcc", &flags, &[&source], &program);
+    assert_replies(&mut Command::new(&program));
+}
+
+#[test]
+fn the_cpp_example_replies() {
+    const PROJECT: &str = "cmake_minimum_required(VERSION 3.13)\nproject(reply CXX)\n\
+        set(CMAKE_CXX_STANDARD 11)\nfind_package(kinglet 0.1 REQUIRED)\n\
+        foreach(kind kinglet static)\n  add_executable(reply-${kind} ${SOURCE})\n\
+        target_compile_options(reply-${kind} PRIVATE -Wall -Wextra -pedantic -Werror)\n\
+        target_link_libraries(reply-${kind} kinglet::${kind})\nendforeach()\n";
+    if !has("the_cpp_example_replies", "cmake") {
+        return;
+    }
+    for (_, compiler) in COMPILERS {
+        if !has("the_cpp_example_replies", compiler) {
+            continue;
+        }
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("CMakeLists.txt"), PROJECT).unwrap();
+        let source = package().join("examples/reply.cpp");
+        let mut configure = Command::new("cmake");
+        configure.args(["-S", ".", "-B", "build"]).current_dir(&folder);
+        configure.arg(format!("-DSOURCE={}", source.display()));
+        configure.arg(format!("-DCMAKE_CXX_COMPILER={compiler}"));
+        configure.arg(format!("-DCMAKE_PREFIX_PATH={}", installed().display()));
+        Said::by(&mut configure).ok();
+        Said::by(Command::new("cmake").args(["--build", "build"]).current_dir(&folder)).ok();
+        for kind in ["kinglet", "static"] {
+            let program = folder.path().join("build").join(format!("reply-{kind}"));
+            assert_replies(&mut Command::new(program));
+        }
+    }
+}
+
+#[test]
+fn the_python_example_replies() {
+    if !has("the_python_example_replies", "python3") {
+        return;
+    }
+    let mut python = Command::new("python3");
+    python.arg(package().join("examples/reply.py")).env("KINGLET_LIBRARY", shared_library());
+    assert_replies(python.env("PYTHONIOENCODING", "utf-8"));
+}
+
+/// A complete example has at most so many lines.
+#[test]
+fn the_c_example_is_short() {
+    let example = fs::read_to_string(package().join("examples/reply.c")).unwrap();
+    assert!(example.lines().count() < 100);
+}
