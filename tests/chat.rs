@@ -58,7 +58,8 @@ const TEMPLATES: [&str; 14] = [
     "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + \
      message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n\
      {{ '<|system|>\n' + message['content'] + eos_token }}\n\
-     {% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n\
+     {% elif message['role'] == 'assistant' %}\n\
+     {{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n\
      {% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n\
      {% endfor %}\n",
     // Llama 2, without what it refuses

@@ -1,6 +1,6 @@
-//! Expressions of templates: texts, messages, `==`, `!=`, `and`, `or`, `not`, `+`, `~`,
-//! `x if y else z`, attributes, items, slices of messages, the filters `trim` and `length`, the tests `defined`,
-//! `undefined`, `none` and `string`, `strip()` and `raise_exception()`.
+//! Expressions of templates: texts, messages, `==`, `!=`, `and`, `or`, `not`, `+`, `~`, `x if y
+//! else z`, attributes, items, slices of messages, the filters `trim` and `length`, the tests
+//! `defined`, `undefined`, `none` and `string`, `strip()` and `raise_exception()`.
 
 use super::lexer::{Lexer, Token};
 use super::{Chat, Variables, unknown};
