@@ -28,7 +28,7 @@ pub mod score;
 mod session;
 
 pub use bandwidth::ReadStream;
-pub use cpu::{available_cpus, default_threads};
+pub use cpu::{Cpus, default_threads};
 pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
 pub use kinglet_backends::Tier;
 pub use kinglet_core::kv::KvType;
