@@ -29,3 +29,32 @@ triplet_of() { # arch
     target=$(target_of "$1")
     echo "${target/-unknown/}"
 }
+
+# The compiler that has a standard library for the target: rustup's, else Debian's.
+rustc_for() { # target
+    local rustc
+    if command -v rustup >/dev/null && rustup target add "$1" >/dev/null 2>&1; then
+        echo rustc
+        return
+    fi
+    for rustc in rustc /usr/bin/rustc; do
+        if [[ -d $("$rustc" --print target-libdir --target "$1" 2>/dev/null) ]]; then
+            echo "$rustc"
+            return
+        fi
+    done
+    die "no standard library for $1: install rustup, or Debian's libstd-rust-web-dev"
+}
+
+# Tells cargo-zigbuild how to build for a target; fetches it on the first call.
+prepare_build() { # target
+    if [[ ! -x target/zig/bin/cargo-zigbuild ]]; then
+        python3 -m venv target/zig
+        target/zig/bin/pip install --quiet "${ZIG[@]}"
+    fi
+    RUSTC=$(rustc_for "$1")
+    export RUSTC PATH=$PWD/target/zig/bin:$PATH
+    # Paths of this machine have no place in a release; names of functions tell their instances.
+    export RUSTFLAGS="--remap-path-prefix=$PWD=. \
+--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo -Csymbol-mangling-version=v0"
+}

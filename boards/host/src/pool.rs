@@ -148,9 +148,9 @@ impl Pool {
         Self::on(&Cpus::fastest(), count, pin)
     }
 
-    /// A pool of `count` workers, so `count − 1` threads, which run on `cpus` alone (an empty set
-    /// binds nothing). With `pin` every worker, the calling thread included, is bound to a processor
-    /// of its own; where there are too few, to all of `cpus`.
+    /// A pool of `count` workers, so `count − 1` threads, which run on `cpus` alone; an empty set
+    /// binds nothing. With `pin` every worker, the calling thread included, is bound to a
+    /// processor of its own; where there are too few, to all of `cpus`.
     pub fn on(cpus: &Cpus, count: usize, pin: bool) -> Result<Self> {
         ensure!(
             (1..=MAX_WORKERS).contains(&count),
