@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Checks what the programs and libraries of a package ask of a machine.
 
-    elf.py PREFIX GLIBC FILE...
+    elf.py PREFIX GLIBC PAGE FILE...
 
 PREFIX names the binutils (`aarch64-linux-gnu`), GLIBC the newest C library that may be needed
-(`2.31`). Each FILE must need symbols of no newer one, only the C library's own parts, and segments
-that a kernel with pages of 64 KiB can map.
+(`2.31`), PAGE the largest pages of memory, in KiB. Each FILE must need symbols of no newer library,
+only the C library's own parts, and have segments that a kernel with such pages can map.
 """
 
 import re
@@ -13,7 +13,6 @@ import subprocess
 import sys
 
 LIBRARIES = re.compile(r"(libc|libm|libdl|libpthread|librt|ld-linux[a-z0-9-]*)\.so\.\d+")
-PAGE = 64 * 1024
 
 
 def read(prefix, *arguments):
@@ -25,7 +24,7 @@ def number(version):
     return tuple(int(part) for part in version.split("."))
 
 
-def broken_rules(prefix, newest, file):
+def broken_rules(prefix, newest, page, file):
     versions = set(re.findall(r"GLIBC_([0-9.]+)", read(prefix, "--version-info", file)))
     if not versions:
         yield "names no version of the C library: is it linked?"
@@ -42,14 +41,15 @@ def broken_rules(prefix, newest, file):
         yield "has no segments to load"
     for load in loads:
         offset, address, *_, align = (int(x, 16) for x in re.findall(r"0x[0-9a-f]+", load))
-        if align < PAGE or (address - offset) % PAGE != 0:
-            yield f"has a segment that pages of 64 KiB cannot map: {load}"
+        if align < page or (address - offset) % page != 0:
+            yield f"has a segment that pages of {page >> 10} KiB cannot map: {load}"
 
 
 def main():
-    prefix, newest, *files = sys.argv[1:]
-    broken = [f"{file} {rule}" for file in files for rule in broken_rules(prefix, newest, file)]
-    print("\n".join(broken) or f"{len(files)} files run with glibc {newest} and pages of 64 KiB")
+    prefix, newest, kib, *files = sys.argv[1:]
+    page = int(kib) << 10
+    broken = [f"{f} {rule}" for f in files for rule in broken_rules(prefix, newest, page, f)]
+    print("\n".join(broken) or f"{len(files)} files run with glibc {newest} and {kib} KiB pages")
     sys.exit(bool(broken) or not files)
 
 
