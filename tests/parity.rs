@@ -11,7 +11,9 @@ const PROMISES: [(&str, &[&str]); 2] = [
     ("avx2", &["avx2", "fma", "f16c"]),
     ("avx512", &["avx512f", "avx512bw", "avx512vl", "avx512_vnni"]),
 ];
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+const PROMISES: [(&str, &[&str]); 2] = [("neon", &["asimd"]), ("neon-dot", &["asimddp"])];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const PROMISES: [(&str, &[&str]); 0] = [];
 
 struct Check;
@@ -40,6 +42,15 @@ fn promised_tiers_are_available() {
             Some(lacks) => eprintln!("SKIPPED tier {name}: this CPU lacks {lacks}"),
             None => assert_eq!(Tier::from_name(name).map(Tier::name), Ok(name)),
         }
+    }
+}
+
+/// An emulator's `/proc/cpuinfo` is its host's, so whoever starts one says which tiers it must have.
+#[test]
+fn expected_tiers_are_available() {
+    if let Ok(expected) = std::env::var("KINGLET_TEST_TIERS") {
+        let found: Vec<_> = Tier::available().map(Tier::name).collect();
+        assert_eq!(found.join(","), expected);
     }
 }
 

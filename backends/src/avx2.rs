@@ -35,12 +35,13 @@ impl Avx2 {
     }
 }
 
-vector_kernels!(Avx2);
+vector_kernels!([], Avx2);
 
 impl Lanes for Avx2 {
     const COUNT: usize = 8;
     type F32 = __m256;
     type I32 = __m256i;
+    type Sum = __m256i;
 
     register_methods! {
         fn splat(x: f32) -> __m256 { _mm256_set1_ps(x) }
@@ -55,10 +56,11 @@ impl Lanes for Avx2 {
         fn mul_sub_from(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
         fn round(x: __m256) -> __m256i { _mm256_cvtps_epi32(x) }
         fn to_f32(x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
-        fn add_pair_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        fn no_sum() -> __m256i { _mm256_setzero_si256() }
+        fn add_quad_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
             _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
         }
-        fn add_neighbours(low: __m256i, high: __m256i) -> __m256i {
+        fn row_sums(low: __m256i, high: __m256i) -> __m256i {
             // Within halves of registers: the quarters come out as 0, 2, 1, 3.
             _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high))
         }

@@ -35,12 +35,13 @@ impl Avx512 {
     }
 }
 
-vector_kernels!(Avx512);
+vector_kernels!([], Avx512);
 
 impl Lanes for Avx512 {
     const COUNT: usize = 16;
     type F32 = __m512;
     type I32 = __m512i;
+    type Sum = __m512i;
 
     register_methods! {
         fn splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
@@ -55,7 +56,8 @@ impl Lanes for Avx512 {
         fn mul_sub_from(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fnmadd_ps(a, b, c) }
         fn round(x: __m512) -> __m512i { _mm512_cvtps_epi32(x) }
         fn to_f32(x: __m512i) -> __m512 { _mm512_cvtepi32_ps(x) }
-        fn add_pair_products(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        fn no_sum() -> __m512i { _mm512_setzero_si512() }
+        fn add_quad_products(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
             _mm512_dpwssd_epi32(sum, a, b)
         }
         fn power_of_two(n: __m512i) -> __m512 {
@@ -68,7 +70,7 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn add_neighbours(self, low: __m512i, high: __m512i) -> __m512i {
+    fn row_sums(self, low: __m512i, high: __m512i) -> __m512i {
         // SAFETY: the value `self` proves that the CPU has AVX-512; registers only.
         unsafe {
             let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);

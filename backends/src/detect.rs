@@ -11,10 +11,17 @@ macro_rules! require_features {
     }};
 }
 
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
 macro_rules! has_feature {
     ($feature:tt) => {
         std::is_x86_feature_detected!($feature)
+    };
+}
+
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+macro_rules! has_feature {
+    ($feature:tt) => {
+        std::arch::is_aarch64_feature_detected!($feature)
     };
 }
 

@@ -15,6 +15,8 @@ pub(crate) trait Lanes: Copy {
     type F32: Copy;
     /// `COUNT` × i32.
     type I32: Copy;
+    /// Sums of products of `COUNT / 2` rows, several of a row side by side.
+    type Sum: Copy;
 
     fn splat(self, x: f32) -> Self::F32;
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
@@ -31,10 +33,12 @@ pub(crate) trait Lanes: Copy {
     /// The nearest integers, halves to even, for magnitudes below 2³¹.
     fn round(self, x: Self::F32) -> Self::I32;
     fn to_f32(self, x: Self::I32) -> Self::F32;
-    /// `sum + a₀·b₀ + a₁·b₁` of the 16-bit integers in each lane.
-    fn add_pair_products(self, sum: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32;
-    /// Sums of lanes 0 and 1, 2 and 3, ...: those of `low`, then those of `high`.
-    fn add_neighbours(self, low: Self::I32, high: Self::I32) -> Self::I32;
+    /// Sums of nothing.
+    fn no_sum(self) -> Self::Sum;
+    /// Adds the products of 4 16-bit integers of each row, two in a lane, with as many of `b`.
+    fn add_quad_products(self, sum: Self::Sum, a: Self::I32, b: Self::I32) -> Self::Sum;
+    /// The sums of the rows of `low`, then those of `high`.
+    fn row_sums(self, low: Self::Sum, high: Self::Sum) -> Self::I32;
     /// `2ⁿ` for −126 ≤ n ≤ 127.
     fn power_of_two(self, n: Self::I32) -> Self::F32;
     fn sum_of_lanes(self, x: Self::F32) -> f32;
@@ -79,6 +83,7 @@ pub(crate) trait Lanes: Copy {
 }
 
 /// Methods of [`Lanes`] that are one expression over intrinsics without memory operands.
+#[cfg(target_arch = "x86_64")]
 macro_rules! register_methods {
     ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $out:ty { $body:expr })*) => {$(
         #[inline(always)]
@@ -89,14 +94,16 @@ macro_rules! register_methods {
         }
     )*};
 }
+#[cfg(target_arch = "x86_64")]
 pub(crate) use register_methods;
 
 /// Implements `Kernels` for a tier that has [`Lanes`], a method `compiled` that compiles work for
 /// its instructions, and beside it modules `matmul` and `planes` with the products of quantized
 /// weights.
 macro_rules! vector_kernels {
-    ($Tier:ty) => {
-        impl kinglet_core::Kernels for $Tier {
+    ([$($generics:tt)*], $Tier:ty) => {
+        #[allow(unused_unsafe, reason = "on some architectures every CPU has the features")]
+        impl<$($generics)*> kinglet_core::Kernels for $Tier {
             fn matmul(
                 self,
                 w: &kinglet_quant::Matrix<'_>,

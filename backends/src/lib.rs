@@ -9,32 +9,38 @@
 //! | `scalar` | any CPU; the definition | [`kinglet_core::scalar`] |
 //! | `avx2` | AVX2, FMA, F16C | `avx2.rs` |
 //! | `avx512` | AVX-512 F, BW, VL and VNNI | `avx512.rs` |
+//! | `neon` | every 64-bit ARM | `neon.rs` |
+//! | `neon-dot` | ARMv8.2's dot products | `neon.rs` |
 //!
-//! What both x86 tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`,
-//! and `dense.rs` for unquantized weights.
+//! What vector tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`, and
+//! `dense.rs` for unquantized weights.
 #![no_std]
 
 #[cfg(feature = "std")]
 extern crate std;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod attend;
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod dense;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod detect;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod elementwise;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod lanes;
 mod pass;
 #[cfg(target_arch = "x86_64")]
+mod low_row;
+#[cfg(target_arch = "aarch64")]
+pub mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod planes;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod prefetch;
 mod tier;
 

@@ -1,7 +1,6 @@
 //! Fetching ahead of use what processors do not prefetch by themselves: what is not one stream, and
 //! quantized weights once many tokens share them. For few tokens these are a stream fast enough.
 
-use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use kinglet_quant::format::ALIGN;
 
 /// Tokens of a product from which weights are read too slowly for the processor to prefetch them.
@@ -34,11 +33,32 @@ impl Ahead {
     pub(crate) fn fetch(self, first: usize, count: usize) {
         if first < self.lines {
             for line in first..first + count {
-                let line = self.start.wrapping_add(line * ALIGN);
-                // SAFETY: every x86-64 CPU has the instruction, and it accepts any address: it
-                // never faults and changes nothing but the caches.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+                fetch_line(self.start.wrapping_add(line * ALIGN));
             }
         }
+    }
+}
+
+/// Fetches a line into the second level of caches.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn fetch_line(line: *const u8) {
+    use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    // SAFETY: every x86-64 CPU has the instruction, and it accepts any address: it never faults and
+    // changes nothing but the caches.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+}
+
+/// Fetches a line into the second level of caches.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn fetch_line(line: *const u8) {
+    // SAFETY: as on x86-64: a hint that accepts any address.
+    unsafe {
+        core::arch::asm!(
+            "prfm pldl2keep, [{line}]",
+            line = in(reg) line,
+            options(readonly, nostack, preserves_flags),
+        );
     }
 }

@@ -7,6 +7,9 @@ use kinglet_quant::{Code, Result, fail};
 #[cfg(target_arch = "x86_64")]
 use crate::{avx2::Avx2, avx512::Avx512};
 
+#[cfg(target_arch = "aarch64")]
+use crate::neon::{Neon, Sdot, Widening};
+
 /// An instruction set with kernels of its own. A value proves that this CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
@@ -18,6 +21,12 @@ pub enum Tier {
     /// 512-bit vectors with integer dot products: AVX-512 F, BW, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// 128-bit vectors of every 64-bit ARM.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon<Widening>),
+    /// The same with the integer dot products of ARMv8.2.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(Neon<Sdot>),
 }
 
 /// Work that is compiled once for each tier.
@@ -36,12 +45,15 @@ enum Lack {
     /// It belongs to another architecture.
     Build,
     /// The CPU has not got this feature.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no tier to ask for"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "no tier to ask for")
+    )]
     Instructions(&'static str),
 }
 
 /// The name of every tier of every architecture, fastest last.
-const NAMES: [&str; 3] = ["scalar", "avx2", "avx512"];
+const NAMES: [&str; 5] = ["scalar", "avx2", "avx512", "neon", "neon-dot"];
 
 impl Tier {
     /// The tiers that this CPU can run, fastest last.
@@ -81,6 +93,10 @@ impl Tier {
             "avx2" => Avx2::detect().map(Self::Avx2).map_err(Lack::Instructions),
             #[cfg(target_arch = "x86_64")]
             "avx512" => Avx512::detect().map(Self::Avx512).map_err(Lack::Instructions),
+            #[cfg(target_arch = "aarch64")]
+            "neon" => Neon::<Widening>::detect().map(Self::Neon).map_err(Lack::Instructions),
+            #[cfg(target_arch = "aarch64")]
+            "neon-dot" => Neon::<Sdot>::detect().map(Self::NeonDot).map_err(Lack::Instructions),
             _ if NAMES.contains(&name) => Err(Lack::Build),
             _ => Err(Lack::Name),
         }
@@ -94,11 +110,16 @@ impl Tier {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(_) => "neon-dot",
         }
     }
 
     /// What each further token of a small batch costs, in hundredths of what a single one does:
-    /// measured with SmolLM2-135M, in batches of 2 to 8, and rounded up.
+    /// measured with SmolLM2-135M, in batches of 2 to 8, and rounded up. For ARM it is counted in
+    /// instructions.
     pub fn further_token_cost(self) -> u8 {
         match self {
             Self::Scalar => 100,
@@ -106,6 +127,8 @@ impl Tier {
             Self::Avx2(_) => 40,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => 25,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) | Self::NeonDot(_) => 80,
         }
     }
 
@@ -117,6 +140,10 @@ impl Tier {
             Self::Avx2(kernels) => work.run(kernels),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(kernels) => work.run(kernels),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(kernels) => work.run(kernels),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(kernels) => work.run(kernels),
         }
     }
 }

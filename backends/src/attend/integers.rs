@@ -138,15 +138,17 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
     codes: &[[i16; N]; Q],
 ) -> [[L::I32; 2]; Q] {
     let Pass { lines, quads, ahead, fetched } = pass;
-    let line_count = SUMS * 2 * L::COUNT / ALIGN;
+    let bytes = SUMS * 2 * L::COUNT;
+    let line_count = bytes.div_ceil(ALIGN);
     let last = (quads - 1) * lines.next_quad + (line_count - 1) * lines.next_line;
-    assert!(quads > 0 && quads * QUAD <= N && last + ALIGN <= lines.bytes.len());
+    let end = last + bytes.min(ALIGN);
+    assert!(quads > 0 && quads * QUAD <= N && end <= lines.bytes.len());
     let zero = cpu.round(cpu.splat(0.0));
-    let mut sums = [[zero; SUMS]; Q];
+    let mut sums = [[cpu.no_sum(); SUMS]; Q];
     for quad in 0..quads {
         ahead.fetch(fetched + quad * line_count, line_count);
-        // SAFETY: `quad` is below `quads`, so this line and the next, if a second one is read, lie
-        // within the bytes, and 4 codes within `codes`: both are asserted above.
+        // SAFETY: `quad` is below `quads`, so what is read of this line, and of the next if there is
+        // a second one, lies within the bytes, and 4 codes within `codes`: both are asserted above.
         unsafe {
             let bytes = lines.bytes.as_ptr().add(quad * lines.next_quad);
             let mut quads = [zero; Q];
@@ -158,15 +160,15 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
                 let at = offset / ALIGN * lines.next_line + offset % ALIGN;
                 let rows = cpu.load_i8_pairs(bytes.add(at));
                 for q in 0..Q {
-                    sums[q][r] = cpu.add_pair_products(sums[q][r], rows, quads[q]);
+                    sums[q][r] = cpu.add_quad_products(sums[q][r], rows, quads[q]);
                 }
             }
         }
     }
     let mut rows = [[zero; 2]; Q];
     for q in 0..Q {
-        rows[q][0] = cpu.add_neighbours(sums[q][0], sums[q][1]);
-        rows[q][1] = cpu.add_neighbours(sums[q][2], sums[q][3]);
+        rows[q][0] = cpu.row_sums(sums[q][0], sums[q][1]);
+        rows[q][1] = cpu.row_sums(sums[q][2], sums[q][3]);
     }
     rows
 }

@@ -4,7 +4,8 @@
 
 use super::Avx2;
 use super::matmul::{LANES, QUADS, lines, repeat, store, widen};
-use crate::planes::{WORTH_A_TILE, bounds, low_row};
+use crate::low_row::low_row;
+use crate::planes::{WORTH_A_TILE, bounds};
 use core::arch::x86_64::*;
 use core::ops::Range;
 use kinglet_core::Activations;

@@ -3,7 +3,8 @@
 
 use super::Avx512;
 use super::matmul::{dot, load_line, store, widen};
-use crate::planes::{WORTH_A_TILE, bounds, low_row};
+use crate::low_row::low_row;
+use crate::planes::{WORTH_A_TILE, bounds};
 use core::arch::x86_64::*;
 use core::ops::Range;
 use kinglet_core::Activations;

@@ -5,7 +5,7 @@ use crate::bench::report::Format;
 use crate::units;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use kinglet::KvType;
+use kinglet::{Cpus, KvType};
 use kinglet_quant::Type;
 use std::path::PathBuf;
 
@@ -60,6 +60,9 @@ pub enum Command {
     Bench(BenchArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages into a folder, for packages
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// Number format of converted weights.
@@ -123,9 +126,12 @@ pub struct SessionArgs {
     /// Number format of the key-value cache
     #[arg(long, value_name = "TYPE", default_value = "int8")]
     pub kv: KvArg,
-    /// Threads, the calling one included [default: one per fast processor, at most 8]
+    /// Threads, the calling one included [default: one per processor of --cpus, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
+    /// Processors to run on, such as 0-3,6 [default: those of the highest capacity]
+    #[arg(long, value_name = "LIST")]
+    pub cpus: Option<Cpus>,
     /// Tokens that one step of prefill takes at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
@@ -423,9 +429,12 @@ pub struct BenchArgs {
     /// Tokens that one step of prefill takes at most
     #[arg(short = 'b', long, visible_alias = "batch", value_name = "N", default_value = "64")]
     pub batch_size: Vec<Values>,
-    /// Threads, the calling one included [default: one per fast processor, at most 8]
+    /// Threads, the calling one included [default: one per processor of --cpus, at most 8]
     #[arg(short = 't', long, value_name = "N")]
     pub threads: Vec<Values>,
+    /// Processors to run on, such as 0-3,6 [default: those of the highest capacity]
+    #[arg(long, value_name = "LIST")]
+    pub cpus: Option<Cpus>,
     /// Number format of the key-value cache (also -ctk)
     #[arg(long, visible_alias = "cache-type-k", value_name = "TYPE", value_delimiter = ',')]
     #[arg(default_value = "int8")]
@@ -461,4 +470,12 @@ Examples:
 pub struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `kinglet man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// A folder that exists
+    #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
 }

@@ -1,7 +1,7 @@
 //! From command-line flags to the library's options.
 
 use crate::args::{SamplingArgs, SessionArgs};
-use kinglet::{Code, Config, Result, Sampling, SessionOptions, Tier};
+use kinglet::{Code, Config, Cpus, Result, Sampling, SessionOptions, Tier};
 use kinglet_quant::ensure;
 
 /// The session that the flags ask for.
@@ -13,10 +13,17 @@ pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
         threads: args.threads.map(|n| n as usize),
         batch: args.batch.map_or(default.batch, |n| n as usize),
         tier: args.tier.as_deref().map(Tier::from_name).transpose()?,
+        cpus: Some(cpus(args.cpus.as_ref())),
         pin_threads: true,
         budget_bytes: args.budget.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         ..default
     })
+}
+
+/// The processors that the flag names, else the fastest. A session binds its caller to one of them,
+/// so a second session cannot ask for itself.
+pub fn cpus(flag: Option<&Cpus>) -> Cpus {
+    flag.cloned().unwrap_or_else(Cpus::fastest)
 }
 
 /// The way of choosing tokens that the flags ask for. `TokenOutOfRange` for a bias of a token that

@@ -1,25 +1,120 @@
-//! The processors that this process may use.
+//! The processors of the machine, and which of them to use.
 
+use kinglet_quant::{Code, Error, Result, ensure, fail};
+use std::fmt;
 use std::fs;
 use std::mem::MaybeUninit;
+use std::path::Path;
+use std::str::FromStr;
 
-/// The processors that the process may run on and that have the highest capacity, ascending.
-///
-/// On big.LITTLE boards the kernel names each processor's capacity; where it does not, all count as
-/// equal. Empty when the operating system does not say.
-pub fn available_cpus() -> Vec<usize> {
-    let allowed = allowed_cpus();
-    let best = allowed.iter().map(|&cpu| capacity(cpu)).max().unwrap_or(0);
-    allowed.into_iter().filter(|&cpu| capacity(cpu) == best).collect()
+/// Where Linux tells about processors.
+const SYSFS: &str = "/sys/devices/system/cpu";
+/// Numbers of processors lie below this.
+const MAX_CPUS: usize = libc::CPU_SETSIZE as usize;
+/// Threads that a session has at most unless told otherwise.
+const MAX_DEFAULT_THREADS: usize = 8;
+
+/// A set of processors, written as `taskset` does: `0-3,6`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cpus(Vec<usize>);
+
+impl Cpus {
+    /// Those that the calling thread may run on and that have the highest capacity; empty where the
+    /// operating system does not say.
+    ///
+    /// Linux names a capacity for each processor of a big.LITTLE board; where it does not, the
+    /// highest clock frequency stands for it, and without that all count as equal. A capacity of at
+    /// least 7/8 of the highest counts as the highest: chips of one design differ by less.
+    pub fn fastest() -> Self {
+        fastest_of(allowed(), Path::new(SYSFS))
+    }
+
+    /// The numbers of the processors, ascending.
+    pub fn numbers(&self) -> &[usize] {
+        &self.0
+    }
+
+    /// Threads that a session on these processors has unless told otherwise: one on each, at least
+    /// 1 and at most 8.
+    pub fn default_threads(&self) -> usize {
+        self.0.len().clamp(1, MAX_DEFAULT_THREADS)
+    }
+
+    /// `BadArgument` when the machine lacks one of them or has switched it off.
+    pub(crate) fn check_online(&self) -> Result<()> {
+        check_online(self, Path::new(SYSFS))
+    }
+
+    /// The set with which worker `worker` of `count` is bound: a processor of its own where there
+    /// are enough.
+    pub(crate) fn share(&self, worker: usize, count: usize) -> Self {
+        if count <= self.0.len() { Self(vec![self.0[worker]]) } else { self.clone() }
+    }
+
+    /// Binds the calling thread to these processors; a refusal costs speed only.
+    pub(crate) fn bind(&self) {
+        if self.0.is_empty() {
+            return;
+        }
+        let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+        // SAFETY: all zeros is a valid set; `CPU_SET` stays within it (it checks the index).
+        let status = unsafe {
+            self.0.iter().for_each(|&cpu| libc::CPU_SET(cpu, &mut *set.as_mut_ptr()));
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set.as_ptr())
+        };
+        if status != 0 {
+            log::debug!("could not bind a thread to the processors {self}");
+        }
+    }
 }
 
-/// Threads that a session uses unless told otherwise: one per processor of highest capacity, at
-/// most 8.
+impl FromStr for Cpus {
+    type Err = Error;
+
+    /// Reads a list of numbers and ranges. `BadArgument` for anything else.
+    fn from_str(list: &str) -> Result<Self> {
+        let mut cpus = Vec::new();
+        for part in list.trim().split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            match (first.parse::<usize>(), last.parse::<usize>()) {
+                (Ok(first), Ok(last)) if first <= last && last < MAX_CPUS => {
+                    cpus.extend(first..=last);
+                }
+                _ => fail!(
+                    Code::BadArgument,
+                    "`{list}` names no processors: write a list such as 0-3,6"
+                ),
+            }
+        }
+        cpus.sort_unstable();
+        cpus.dedup();
+        Ok(Self(cpus))
+    }
+}
+
+/// Writes numbers and ranges, as they are read.
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, run) in self.0.chunk_by(|a, b| a + 1 == *b).enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            match run {
+                [one] => write!(f, "{comma}{one}")?,
+                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
+                [] => unreachable!("runs have members"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Threads that a session uses unless told otherwise: see [`Cpus::fastest`] and
+/// [`Cpus::default_threads`].
 pub fn default_threads() -> usize {
-    available_cpus().len().clamp(1, 8)
+    Cpus::fastest().default_threads()
 }
 
-fn allowed_cpus() -> Vec<usize> {
+/// The processors that the calling thread may run on.
+fn allowed() -> Vec<usize> {
     let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
     // SAFETY: the set is as large as the size given, and all zeros is a valid set.
     let (status, set) = unsafe {
@@ -31,24 +126,169 @@ fn allowed_cpus() -> Vec<usize> {
     }
     // SAFETY: every index is below the set's size.
     let is_set = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &set) };
-    (0..libc::CPU_SETSIZE as usize).filter(is_set).collect()
+    (0..MAX_CPUS).filter(is_set).collect()
 }
 
-/// The kernel's measure of a processor, 1024 for the fastest; 1024 where it gives none.
-fn capacity(cpu: usize) -> u32 {
-    let path = format!("/sys/devices/system/cpu/cpu{cpu}/cpu_capacity");
-    fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
-}
-
-/// Binds the calling thread to one processor; a refusal costs speed only.
-pub(crate) fn pin_to(cpu: usize) {
-    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
-    // SAFETY: all zeros is a valid set; `CPU_SET` stays within it (it checks the index).
-    let status = unsafe {
-        libc::CPU_SET(cpu, &mut *set.as_mut_ptr());
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set.as_ptr())
+/// Those of `cpus` that have the highest capacity, as the files below `sysfs` tell it.
+fn fastest_of(mut cpus: Vec<usize>, sysfs: &Path) -> Cpus {
+    let capacities = |file: &str| -> Option<Vec<u64>> {
+        cpus.iter().map(|cpu| read_number(&sysfs.join(format!("cpu{cpu}/{file}")))).collect()
     };
-    if status != 0 {
-        log::debug!("could not bind a thread to processor {cpu}");
+    let capacities = capacities("cpu_capacity").or_else(|| capacities("cpufreq/cpuinfo_max_freq"));
+    if let Some(capacities) = capacities {
+        let highest = capacities.iter().copied().max().unwrap_or(0);
+        let mut is_fast = capacities.iter().map(|capacity| capacity * 8 >= highest * 7);
+        cpus.retain(|_| is_fast.next().expect("every processor has a capacity"));
+    }
+    Cpus(cpus)
+}
+
+fn check_online(cpus: &Cpus, sysfs: &Path) -> Result<()> {
+    // Where the system does not say, a wrong number costs speed only.
+    let text = fs::read_to_string(sysfs.join("online")).unwrap_or_default();
+    if let Ok(online) = text.parse::<Cpus>() {
+        let missing = cpus.0.iter().find(|cpu| !online.0.contains(cpu));
+        ensure!(
+            missing.is_none(),
+            Code::BadArgument,
+            "there is no processor {}: choose among {online}",
+            missing.unwrap_or(&0)
+        );
+    }
+    Ok(())
+}
+
+fn read_number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A made-up `/sys/devices/system/cpu` with these files.
+    fn sysfs(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn fastest(cpus: &str, files: &[(&str, &str)]) -> String {
+        let cpus: Cpus = cpus.parse().unwrap();
+        fastest_of(cpus.0, sysfs(files).path()).to_string()
+    }
+
+    #[test]
+    fn lists_are_read_as_taskset_reads_them() {
+        for (list, numbers) in [
+            ("0", &[0][..]),
+            ("0-3,6", &[0, 1, 2, 3, 6]),
+            ("6,0-1,1", &[0, 1, 6]),
+            ("4-4\n", &[4]),
+            ("1023", &[1023]),
+        ] {
+            assert_eq!(list.parse::<Cpus>().unwrap().numbers(), numbers, "{list}");
+        }
+        for list in ["", ",", "1,", "a", "-1", "3-1", "0-", "1024", "0-99999999999", "0 1", "0x3"] {
+            assert_eq!(list.parse::<Cpus>().unwrap_err().code(), Code::BadArgument, "{list}");
+        }
+        for list in ["0", "0-3,6", "1,3,5-7"] {
+            assert_eq!(list.parse::<Cpus>().unwrap().to_string(), list);
+        }
+    }
+
+    #[test]
+    fn little_cores_are_left_out() {
+        // Two clusters of four: RK3399 has its big cores behind, others before.
+        let capacities = [
+            ("cpu0/cpu_capacity", "485\n"),
+            ("cpu1/cpu_capacity", "485\n"),
+            ("cpu2/cpu_capacity", "1024\n"),
+            ("cpu3/cpu_capacity", "1024\n"),
+            // The frequency of a little core may well be the highest: it does not count here.
+            ("cpu0/cpufreq/cpuinfo_max_freq", "2400000\n"),
+        ];
+        assert_eq!(fastest("0-3", &capacities), "2-3");
+        assert_eq!(fastest("0-2", &capacities), "2");
+        // Of those that the process may use, the fastest.
+        assert_eq!(fastest("0-1", &capacities), "0-1");
+    }
+
+    #[test]
+    fn frequencies_stand_for_capacities_that_are_not_named() {
+        let frequencies = [
+            ("cpu0/cpufreq/cpuinfo_max_freq", "2016000\n"),
+            ("cpu1/cpufreq/cpuinfo_max_freq", "1416000\n"),
+            ("cpu2/cpufreq/cpuinfo_max_freq", "1416000\n"),
+            ("cpu3/cpufreq/cpuinfo_max_freq", "2016000\n"),
+        ];
+        assert_eq!(fastest("0-3", &frequencies), "0,3");
+        // A capacity for some processors only says nothing about the others.
+        let mixed = [&frequencies[..], &[("cpu1/cpu_capacity", "1024\n")]].concat();
+        assert_eq!(fastest("0-3", &mixed), "0,3");
+    }
+
+    #[test]
+    fn chips_of_one_design_count_as_equal() {
+        let files = [
+            ("cpu0/cpu_capacity", "430\n"),
+            ("cpu1/cpu_capacity", "1000\n"),
+            ("cpu2/cpu_capacity", "1024\n"),
+        ];
+        assert_eq!(fastest("0-2", &files), "1-2");
+    }
+
+    #[test]
+    fn without_figures_all_count_as_equal() {
+        assert_eq!(fastest("0-3", &[]), "0-3");
+        assert_eq!(fastest("0-3", &[("cpu0/cpu_capacity", "1024\n")]), "0-3");
+        assert_eq!(fastest("0-1", &[("cpu0/cpu_capacity", ""), ("cpu1/cpu_capacity", "1")]), "0-1");
+    }
+
+    #[test]
+    fn processors_that_are_off_are_refused() {
+        let root = sysfs(&[("online", "0-2,5\n")]);
+        let check = |list: &str| check_online(&list.parse().unwrap(), root.path());
+        assert!(check("0,2,5").is_ok());
+        let error = check("0,3").unwrap_err();
+        assert_eq!(error.code(), Code::BadArgument);
+        assert!(error.message().contains("no processor 3") && error.message().contains("0-2,5"));
+        // A system that does not say.
+        assert!(check_online(&"900".parse().unwrap(), sysfs(&[]).path()).is_ok());
+    }
+
+    #[test]
+    fn threads_follow_from_processors() {
+        for (list, threads) in [("5", 1), ("0-3", 4), ("0-7", 8), ("0-31", 8)] {
+            assert_eq!(list.parse::<Cpus>().unwrap().default_threads(), threads);
+        }
+        assert_eq!(Cpus(Vec::new()).default_threads(), 1);
+    }
+
+    #[test]
+    fn threads_run_where_they_are_bound() {
+        let here = allowed();
+        let last = Cpus(vec![*here.last().unwrap()]);
+        let bound = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                last.bind();
+                allowed()
+            });
+            thread.join().unwrap()
+        });
+        assert_eq!(bound, last.0);
+        assert_eq!(allowed(), here, "other threads stay free");
+    }
+
+    #[test]
+    fn every_worker_has_a_processor_where_there_are_enough() {
+        let cpus: Cpus = "2,4,6".parse().unwrap();
+        assert_eq!(cpus.share(1, 3), Cpus(vec![4]));
+        assert_eq!(cpus.share(1, 2), Cpus(vec![4]));
+        assert_eq!(cpus.share(3, 4), cpus);
     }
 }

@@ -31,7 +31,7 @@ mod session;
 pub mod template;
 
 pub use bandwidth::ReadStream;
-pub use cpu::{available_cpus, default_threads};
+pub use cpu::{Cpus, default_threads};
 pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
 pub use kinglet_backends::Tier;
 pub use kinglet_core::kv::KvType;

@@ -5,7 +5,7 @@
 //! those not finished. Who waits looks at its word for a few microseconds, then sleeps on it (a
 //! futex on Linux).
 
-use crate::cpu;
+use crate::Cpus;
 use kinglet_core::Workers;
 use kinglet_core::arena::{MAX_PARTS, MAX_WORKERS};
 use kinglet_quant::{Code, Error, Result, ensure};
@@ -143,16 +143,21 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `count` workers, so `count − 1` threads. With `pin` every worker, the calling
-    /// thread included, is bound to a processor of its own as far as there are enough.
+    /// A pool of `count` workers on the fastest processors; see [`Pool::on`].
     pub fn new(count: usize, pin: bool) -> Result<Self> {
+        Self::on(&Cpus::fastest(), count, pin)
+    }
+
+    /// A pool of `count` workers, so `count − 1` threads, which run on `cpus` alone; an empty set
+    /// binds nothing. With `pin` every worker, the calling thread included, is bound to a
+    /// processor of its own; where there are too few, to all of `cpus`.
+    pub fn on(cpus: &Cpus, count: usize, pin: bool) -> Result<Self> {
         ensure!(
             (1..=MAX_WORKERS).contains(&count),
             Code::BadArgument,
             "{count} threads: 1 to {MAX_WORKERS} are supported"
         );
-        let cpus = cpu::available_cpus();
-        let cpu_of = |worker: usize| (pin && count <= cpus.len()).then(|| cpus[worker]);
+        let cpus_of = |worker| if pin { cpus.share(worker, count) } else { cpus.clone() };
         let meeting = Arc::new(Meeting {
             parts: Word::new(0),
             unfinished: Word::new(0),
@@ -162,11 +167,11 @@ impl Pool {
         let started = Arc::new(Barrier::new(count));
         let mut pool = Self { meeting, threads: Vec::with_capacity(count - 1) };
         for worker in 1..count {
-            let (meeting, cpu) = (Arc::clone(&pool.meeting), cpu_of(worker));
+            let (meeting, cpus) = (Arc::clone(&pool.meeting), cpus_of(worker));
             let started = Arc::clone(&started);
             let thread = std::thread::Builder::new().name(format!("kinglet-{worker}"));
             let thread = thread.spawn(move || {
-                cpu.into_iter().for_each(cpu::pin_to);
+                cpus.bind();
                 started.wait();
                 work(&meeting);
             });
@@ -174,7 +179,9 @@ impl Pool {
                 Error::new(Code::Resource, format_args!("cannot start a thread: {error}"))
             })?);
         }
-        cpu_of(0).into_iter().for_each(cpu::pin_to);
+        if pin {
+            cpus_of(0).bind();
+        }
         // What threads allocate when they start is behind us.
         started.wait();
         Ok(pool)

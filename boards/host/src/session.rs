@@ -2,7 +2,7 @@
 
 use crate::generate::{self, GenerateOptions, Generation, Piece};
 use crate::lookahead::LOOKAHEAD_ROWS;
-use crate::{Model, Pool, ReadStream, cpu};
+use crate::{Cpus, Model, Pool, ReadStream};
 use kinglet_backends::Tier;
 use kinglet_core::forward::Observer;
 use kinglet_core::plan::{Limits, Plan};
@@ -21,7 +21,7 @@ pub struct SessionOptions {
     pub context: Option<usize>,
     /// How keys and values are stored.
     pub kv: KvType,
-    /// Threads, the caller included; `None` takes [`crate::default_threads`].
+    /// Threads, the caller included; `None` takes [`Cpus::default_threads`].
     pub threads: Option<usize>,
     /// Tokens per step of prefill.
     pub batch: usize,
@@ -33,7 +33,10 @@ pub struct SessionOptions {
     pub tier: Option<Tier>,
     /// Refuses to make a session that needs more bytes than this.
     pub budget_bytes: Option<usize>,
-    /// Binds every thread, the caller's included, to a processor of its own.
+    /// Processors that the session's threads run on; `None` takes [`Cpus::fastest`].
+    pub cpus: Option<Cpus>,
+    /// Binds every thread, the caller's included, to a processor of its own; where there are fewer
+    /// processors than threads, to all of them.
     pub pin_threads: bool,
 }
 
@@ -47,6 +50,7 @@ impl Default for SessionOptions {
             logit_rows: LOOKAHEAD_ROWS,
             tier: None,
             budget_bytes: None,
+            cpus: None,
             pin_threads: false,
         }
     }
@@ -61,9 +65,13 @@ impl SessionOptions {
             context: self.context.unwrap_or(DEFAULT_CONTEXT.min(config.max_context as usize)),
             batch: self.batch,
             logit_rows: self.logit_rows.min(self.batch),
-            workers: self.threads.unwrap_or_else(cpu::default_threads),
+            workers: self.threads.unwrap_or_else(|| self.cpus().default_threads()),
             kv: self.kv,
         }
+    }
+
+    fn cpus(&self) -> Cpus {
+        self.cpus.clone().unwrap_or_else(Cpus::fastest)
     }
 }
 
@@ -81,6 +89,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(model: Model, options: &SessionOptions) -> Result<Self> {
+        options.cpus.as_ref().map_or(Ok(()), Cpus::check_online)?;
         let limits = options.limits(model.config());
         let plan = Plan::new(&model.file(), &limits)?;
         let needed = plan.total_bytes();
@@ -99,7 +108,7 @@ impl Session {
             std::slice::from_raw_parts_mut::<'static, u8>(memory.as_mut_ptr(), memory.len())
         };
         let core = kinglet_core::Session::new(model.file_for_session(), &limits, bytes)?;
-        let pool = Pool::new(limits.workers, options.pin_threads)?;
+        let pool = Pool::on(&options.cpus(), limits.workers, options.pin_threads)?;
         let tier = options.tier.unwrap_or_else(Tier::best);
         Ok(Self { core, pool, tier, row: 0, _memory: memory, _model: model })
     }

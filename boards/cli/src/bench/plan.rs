@@ -2,7 +2,8 @@
 
 use crate::args::BenchArgs;
 use crate::bench::list::{Pair, numbers};
-use kinglet::{Code, KvType, Result, SessionOptions, Tier};
+use crate::settings;
+use kinglet::{Code, Cpus, KvType, Result, SessionOptions, Tier};
 use kinglet_quant::ensure;
 use std::fmt;
 
@@ -23,6 +24,8 @@ pub struct Test {
     pub kv: KvType,
     /// Threads.
     pub threads: usize,
+    /// Processors that the threads run on.
+    pub cpus: Cpus,
     /// Kernels; `None` for the best of this machine.
     pub tier: Option<Tier>,
 }
@@ -36,6 +39,7 @@ impl Test {
             threads: Some(self.threads),
             batch: self.batch,
             tier: self.tier,
+            cpus: Some(self.cpus.clone()),
             pin_threads: true,
             ..SessionOptions::default()
         }
@@ -69,7 +73,8 @@ pub fn tests(args: &BenchArgs) -> Result<Vec<Test>> {
     );
     let mut tests = Vec::new();
     let names: Vec<&String> = args.models.iter().chain(&args.model).collect();
-    let (runs, tiers, threads) = (runs(args), tiers(args)?, threads(args));
+    let cpus = settings::cpus(args.cpus.as_ref());
+    let (runs, tiers, threads) = (runs(args), tiers(args)?, threads(args, &cpus));
     for name in names {
         for &tier in &tiers {
             for batch in numbers(&args.batch_size) {
@@ -77,8 +82,18 @@ pub fn tests(args: &BenchArgs) -> Result<Vec<Test>> {
                     for &threads in &threads {
                         for depth in numbers(&args.n_depth) {
                             tests.extend(runs.iter().map(|&Pair { prompt, generated }| {
-                                let (model, kv) = (name.clone(), kv.into());
-                                Test { model, prompt, generated, depth, batch, kv, threads, tier }
+                                let (model, kv, cpus) = (name.clone(), kv.into(), cpus.clone());
+                                Test {
+                                    model,
+                                    prompt,
+                                    generated,
+                                    depth,
+                                    batch,
+                                    kv,
+                                    threads,
+                                    cpus,
+                                    tier,
+                                }
                             }));
                         }
                     }
@@ -106,7 +121,7 @@ fn tiers(args: &BenchArgs) -> Result<Vec<Option<Tier>>> {
     args.tier.iter().map(|name| Tier::from_name(name).map(Some)).collect()
 }
 
-fn threads(args: &BenchArgs) -> Vec<usize> {
+fn threads(args: &BenchArgs, cpus: &Cpus) -> Vec<usize> {
     let threads = numbers(&args.threads);
-    if threads.is_empty() { vec![kinglet::default_threads()] } else { threads }
+    if threads.is_empty() { vec![cpus.default_threads()] } else { threads }
 }

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod convert;
 pub mod eval;
 pub mod inspect;
+pub mod man;
 pub mod plan;
 pub mod pull;
 pub mod run;

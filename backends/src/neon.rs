@@ -1,0 +1,75 @@
+//! Kernels for 64-bit ARM, whose CPUs all have NEON.
+//!
+//! Products of bytes differ: [`Widening`] runs on every such CPU, [`Sdot`] needs the dot product
+//! instructions of ARMv8.2. Everything else is written once for both.
+
+mod dot;
+mod lanes;
+mod matmul;
+mod planes;
+mod registers;
+
+use crate::detect;
+use crate::lanes::vector_kernels;
+pub use dot::{Sdot, Widening};
+
+/// The kernels with one way of multiplying bytes. A value proves that this CPU has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neon<D>(D);
+
+impl Neon<Widening> {
+    /// The kernels for ARMv8.0.
+    pub fn new() -> Option<Self> {
+        Self::detect().ok()
+    }
+
+    /// The kernels, or what the CPU lacks.
+    pub(crate) fn detect() -> Result<Self, &'static str> {
+        detect::require_features!("neon").map(|()| Self(Widening))
+    }
+}
+
+impl Neon<Sdot> {
+    /// The kernels for CPUs with `sdot`, if this is one.
+    pub fn new() -> Option<Self> {
+        Self::detect().ok()
+    }
+
+    /// The kernels, or what the CPU lacks.
+    pub(crate) fn detect() -> Result<Self, &'static str> {
+        detect::require_features!("neon", "dotprod").map(|()| Self(Sdot(())))
+    }
+}
+
+impl<D> Neon<D> {
+    /// Runs `work`, which must be inlined; every function of this architecture is compiled for
+    /// NEON.
+    #[inline(always)]
+    fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+}
+
+vector_kernels!([D: dot::Dot], Neon<D>);
+
+#[cfg(test)]
+mod test {
+    use super::{Neon, Sdot, Widening};
+    use crate::detect::cpu_promises;
+
+    #[test]
+    fn neon_agrees_with_scalar() {
+        let kernels = Neon::<Widening>::new().expect("every 64-bit ARM has NEON");
+        crate::elementwise::test::exponentials(kernels);
+        kinglet_core::check::kernels(kernels);
+    }
+
+    #[test]
+    fn neon_dot_agrees_with_scalar() {
+        let promised = cpu_promises("neon_dot_agrees_with_scalar", &["asimddp"], Neon::<Sdot>::new);
+        let Some(kernels) = promised else {
+            return;
+        };
+        kinglet_core::check::kernels(kernels);
+    }
+}

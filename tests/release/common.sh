@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# What tests of packages share. To be sourced, from the root of the project.
+
+# The exit code of what cannot be tested here; the last line says why.
+readonly SKIPPED=77
+
+skip() { # reason
+    echo "$1" >&2
+    exit "$SKIPPED"
+}
+
+can_install() {
+    [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null
+}
+
+need() { # command-or-file package
+    if [[ -e $1 ]] || command -v "$1" >/dev/null; then
+        return
+    fi
+    can_install || skip "$1 is not installed"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null ||
+        skip "$1 cannot be installed"
+}
+
+# Where this machine gets Debian's packages from.
+debian_site() {
+    local site
+    # shellcheck disable=SC2016
+    site=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' \
+        'Origin: Debian' 2>/dev/null | sed -nE 's/^([^ ]+) [a-z]+$/\1/p' | head -n 1)
+    [[ -n $site ]] || skip "apt knows no mirror of Debian"
+    echo "$site"
+}
+
+# Downloads a package for this machine and unpacks it into a folder, without installing it.
+unpack_package() { # package folder
+    mkdir -p "$2"
+    (cd "$2" && apt-get download -qq "$1" 2>/dev/null) || skip "$1 cannot be downloaded"
+    dpkg-deb -x "$2/${1%:*}"_*.deb "$2"
+}
