@@ -7,6 +7,7 @@ mod dot;
 mod lanes;
 mod matmul;
 mod planes;
+mod raised;
 mod registers;
 
 use crate::detect;

@@ -43,7 +43,7 @@ pub use format::{Matrix, Type};
 #[cfg(feature = "import")]
 pub use source::Source;
 pub use tensor::Role;
-pub use tile::Tile;
+pub use tile::{Strip, Tile};
 pub use vocab::Vocab;
 #[cfg(feature = "import")]
 pub use vocab_build::TokenizerTables;

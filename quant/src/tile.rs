@@ -84,12 +84,14 @@ pub struct Tile<'a> {
 
 impl<'a> Tile<'a> {
     /// The factor of each row (quantized types).
+    #[inline]
     pub fn row_scales(&self) -> &'a [f32; TILE_ROWS] {
         bytemuck::from_bytes(&self.bytes[..TILE_ROWS * size_of::<f32>()])
     }
 
     /// For each row, the root of the sum of squares of what the low plane adds to the weights on
     /// top of its mean (two planes).
+    #[inline]
     pub fn residual_norms(&self) -> &'a [f32; TILE_ROWS] {
         let bytes = TILE_ROWS * size_of::<f32>();
         assert!(self.layout.head >= 2 * bytes, "only two planes have residual norms");
@@ -107,11 +109,29 @@ impl<'a> Tile<'a> {
     }
 
     /// The strips of a quantized tile, in the order of columns.
+    #[inline]
     pub fn strips(&self) -> impl Iterator<Item = Strip<'a>> + use<'a> {
         self.bytes[self.layout.head..].chunks(self.layout.strip).map(|bytes| Strip { bytes })
     }
 
+    /// The strips of a quantized tile that have all of their 4 groups.
+    #[inline]
+    pub fn whole_strips(&self) -> impl ExactSizeIterator<Item = Strip<'a>> + use<'a> {
+        self.bytes[self.layout.head..]
+            .chunks_exact(self.layout.strip)
+            .map(|bytes| Strip { bytes })
+    }
+
+    /// The strip at the end of a quantized tile if it has fewer groups.
+    #[inline]
+    pub fn cut_strip(&self) -> Option<Strip<'a>> {
+        let strips = &self.bytes[self.layout.head..];
+        let bytes = &strips[strips.len() / self.layout.strip * self.layout.strip..];
+        (!bytes.is_empty()).then_some(Strip { bytes })
+    }
+
     /// The low nibbles of two planes, `[row][cols / 2]`; empty for other types.
+    #[inline]
     pub fn low_plane(&self) -> &'a [u8] {
         self.low
     }
@@ -135,16 +155,19 @@ pub struct Strip<'a> {
 
 impl<'a> Strip<'a> {
     /// The factor of each group, `[group][row]`; those of groups that do not exist are zero.
+    #[inline]
     pub fn scales(&self) -> &'a [i8] {
         bytemuck::cast_slice(&self.bytes[..STRIP_SCALES])
     }
 
     /// The codes, block after block.
+    #[inline]
     pub fn codes(&self) -> &'a [u8] {
         &self.bytes[STRIP_SCALES..]
     }
 
     /// Both.
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }

@@ -2,8 +2,11 @@
 //! are, and sums start where [`kinglet_core::screen`] says.
 
 use super::Neon;
-use super::dot::{Dot, Quads};
-use super::matmul::{LANES, Total, add_scaled, lines, nibbles, store, widen};
+use super::dot::{Dot, Quads, Sums, Total};
+use super::matmul::{
+    Codes, HalfBlock, LANES, OneInput, eight, halves, lines, nibbles, one_tile, raised, scaled,
+    single, widen,
+};
 use super::registers::*;
 use crate::planes::{WORTH_A_TILE, bounds};
 use core::arch::aarch64::{vld1q_s8, vst1q_f32};
@@ -15,56 +18,65 @@ use kinglet_core::screen::{high_start, low_start, rows_of};
 use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile};
 
-/// Tokens that share one unpacking of weights; the sums of more than one live in memory.
-const TOKENS: usize = 16;
-/// Bytes of a block: 4 lines with column quads in the low nibbles, 16 columns later in the high
-/// ones.
-const BYTES: usize = 4 * ALIGN;
-
-/// One of the planes.
-trait Plane: Copy {
-    /// What a nibble's step is worth.
-    const STEP: f32;
-
-    /// The lines of a block of 32 columns, whose high nibbles are `high`, for 8 rows of the tile.
-    fn lines(high: &[u8], tile: &Tile<'_>, cols: usize, block: usize, half: usize) -> Quads;
-
-    /// Where the sum over 16 columns starts, given `−8·Σ a`.
-    fn start(start: i32) -> i32;
-}
+/// What a step of the high plane is worth in steps of the low one.
+const HIGH_STEP: f32 = 16.0;
 
 /// The high nibbles, in tiles.
 #[derive(Clone, Copy)]
-struct High;
+struct High<D>(D);
 
 /// The low nibbles, row by row.
 #[derive(Clone, Copy)]
-struct Low;
+struct Low<D>(D);
 
-impl Plane for High {
-    const STEP: f32 = 16.0;
+impl<D: Dot> Codes for High<D> {
+    const BYTES: usize = 4 * ALIGN;
+    const GROUP: usize = 32;
+    type Scales = Sums;
 
     #[inline(always)]
-    fn lines(high: &[u8], _tile: &Tile<'_>, _cols: usize, _block: usize, half: usize) -> Quads {
-        lines(high, half * ALIGN / 2)
+    fn quads(self, of: HalfBlock<'_>) -> [Quads; 2] {
+        nibbles(lines(of.bytes, of.half))
     }
 
     #[inline(always)]
-    fn start(start: i32) -> i32 {
-        high_start(start)
+    fn scales(self, group_scales: &[i8]) -> Sums {
+        widen(eight(group_scales))
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_sums(
+        self,
+        quads: &[Quads; 2],
+        input: *const i8,
+        starts: [i32; 2],
+        scales: Sums,
+    ) -> Sums {
+        let start = high_start(starts[0]) + high_start(starts[1]);
+        // SAFETY: by this function's contract.
+        scaled(unsafe { self.0.nibble_sums(quads, input, start) }, scales)
+    }
+
+    #[inline(always)]
+    unsafe fn add_single(self, total: &mut Total, of: HalfBlock<'_>, x: OneInput<'_>) {
+        let start = high_start(x.starts[0]) + high_start(x.starts[1]);
+        // SAFETY: by this function's contract.
+        *total = unsafe { self.0.add_block(*total, raised(of, x), start) };
     }
 }
 
-impl Plane for Low {
-    const STEP: f32 = 1.0;
+impl<D: Dot> Codes for Low<D> {
+    const BYTES: usize = 4 * ALIGN;
+    const GROUP: usize = 32;
+    type Scales = Sums;
 
     #[inline(always)]
-    fn lines(_high: &[u8], tile: &Tile<'_>, cols: usize, block: usize, half: usize) -> Quads {
-        let rows =
-            tile.low_plane()[half * LANES * cols / 2..][..LANES * cols / 2].chunks_exact(cols / 2);
+    fn quads(self, of: HalfBlock<'_>) -> [Quads; 2] {
+        let row_bytes = of.tile.low_plane().len() / TILE_ROWS;
+        let rows = of.tile.low_plane()[of.half * LANES * row_bytes..].chunks_exact(row_bytes);
         let mut bytes = [vdupq_n_u32(0); LANES];
         for (bytes, row) in bytes.iter_mut().zip(rows) {
-            *bytes = vreinterpretq_u32_s8(load(&row[block * BLOCK / 2..]));
+            *bytes = vreinterpretq_u32_s8(load(&row[of.block * BLOCK / 2..]));
         }
         // 4 × 4 quads are transposed: from rows of 4 quads to quads of 4 rows.
         let [low, high] = [0, 4].map(|r| {
@@ -83,12 +95,25 @@ impl Plane for Low {
             ]
             .map(vreinterpretq_s8_u64)
         });
-        [0, 1, 2, 3].map(|j| [low[j], high[j]])
+        halves([0, 1, 2, 3].map(|j| [low[j], high[j]]))
     }
 
     #[inline(always)]
-    fn start(start: i32) -> i32 {
-        low_start(start)
+    fn scales(self, group_scales: &[i8]) -> Sums {
+        widen(eight(group_scales))
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_sums(
+        self,
+        quads: &[Quads; 2],
+        input: *const i8,
+        starts: [i32; 2],
+        scales: Sums,
+    ) -> Sums {
+        let start = low_start(starts[0]) + low_start(starts[1]);
+        // SAFETY: by this function's contract.
+        scaled(unsafe { self.0.nibble_sums(quads, input, start) }, scales)
     }
 }
 
@@ -112,8 +137,8 @@ pub(super) fn product<D: Dot>(
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        one_tile::<_, High>(cpu.0, &tile, x, &mut out, output);
-        one_tile::<_, Low>(cpu.0, &tile, x, &mut out, Output::Add);
+        one_tile(High(cpu.0), &tile, x, HIGH_STEP, &mut out, output);
+        one_tile(Low(cpu.0), &tile, x, 1.0, &mut out, Output::Add);
     }
 }
 
@@ -130,7 +155,7 @@ pub(super) fn screen<D: Dot>(
     for (t, index) in tiles.enumerate() {
         let tile = w.tile(index);
         let mut logits = found.logits.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        one_tile::<_, High>(cpu.0, &tile, x, &mut logits, Output::Store);
+        one_tile(High(cpu.0), &tile, x, HIGH_STEP, &mut logits, Output::Store);
         let rows = TILE_ROWS.min(w.rows() - index * TILE_ROWS);
         for (token, &margin) in margins.iter().enumerate() {
             let (floor, ceiling) = bounds(cpu, &tile, rows, logits.row(token), margin);
@@ -155,10 +180,9 @@ pub(super) fn rescore<D: Dot>(
         }
         return;
     }
-    let mut total = [[[vdupq_n_f32(0.0); 2]; 2]];
-    accumulate::<_, Low>(cpu.0, tile, x, token, &mut total);
+    let sums = single(Low(cpu.0), tile, x, token);
     let mut totals = [0f32; TILE_ROWS];
-    for (total, out) in total.iter().flatten().flatten().zip(totals.chunks_exact_mut(4)) {
+    for (total, out) in sums.iter().flatten().zip(totals.chunks_exact_mut(4)) {
         // SAFETY: `out` has 4 elements.
         unsafe { vst1q_f32(out.as_mut_ptr(), *total) };
     }
@@ -191,81 +215,4 @@ fn low_row(tile: &Tile<'_>, r: usize, x: &Activations<'_>, token: usize) -> f32 
         total = vfmaq_n_f32(total, vdupq_n_f32(integer), *scale);
     }
     vgetq_lane_f32::<0>(total) * tile.row_scales()[r]
-}
-
-/// One plane's part of the product of a tile with all tokens.
-#[inline(always)]
-fn one_tile<D: Dot, P: Plane>(
-    dot: D,
-    tile: &Tile<'_>,
-    x: &Activations<'_>,
-    out: &mut Columns<'_, f32>,
-    output: Output,
-) {
-    let step = |total: Total| total.map(|quarter| vmulq_n_f32(quarter, P::STEP));
-    if x.tokens == 1 {
-        let mut total = [[[vdupq_n_f32(0.0); 2]; 2]];
-        accumulate::<D, P>(dot, tile, x, 0, &mut total);
-        total[0] = total[0].map(step);
-        store(&mut total, tile, 0, out, output);
-        return;
-    }
-    for first in (0..x.tokens).step_by(TOKENS) {
-        let mut totals = [[[vdupq_n_f32(0.0); 2]; 2]; TOKENS];
-        let totals = &mut totals[..TOKENS.min(x.tokens - first)];
-        accumulate::<D, P>(dot, tile, x, first, totals);
-        for total in totals.iter_mut() {
-            *total = total.map(step);
-        }
-        store(totals, tile, first, out, output);
-    }
-}
-
-/// Adds one plane's products of a tile, not yet scaled by row, with the tokens from `first` on to
-/// `totals`, two halves for each token.
-#[inline(always)]
-fn accumulate<D: Dot, P: Plane>(
-    dot: D,
-    tile: &Tile<'_>,
-    x: &Activations<'_>,
-    first: usize,
-    totals: &mut [[Total; 2]],
-) {
-    let (tokens, blocks) = (totals.len(), x.cols / BLOCK);
-    let inputs = &x.codes[first * x.cols..][..tokens * x.cols];
-    let scales = &x.scales[first * blocks..][..tokens * blocks];
-    let starts = &x.starts[first * 2 * blocks..][..tokens * 2 * blocks];
-    let mut blocks_before = 0..blocks;
-    for strip in tile.strips() {
-        let group_scales = strip.scales().chunks_exact(TILE_ROWS);
-        for (group_scales, bytes) in group_scales.zip(strip.codes().chunks_exact(BYTES)) {
-            let block = blocks_before.next().expect("as many blocks as inputs have");
-            for half in 0..2 {
-                let quads = nibbles(&P::lines(bytes, tile, x.cols, block, half));
-                let group_scales = widen(&group_scales[half * LANES..]);
-                for (token, total) in totals.iter_mut().enumerate() {
-                    let index = token * blocks + block;
-                    // SAFETY: `block` is below `blocks` and `token` below `tokens`, and the slices
-                    // of activations have 32 codes, one scale and two starts for each of both.
-                    unsafe {
-                        let input = inputs.as_ptr().add(index * BLOCK);
-                        let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
-                        let low = dot.nibble_sums(&quads[0], input, P::start(low));
-                        let input = input.add(START_GROUP);
-                        let high = dot.nibble_sums(&quads[1], input, P::start(high));
-                        // Sums of 32 columns need more than 16 bits.
-                        let sums = [
-                            vmlal_s16(
-                                vmull_s16(vget_low_s16(low), vget_low_s16(group_scales)),
-                                vget_low_s16(high),
-                                vget_low_s16(group_scales),
-                            ),
-                            vmlal_high_s16(vmull_high_s16(low, group_scales), high, group_scales),
-                        ];
-                        add_scaled(&mut total[half], sums, *scales.as_ptr().add(index));
-                    }
-                }
-            }
-        }
-    }
 }

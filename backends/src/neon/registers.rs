@@ -61,6 +61,9 @@ instructions! {
     fn vmull_high_s16(a: int16x8_t, b: int16x8_t) -> int32x4_t;
     fn vmlal_s16(sum: int32x4_t, a: int16x4_t, b: int16x4_t) -> int32x4_t;
     fn vmlal_high_s16(sum: int32x4_t, a: int16x8_t, b: int16x8_t) -> int32x4_t;
+    fn vsubq_s8(a: int8x16_t, b: int8x16_t) -> int8x16_t;
+    fn vmulq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
+    fn vsubl_s8(a: int8x8_t, b: int8x8_t) -> int16x8_t;
     fn vmlaq_s32(sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t;
     fn vpaddq_s16(a: int16x8_t, b: int16x8_t) -> int16x8_t;
     fn vpaddq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
