@@ -33,11 +33,11 @@ mod detect;
 mod elementwise;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod lanes;
-mod pass;
 #[cfg(target_arch = "x86_64")]
 mod low_row;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
+mod pass;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod planes;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -117,9 +117,7 @@ impl<'a> Tile<'a> {
     /// The strips of a quantized tile that have all of their 4 groups.
     #[inline]
     pub fn whole_strips(&self) -> impl ExactSizeIterator<Item = Strip<'a>> + use<'a> {
-        self.bytes[self.layout.head..]
-            .chunks_exact(self.layout.strip)
-            .map(|bytes| Strip { bytes })
+        self.bytes[self.layout.head..].chunks_exact(self.layout.strip).map(|bytes| Strip { bytes })
     }
 
     /// The strip at the end of a quantized tile if it has fewer groups.

@@ -28,10 +28,26 @@ macro_rules! load {
 macro_rules! unpack {
     ($line:literal, $x:literal, $y:literal) => {
         concat!(
-            "and {", $x, ":v}.16b, {s", $line, ":v}.16b, {mask:v}.16b\n",
-            "and {", $y, ":v}.16b, {t", $line, ":v}.16b, {mask:v}.16b\n",
-            "ushr {s", $line, ":v}.16b, {s", $line, ":v}.16b, #4\n",
-            "ushr {t", $line, ":v}.16b, {t", $line, ":v}.16b, #4",
+            "and {",
+            $x,
+            ":v}.16b, {s",
+            $line,
+            ":v}.16b, {mask:v}.16b\n",
+            "and {",
+            $y,
+            ":v}.16b, {t",
+            $line,
+            ":v}.16b, {mask:v}.16b\n",
+            "ushr {s",
+            $line,
+            ":v}.16b, {s",
+            $line,
+            ":v}.16b, #4\n",
+            "ushr {t",
+            $line,
+            ":v}.16b, {t",
+            $line,
+            ":v}.16b, #4",
         )
     };
 }
@@ -40,8 +56,20 @@ macro_rules! unpack {
 macro_rules! sdot {
     ($x:literal, $y:literal, $a:literal, $quad:literal) => {
         concat!(
-            "sdot {p:v}.4s, {", $x, ":v}.16b, {", $a, ":v}.4b[", $quad, "]\n",
-            "sdot {q:v}.4s, {", $y, ":v}.16b, {", $a, ":v}.4b[", $quad, "]",
+            "sdot {p:v}.4s, {",
+            $x,
+            ":v}.16b, {",
+            $a,
+            ":v}.4b[",
+            $quad,
+            "]\n",
+            "sdot {q:v}.4s, {",
+            $y,
+            ":v}.16b, {",
+            $a,
+            ":v}.4b[",
+            $quad,
+            "]",
         )
     };
 }
@@ -51,10 +79,30 @@ macro_rules! sdot {
 macro_rules! multiply {
     ($op:literal, $x:literal, $y:literal, $a:literal) => {
         concat!(
-            $op, " {p:v}.8h, {", $x, ":v}.8b, {", $a, ":v}.8b\n",
-            $op, "2 {q:v}.8h, {", $x, ":v}.16b, {", $a, ":v}.16b\n",
-            $op, " {r:v}.8h, {", $y, ":v}.8b, {", $a, ":v}.8b\n",
-            $op, "2 {u:v}.8h, {", $y, ":v}.16b, {", $a, ":v}.16b",
+            $op,
+            " {p:v}.8h, {",
+            $x,
+            ":v}.8b, {",
+            $a,
+            ":v}.8b\n",
+            $op,
+            "2 {q:v}.8h, {",
+            $x,
+            ":v}.16b, {",
+            $a,
+            ":v}.16b\n",
+            $op,
+            " {r:v}.8h, {",
+            $y,
+            ":v}.8b, {",
+            $a,
+            ":v}.8b\n",
+            $op,
+            "2 {u:v}.8h, {",
+            $y,
+            ":v}.16b, {",
+            $a,
+            ":v}.16b",
         )
     };
 }
@@ -75,7 +123,9 @@ macro_rules! pair_up {
         concat!(
             "addp {p:v}.8h, {p:v}.8h, {q:v}.8h\n",
             "addp {r:v}.8h, {r:v}.8h, {u:v}.8h\n",
-            "addp {", $sum, ":v}.8h, {p:v}.8h, {r:v}.8h",
+            "addp {",
+            $sum,
+            ":v}.8h, {p:v}.8h, {r:v}.8h",
         )
     };
 }
@@ -174,12 +224,7 @@ pub(super) unsafe fn sdot_groups(
 /// # Safety
 /// `of.input` has 32 codes.
 #[inline(always)]
-pub(super) unsafe fn sdot_block(
-    _cpu: Sdot,
-    mut total: Total,
-    of: Raised<'_>,
-    start: i32,
-) -> Total {
+pub(super) unsafe fn sdot_block(_cpu: Sdot, mut total: Total, of: Raised<'_>, start: i32) -> Total {
     assert!(of.group_scales.len() >= LANES);
     // SAFETY: as for `sdot_groups`.
     unsafe {
@@ -221,11 +266,7 @@ pub(super) unsafe fn sdot_block(
 /// # Safety
 /// `of.input` has 32 codes.
 #[inline(always)]
-pub(super) unsafe fn widening_groups(
-    mut total: Total,
-    of: Raised<'_>,
-    starts: [i32; 2],
-) -> Total {
+pub(super) unsafe fn widening_groups(mut total: Total, of: Raised<'_>, starts: [i32; 2]) -> Total {
     assert!(of.group_scales.len() >= GROUPS);
     // SAFETY: what is read of `group_scales` is checked above, `bytes` is as long as what is read,
     // and `input` by this function's contract; fetching accepts any address.
