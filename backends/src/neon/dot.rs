@@ -16,7 +16,7 @@ pub(super) type Total = [float32x4_t; 2];
 
 /// 8 rows of 32 columns whose weights are nibbles from 0 to 15, and one token's activations.
 #[derive(Clone, Copy)]
-pub(super) struct Raised<'a> {
+pub struct Raised<'a> {
     /// The first 16 columns lie in the low nibbles.
     pub bytes: &'a Lines,
     /// Of 8 rows: those of the first group from the first byte, those of the second from the 17th.

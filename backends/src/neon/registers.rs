@@ -44,7 +44,6 @@ instructions! {
     fn vcvtq_f32_s32(x: int32x4_t) -> float32x4_t;
     fn vcvtnq_s32_f32(x: float32x4_t) -> int32x4_t;
 
-    fn vaddq_s16(a: int16x8_t, b: int16x8_t) -> int16x8_t;
     fn vaddq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
     fn vandq_s8(a: int8x16_t, b: int8x16_t) -> int8x16_t;
     fn vshlq_n_s32<const N>(x: int32x4_t) -> int32x4_t;
@@ -54,8 +53,6 @@ instructions! {
     fn vaddlvq_s16(x: int16x8_t) -> i32;
 
     fn vmull_s8(a: int8x8_t, b: int8x8_t) -> int16x8_t;
-    fn vmull_high_s8(a: int8x16_t, b: int8x16_t) -> int16x8_t;
-    fn vmlal_s8(sum: int16x8_t, a: int8x8_t, b: int8x8_t) -> int16x8_t;
     fn vmlal_high_s8(sum: int16x8_t, a: int8x16_t, b: int8x16_t) -> int16x8_t;
     fn vmull_s16(a: int16x4_t, b: int16x4_t) -> int32x4_t;
     fn vmull_high_s16(a: int16x8_t, b: int16x8_t) -> int32x4_t;
@@ -77,7 +74,6 @@ instructions! {
     fn vqmovn_s16(x: int16x8_t) -> int8x8_t;
 
     fn vqtbl1q_s8(table: int8x16_t, index: uint8x16_t) -> int8x16_t;
-    fn vuzp1q_s16(a: int16x8_t, b: int16x8_t) -> int16x8_t;
     fn vtrn1q_u32(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t;
     fn vtrn2q_u32(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t;
     fn vtrn1q_u64(a: uint64x2_t, b: uint64x2_t) -> uint64x2_t;
