@@ -45,7 +45,7 @@ fn promised_tiers_are_available() {
     }
 }
 
-/// An emulator's `/proc/cpuinfo` is its host's, so whoever starts one says which tiers it must have.
+/// An emulator's `/proc/cpuinfo` is its host's: whoever starts one says which tiers it must have.
 #[test]
 fn expected_tiers_are_available() {
     if let Ok(expected) = std::env::var("KINGLET_TEST_TIERS") {

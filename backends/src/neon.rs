@@ -3,6 +3,7 @@
 //! Products of bytes differ: [`Widening`] runs on every such CPU, [`Sdot`] needs the dot product
 //! instructions of ARMv8.2. Everything else is written once for both.
 
+mod codes;
 mod dot;
 mod lanes;
 mod matmul;

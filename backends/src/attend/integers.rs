@@ -147,8 +147,8 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
     let mut sums = [[cpu.no_sum(); SUMS]; Q];
     for quad in 0..quads {
         ahead.fetch(fetched + quad * line_count, line_count);
-        // SAFETY: `quad` is below `quads`, so what is read of this line, and of the next if there is
-        // a second one, lies within the bytes, and 4 codes within `codes`: both are asserted above.
+        // SAFETY: `quad` is below `quads`, so what is read of this line, and of the next if there
+        // is one, lies within the bytes, and 4 codes within `codes`: both are asserted above.
         unsafe {
             let bytes = lines.bytes.as_ptr().add(quad * lines.next_quad);
             let mut quads = [zero; Q];

@@ -1,6 +1,6 @@
 //! Ways of multiplying 8 rows of weights with activations, 4 columns at a time.
 
-use super::matmul::Lines;
+use super::codes::Lines;
 use super::raised;
 use super::registers::*;
 use core::arch::aarch64::vld1q_s8;
@@ -267,13 +267,13 @@ impl Dot for Sdot {
 
     #[inline(always)]
     unsafe fn add_groups(self, total: Total, of: Raised<'_>, starts: [i32; 2]) -> Total {
-        // SAFETY: `self` proves that the CPU has the instructions; else by this function's contract.
+        // SAFETY: by this function's contract.
         unsafe { raised::sdot_groups(self, total, of, starts) }
     }
 
     #[inline(always)]
     unsafe fn add_block(self, total: Total, of: Raised<'_>, start: i32) -> Total {
-        // SAFETY: `self` proves that the CPU has the instructions; else by this function's contract.
+        // SAFETY: by this function's contract.
         unsafe { raised::sdot_block(self, total, of, start) }
     }
 

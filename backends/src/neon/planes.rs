@@ -2,11 +2,11 @@
 //! are, and sums start where [`kinglet_core::screen`] says.
 
 use super::Neon;
-use super::dot::{Dot, Quads, Sums, Total};
-use super::matmul::{
-    Codes, HalfBlock, LANES, OneInput, eight, halves, lines, nibbles, one_tile, raised, scaled,
-    single, widen,
+use super::codes::{
+    Codes, HalfBlock, LANES, OneInput, eight, halves, lines, nibbles, raised, scaled, widen,
 };
+use super::dot::{Dot, Quads, Sums, Total};
+use super::matmul::{one_tile, single};
 use super::registers::*;
 use crate::planes::{WORTH_A_TILE, bounds};
 use core::arch::aarch64::{vld1q_s8, vst1q_f32};

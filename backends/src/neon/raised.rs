@@ -4,8 +4,8 @@
 //! registers for, split `smull` of nibbles in two, and know no `sdot`. The order is one for
 //! processors that do not reorder by themselves: between a result and its use lie others.
 
+use super::codes::LANES;
 use super::dot::{Raised, Sdot, Total};
-use super::matmul::LANES;
 use super::registers::*;
 use core::arch::aarch64::vld1q_s8;
 use core::arch::asm;
