@@ -1,5 +1,5 @@
-//! How codes become weights, and what these give when they multiply 32 activations of a token: 8 rows
-//! at a time, half a tile.
+//! How codes become weights, and what these give when they multiply 32 activations of a token: for
+//! 8 rows at a time, half a tile.
 
 use super::dot::{Dot, Quads, Raised, Sums, Total};
 use super::registers::*;
