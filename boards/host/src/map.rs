@@ -44,7 +44,6 @@ impl Mapping {
             return Err(outside(offset, size));
         };
         let bytes = bytes.unwrap_or(rest);
-        ensure!(bytes > 0, Code::Truncated, "the file is empty: fetch or convert it again");
         let length = usize::try_from(bytes).ok().filter(|_| bytes <= rest);
         let Some(length) = length else {
             return Err(outside(offset.saturating_add(bytes), size));
