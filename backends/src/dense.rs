@@ -174,7 +174,7 @@ fn multiply(weights: &[f32], x: &Activations<'_>, out: &mut Columns<'_, f32>, ou
     }
 }
 
-/// Without the standard library there is no `gemm`.
+/// Without the feature there is no `gemm`.
 #[cfg(not(feature = "gemm"))]
 pub(crate) fn through_gemm(
     _w: &Matrix<'_>,
