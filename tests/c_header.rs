@@ -1,7 +1,8 @@
 //! `kinglet.h`: current, free of warnings, and never changed in what programs rely on.
 //!
 //! After a wanted change, `KINGLET_RECORD=1 cargo test -p kinglet-tests --test c_header` writes the
-//! header and the recorded interface anew; review the difference.
+//! header and the recorded interface anew, unless something of the interface is gone; review the
+//! difference.
 
 use kinglet_tests::c::{COMPILERS, checked_library, compile, has, package, sources};
 use kinglet_tests::command::Said;
@@ -10,7 +11,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use syn::{Fields, Item};
+use syn::{Expr, Fields, Item, Lit, Meta, MetaNameValue};
 use tempfile::TempDir;
 
 /// Sources with something that C sees.
@@ -71,14 +72,76 @@ fn the_header_compiles_without_warnings() {
     }
 }
 
-/// The symbols of the shared library, the constants, and where every field lies.
+/// The symbols of the shared library, the numbers, and where every field lies.
 #[test]
 fn the_interface_is_the_recorded_one() {
     if !has("the_interface_is_the_recorded_one", "gcc") {
         return;
     }
-    let recorded = format!("{}{}", symbols(), layouts());
-    assert_recorded(&sources().join("interface.txt"), &recorded);
+    let (path, current) = (sources().join("interface.txt"), format!("{}{}", symbols(), layouts()));
+    let recorded = fs::read_to_string(&path).unwrap();
+    if let Some(line) = lost(&recorded, &current) {
+        panic!("programs rely on `{line}`, which is gone or has changed");
+    }
+    assert_recorded(&path, &current);
+}
+
+/// A line of the recorded interface that the current one lacks. Structs may grow.
+fn lost<'r>(recorded: &'r str, current: &str) -> Option<&'r str> {
+    let current: HashMap<&str, u64> = current.lines().map(named).collect();
+    recorded.lines().find(|line| {
+        let (name, number) = named(line);
+        let may_grow = line.starts_with("struct ");
+        !current.get(name).is_some_and(|&now| now == number || may_grow && now > number)
+    })
+}
+
+/// A line of the interface, cut in front of the number at its end if it has one.
+fn named(line: &str) -> (&str, u64) {
+    let cut = line.rsplit_once(' ').and_then(|(name, number)| Some((name, number.parse().ok()?)));
+    cut.unwrap_or((line, 0))
+}
+
+/// Programs that were compiled for an interface go on to work with those that come after it.
+#[test]
+fn the_interface_only_grows() {
+    let old = "function a\nconstant B 1\nstatus C 0\nstruct d 8\nfield d.e 0 8\n";
+    let new = old.replace("function a\n", "function a\nfunction f\n");
+    let new = new.replace("struct d 8", "struct d 16") + "field d.g 8 8\n";
+    assert_eq!([lost(old, old), lost(old, &new)], [None, None]);
+    for (line, other) in [
+        ("function a", "function b"),
+        ("constant B 1", "constant B 2"),
+        ("status C 0", "status C 1"),
+        ("struct d 8", "struct d 4"),
+        ("field d.e 0 8", "field d.e 4 8"),
+        ("field d.e 0 8", "field d.e 0 4"),
+    ] {
+        assert_eq!(lost(old, &old.replace(line, other)), Some(line));
+    }
+}
+
+/// Every struct says its size, so that it can grow, or says that it never changes.
+#[test]
+fn structs_begin_with_their_size() {
+    for item in syn::parse_file(&fs::read_to_string(source("abi")).unwrap()).unwrap().items {
+        let Item::Struct(item) = item else { continue };
+        let first = item.fields.iter().next().and_then(|field| field.ident.as_ref());
+        let is_sized = first.is_some_and(|first| first == "struct_size");
+        let is_fixed = item.attrs.iter().any(|line| text(line).contains("Never changes."));
+        assert!(is_sized != is_fixed, "{}", item.ident);
+    }
+}
+
+/// A line of a comment; nothing for other attributes.
+fn text(attribute: &syn::Attribute) -> String {
+    match &attribute.meta {
+        Meta::NameValue(MetaNameValue { value: Expr::Lit(line), .. }) => match &line.lit {
+            Lit::Str(line) => line.value(),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
 }
 
 /// Every symbol that the shared library exports.
@@ -92,7 +155,7 @@ fn symbols() -> String {
     names.into_iter().map(|name| format!("function {name}\n")).collect()
 }
 
-/// What a C compiler says about every struct and constant.
+/// What a C compiler says about every struct, constant and status.
 fn layouts() -> String {
     let config: toml::Table =
         fs::read_to_string(package().join("cbindgen.toml")).unwrap().parse().unwrap();
@@ -112,12 +175,23 @@ fn layouts() -> String {
             _ => {}
         }
     }
+    for status in header_statuses() {
+        writeln!(body, "printf(\"status {status} %d\\n\", {status});").unwrap();
+    }
     let folder = TempDir::new().unwrap();
     let (source, program) = (folder.path().join("layout.c"), folder.path().join("layout"));
     let includes = "#include <kinglet.h>\n#include <stdio.h>\n";
     fs::write(&source, format!("{includes}int main(void) {{\n{body}return 0;\n}}\n")).unwrap();
     compile("gcc", &["-std=c99"], &[&source], &program);
     Said::by(&mut Command::new(program)).ok()
+}
+
+/// The names of all statuses in the header.
+fn header_statuses() -> Vec<String> {
+    let header = fs::read_to_string(package().join("include/kinglet.h")).unwrap();
+    let values = header.lines().filter_map(|line| line.trim().split_once(" = "));
+    let names = values.map(|(name, _)| name).filter(|name| name.starts_with("KINGLET_STATUS_"));
+    names.map(str::to_owned).collect()
 }
 
 fn describe_struct(name: &str, item: &syn::ItemStruct, body: &mut String) {
@@ -140,8 +214,8 @@ fn statuses_are_those_of_the_rust_errors() {
             _ => None,
         });
         let number = |variant: &syn::Variant| match &variant.discriminant.as_ref().unwrap().1 {
-            syn::Expr::Lit(literal) => match &literal.lit {
-                syn::Lit::Int(number) => number.base10_parse::<i32>().unwrap(),
+            Expr::Lit(literal) => match &literal.lit {
+                Lit::Int(number) => number.base10_parse::<i32>().unwrap(),
                 _ => panic!("{} is no number", variant.ident),
             },
             _ => panic!("{} is no number", variant.ident),

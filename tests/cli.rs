@@ -1,11 +1,13 @@
 //! The `kinglet` command as people and scripts use it: documents, exit codes, messages, pipes.
 
+use kinglet::Model;
 use kinglet_tests::command::{Said, kinglet};
+use kinglet_tests::models::small_source;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -28,10 +30,6 @@ const COMMANDS: [&str; 10] = [
 const CHAT_MODEL: &str = "gqa3-head64";
 /// A checkpoint with another vocabulary.
 const OTHER_MODEL: &str = "mha-head32";
-
-fn checkpoint(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/models").join(name)
-}
 
 /// A folder of its own for each test: cache and files.
 struct Place {
@@ -75,7 +73,7 @@ impl Place {
     fn copy_of(&self, name: &str) -> PathBuf {
         let copy = self.path(name);
         fs::create_dir(&copy).unwrap();
-        for entry in fs::read_dir(checkpoint(name)).unwrap().flatten() {
+        for entry in fs::read_dir(small_source(name)).unwrap().flatten() {
             fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
         }
         copy
@@ -84,20 +82,15 @@ impl Place {
     /// Converts a checkpoint of the goldens to bf16.
     fn converted(&self, name: &str) -> String {
         let output = self.path(&format!("{name}.kinglet")).to_str().unwrap().to_owned();
-        let source = checkpoint(name);
-        let source = source.to_str().unwrap();
-        self.say(&["convert", source, "-o", &output, "--type", "bf16"]).ok();
+        let source = small_source(name).to_str().unwrap().to_owned();
+        self.say(&["convert", &source, "-o", &output, "--type", "bf16"]).ok();
         output
     }
 }
 
-fn keys(document: &Value) -> Vec<&str> {
-    document.as_object().unwrap().keys().map(String::as_str).collect()
-}
-
 fn assert_has(document: &Value, wanted: &[&str]) {
-    let found = keys(document);
-    assert!(wanted.iter().all(|key| found.contains(key)), "{found:?} lacks some of {wanted:?}");
+    let found = document.as_object().unwrap();
+    assert!(wanted.iter().all(|&key| found.contains_key(key)), "{found:?} lacks one of {wanted:?}");
 }
 
 #[test]
@@ -252,6 +245,8 @@ fn tokenize_plan_and_inspect_print_documents() {
     let document = place.say(&["inspect", &model, "--json", "--verify"]).json();
     assert_has(&document, &["file_bytes", "config", "sections", "tensors", "chat_template"]);
     assert_eq!(document["file_bytes"].as_u64().unwrap(), fs::metadata(&model).unwrap().len());
+    let read = &document["read_bytes_per_token"];
+    assert_eq!(*read, Model::open(&model).unwrap().read_bytes_per_token());
     assert_eq!(document["config"]["vocab_size"], 640);
     assert!(place.say(&["inspect", &model, "--verify"]).ok().contains("embedding"));
 }
@@ -264,14 +259,17 @@ fn eval_compares_models() {
     let text = place.write("text.txt", text);
     let text = text.to_str().unwrap();
     let args = ["eval", &model, "--text", text, "--ctx", "64", "--chunks", "3", "--json"];
-    let alone = place.say(&args).json();
+    let exact = [&args[..], &["--kv", "f16"]].concat();
+    let alone = place.say(&exact).json();
     assert_has(&alone, &["perplexity", "mean_kl", "kl_99", "top1_agreement", "tokens"]);
     assert_eq!(alone["tokens"], 3 * 31);
     assert!(alone["mean_kl"].is_null());
-    let same = place.say(&[&args[..], &["--reference", &model]].concat()).json();
+    let same = place.say(&[&exact[..], &["--reference", &model]].concat()).json();
     assert_eq!((&same["mean_kl"], &same["top1_agreement"]), (&0.0.into(), &1.0.into()));
     assert_eq!(same["perplexity"], alone["perplexity"]);
-    assert_eq!(same["perplexity"], same["reference_perplexity"]);
+    let int8 = place.say(&[&args[..], &["--reference", &model]].concat()).json();
+    assert_eq!(int8["reference_perplexity"], alone["perplexity"]);
+    assert!(int8["mean_kl"].as_f64().unwrap() > 0.0);
     let other = place.converted(OTHER_MODEL);
     place.say(&[&args[..], &["--reference", &other]].concat()).fails(1, 307);
     place.say(&["eval", &model, "--text", "/dev/null"]).fails(2, 404);
@@ -354,7 +352,7 @@ fn a_failed_conversion_leaves_the_old_file() {
     place.say(&["convert", broken.to_str().unwrap(), "-o", &model]).fails(1, 301);
     assert_eq!(fs::read(&model).unwrap(), before);
     let precious = place.write("precious.txt", "precious");
-    let source = checkpoint(CHAT_MODEL);
+    let source = small_source(CHAT_MODEL);
     let source = source.to_str().unwrap();
     place.say(&["convert", source, "-o", precious.to_str().unwrap()]).fails(1, 103);
     assert_eq!(fs::read_to_string(precious).unwrap(), "precious");
@@ -365,7 +363,7 @@ fn a_failed_conversion_leaves_the_old_file() {
 #[test]
 fn convert_prints_the_table_of_tensors() {
     let place = Place::new();
-    let (source, output) = (checkpoint(CHAT_MODEL), place.path("out.kinglet"));
+    let (source, output) = (small_source(CHAT_MODEL), place.path("out.kinglet"));
     let args =
         ["convert", source.to_str().unwrap(), "-o", output.to_str().unwrap(), "--type", "q4"];
     let table = place.say(&args).ok();
@@ -398,7 +396,7 @@ fn folders_are_converted_once_until_they_change() {
 fn an_unusable_cache_is_an_error() {
     let place = Place::new();
     let file = place.write("home", "a file where the cache should be");
-    let source = checkpoint(CHAT_MODEL);
+    let source = small_source(CHAT_MODEL);
     place.say(&["run", source.to_str().unwrap(), "-p", "a"]).fails(1, 103);
     assert!(file.is_file());
 }

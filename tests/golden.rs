@@ -4,6 +4,7 @@ use kinglet::{KvType, Model, Session, SessionOptions, Tier, Type};
 use kinglet_tests::compare::{argmax, max_distance, relative_rms};
 use kinglet_tests::goldens::{self, Golden};
 use kinglet_tests::models::{REAL, SMALL, real, small};
+use kinglet_tests::tiers;
 
 /// What a logit may be off.
 const ABSOLUTE: f32 = 1e-2;
@@ -71,7 +72,7 @@ fn compare(name: &str, model: &Model, tier: Tier) {
 fn small_models_compute_what_transformers_computes() {
     for name in SMALL {
         let model = small(name, Type::Bf16);
-        for tier in Tier::available() {
+        for tier in tiers::available() {
             compare(name, &model, tier);
         }
     }

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use bytemuck::Pod;
-use kinglet_backends::{Tier, UseKernels};
+use kinglet_backends::UseKernels;
 use kinglet_core::arena::Columns;
 use kinglet_core::check::{Product, Random, products};
 use kinglet_core::kernels::{Output, START_GROUP, Screened, panel_floats};
@@ -11,6 +11,7 @@ use kinglet_core::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use kinglet_core::{Activations, Kernels};
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Type};
+use kinglet_tests::tiers;
 use std::marker::PhantomData;
 use std::ptr;
 
@@ -195,7 +196,7 @@ fn attend<K: Kernels>(k: K, layout: KvLayout, len: usize, side: Side, random: &m
 
 #[test]
 fn kernels_stay_within_their_arguments() {
-    for tier in Tier::available() {
+    for tier in tiers::available() {
         for side in [Side::Front, Side::Back] {
             // Shown only when the process dies before the test ends.
             eprintln!("guard pages: tier {}, {side:?}", tier.name());

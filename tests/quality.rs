@@ -2,17 +2,23 @@
 //!
 //! Channels are first re-scaled by factors that cancel, since the published weights lie on a 4-bit
 //! grid. The protocol is that of `kinglet eval`: chunks of 512 tokens, each from an empty cache,
-//! the second half scored.
+//! the second half scored, with integer activations and cache as they run.
 
 use kinglet::score::Score;
 use kinglet::{KvType, Model, Session, SessionOptions, Type};
-use kinglet_tests::models::rescaled;
+use kinglet_quant::arrange::Preset;
+use kinglet_tests::models::{calibrated, golden_path, rescaled};
 use kinglet_tests::shared::shared;
+use std::fs;
+use std::path::Path;
 
 /// Tokens of a chunk.
 const CONTEXT: usize = 512;
 /// Chunks.
 const CHUNKS: usize = 24;
+
+/// Chunks that the shorter of the texts has.
+const MIN_CHUNKS: usize = 7;
 
 /// Positions whose logits are in memory at a time.
 const ROWS: usize = 64;
@@ -65,31 +71,56 @@ fn score_chunk(judges: &mut [Judge], chunk: &[u32]) {
     }
 }
 
+/// What a type may cost at most.
+struct Limits {
+    file_bytes: usize,
+    read_bytes: usize,
+    divergence: f64,
+}
+
+/// A text of the project's own may cost so many times as much.
+const SECOND_TEXT: f64 = 1.6;
+
+fn check(name: &str, model: &Model, [wiki, second]: [&Score; 2], limits: &Limits) {
+    let (file, read) = (model.file_bytes(), model.read_bytes_per_token());
+    let [wiki, second] = [wiki, second].map(|score| score.mean_divergence().unwrap());
+    println!("{name}: KL {wiki:.5}, on a second text {second:.5}, {file} bytes, {read} per token");
+    assert!(wiki <= limits.divergence, "{name}: KL {wiki}");
+    assert!(second <= SECOND_TEXT * limits.divergence, "{name}: KL {second} on a second text");
+    assert!(file <= limits.file_bytes && read <= limits.read_bytes, "{name}: {file}, {read}");
+}
+
+/// The scores of models on up to [`CHUNKS`] chunks of a text; the first is what the others are
+/// compared to.
+fn score<const N: usize>(models: [(&Model, KvType); N], text: &Path) -> [Score; N] {
+    let tokens = models[0].0.tokenize(&fs::read_to_string(text).unwrap()).unwrap();
+    let mut judges = models.map(|(model, kv)| Judge::new(model, kv));
+    let chunks = tokens.chunks_exact(CONTEXT).take(CHUNKS);
+    assert!(chunks.len() >= MIN_CHUNKS);
+    chunks.for_each(|chunk| score_chunk(&mut judges, chunk));
+    judges.map(|judge| judge.score)
+}
+
 #[test]
 fn quantized_models_stay_close_to_the_unquantized_one() {
     let test = "quantized_models_stay_close_to_the_unquantized_one";
     let Some(text) = shared(test, "data/wikitext2-valid.txt") else { return };
     let Some(bf16) = rescaled(test, Type::Bf16) else { return };
-    let quantized = |kind| rescaled(test, kind).expect("the checkpoint is there");
-    let mut judges = [
-        Judge::new(&bf16, KvType::F16),
-        Judge::new(&bf16, KvType::Int8),
-        Judge::new(&quantized(Type::Q8), KvType::F16),
-        Judge::new(&quantized(Type::Q4), KvType::F16),
-    ];
-    let tokens = bf16.tokenize(&std::fs::read_to_string(text).unwrap()).unwrap();
-    let chunks = tokens.chunks_exact(CONTEXT).take(CHUNKS);
-    assert_eq!(chunks.len(), CHUNKS);
-    chunks.for_each(|chunk| score_chunk(&mut judges, chunk));
-
-    let [reference, cache, q8, q4] = judges.map(|judge| judge.score);
-    let kl = |score: &Score| score.mean_divergence().unwrap();
-    let ratio = |score: &Score| score.perplexity() / reference.perplexity();
-    for (name, score) in [("int8 cache", &cache), ("q8", &q8), ("q4", &q4)] {
-        println!("{name}: KL {:.5}, perplexity × {:.4}", kl(score), ratio(score));
+    let q8 = rescaled(test, Type::Q8).expect("the checkpoint is there");
+    let q4 = calibrated(test, Preset::Q4).expect("the checkpoint is there");
+    let models =
+        [(&bf16, KvType::F16), (&bf16, KvType::Int8), (&q8, KvType::Int8), (&q4, KvType::Int8)];
+    let wiki = score(models, &text);
+    let second = score(models, &golden_path("second.txt"));
+    assert_eq!(wiki[0].positions(), (CHUNKS * (CONTEXT / 2 - 1)) as u64);
+    let ratio = |score: &Score| score.perplexity() / wiki[0].perplexity();
+    for (name, score) in ["int8 cache", "q8", "q4"].into_iter().zip(&wiki[1..]) {
+        println!("{name}: perplexity × {:.4}", ratio(score));
     }
-    assert!(kl(&cache) <= 0.0015);
-    assert!(kl(&q8) <= 0.004);
-    assert!((ratio(&q8) - 1.0).abs() <= 0.006);
-    assert!(kl(&q4) <= 0.21);
+    assert!(wiki[1].mean_divergence().unwrap() <= 0.0015);
+    assert!((ratio(&wiki[2]) - 1.0).abs() <= 0.006);
+    let limits = Limits { file_bytes: 142_000_000, read_bytes: 126_000_000, divergence: 0.0028 };
+    check("q8", &q8, [&wiki[2], &second[2]], &limits);
+    let limits = Limits { file_bytes: 94_000_000, read_bytes: 78_000_000, divergence: 0.042 };
+    check("q4", &q4, [&wiki[3], &second[3]], &limits);
 }

@@ -238,7 +238,8 @@ fn the_real_model_says_the_same() {
         "<|im_start|>user\nRepeat this text word by word.\n\n{article}<|im_end|>\n\
          <|im_start|>assistant\n"
     );
-    for kind in [Type::Q8, Type::Q4] {
+    // Rounded to the nearest 4 bits, this model strays from a text that it is to repeat.
+    for (kind, least) in [(Type::Q8, 40), (Type::Q4, 10)] {
         let Some(model) = real("the_real_model_says_the_same", kind) else { return };
         let prompt = model.tokenize(&prompt).unwrap();
         let mut session = model.session(&SessionOptions::default()).unwrap();
@@ -249,7 +250,7 @@ fn the_real_model_says_the_same() {
             let (_, made) = compare(&what, &mut session, &prompt, &options, usize::MAX);
             println!("{what}: {} of {} guesses were right", made.accepted, made.drafted);
             let is_greedy = sampling.temperature == 0.0;
-            assert!(!is_greedy || !guesses(Tier::best()) || made.accepted > 20, "{what}");
+            assert!(!is_greedy || !guesses(Tier::best()) || made.accepted >= least, "{what}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What this CPU can do: asked at run time where the standard library can, else known to the
-//! compiler.
+//! What this CPU can do: asked at run time where the standard library can, or where there is no
+//! operating system that keeps its registers; else known to the compiler.
 
 /// `Ok(())`, or the first of these features that the CPU lacks.
 macro_rules! require_features {
@@ -25,13 +25,47 @@ macro_rules! has_feature {
     };
 }
 
-#[cfg(not(feature = "std"))]
+// Without an operating system a program has at least the rights of one, EL1, where the registers
+// that identify the processor can be read.
+#[cfg(all(not(feature = "std"), target_arch = "aarch64", target_os = "none"))]
+macro_rules! has_feature {
+    ("dotprod") => {
+        $crate::detect::identity!("id_aa64isar0_el1", 44)
+    };
+    ("i8mm") => {
+        $crate::detect::identity!("id_aa64isar1_el1", 52)
+    };
+    ($feature:tt) => {
+        cfg!(target_feature = $feature)
+    };
+}
+
+#[cfg(not(any(feature = "std", all(target_arch = "aarch64", target_os = "none"))))]
 macro_rules! has_feature {
     ($feature:tt) => {
         cfg!(target_feature = $feature)
     };
 }
 
+/// Whether a field of 4 bits, from `$bit` on, of a register says that there is something.
+#[cfg(all(not(feature = "std"), target_arch = "aarch64", target_os = "none"))]
+macro_rules! identity {
+    ($register:literal, $bit:literal) => {{
+        let instructions: u64;
+        // SAFETY: EL1 and above may read the register, which changes nothing.
+        unsafe {
+            core::arch::asm!(
+                concat!("mrs {}, ", $register),
+                out(reg) instructions,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        instructions >> $bit & 0xf != 0
+    }};
+}
+
+#[cfg(all(not(feature = "std"), target_arch = "aarch64", target_os = "none"))]
+pub(crate) use identity;
 pub(crate) use {has_feature, require_features};
 
 /// The kernels that a test is about. Panics when `/proc/cpuinfo` lists all `flags` but `new` gives

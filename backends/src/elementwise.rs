@@ -72,8 +72,9 @@ pub(crate) fn rms_norm<L: Lanes>(cpu: L, x: &[f32], gain: &[f32], eps: f32, out:
     let mean_square = cpu.sum_of_lanes(cpu.add(halves[0], halves[1])) / x.len() as f32;
     let factor = cpu.div(cpu.splat(1.0), cpu.sqrt(cpu.splat(mean_square + eps)));
     let whole = x.len() / L::COUNT * L::COUNT;
-    for i in (0..whole).step_by(L::COUNT) {
-        cpu.store(scale(cpu, cpu.load(&x[i..]), factor, cpu.load(&gain[i..])), &mut out[i..]);
+    let inputs = x.chunks_exact(L::COUNT).zip(gain.chunks_exact(L::COUNT));
+    for ((x, gain), out) in inputs.zip(out.chunks_exact_mut(L::COUNT)) {
+        cpu.store(scale(cpu, cpu.load(x), factor, cpu.load(gain)), out);
     }
     if whole < x.len() {
         let tail = scale(cpu, cpu.load_part(&x[whole..]), factor, cpu.load_part(&gain[whole..]));
@@ -119,9 +120,8 @@ fn rotate<L: Lanes>(cpu: L, [a, b]: [L::F32; 2], cos: L::F32, sin: L::F32) -> (L
 pub(crate) fn silu_mul<L: Lanes>(cpu: L, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len());
     let whole = gate.len() / L::COUNT * L::COUNT;
-    for i in (0..whole).step_by(L::COUNT) {
-        let result = gated(cpu, cpu.load(&gate[i..]), cpu.load(&up[i..]));
-        cpu.store(result, &mut gate[i..]);
+    for (gate, up) in gate.chunks_exact_mut(L::COUNT).zip(up.chunks_exact(L::COUNT)) {
+        cpu.store(gated(cpu, cpu.load(gate), cpu.load(up)), gate);
     }
     if whole < gate.len() {
         let tail = gated(cpu, cpu.load_part(&gate[whole..]), cpu.load_part(&up[whole..]));

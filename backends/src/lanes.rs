@@ -99,11 +99,13 @@ pub(crate) use register_methods;
 
 /// Implements `Kernels` for a tier that has [`Lanes`], a method `compiled` that compiles work for
 /// its instructions, and beside it modules `matmul` and `planes` with the products of quantized
-/// weights.
+/// weights. Constants of the trait may follow.
 macro_rules! vector_kernels {
-    ([$($generics:tt)*], $Tier:ty) => {
+    ([$($generics:tt)*], $Tier:ty $(, $($constants:tt)*)?) => {
         #[allow(unused_unsafe, reason = "on some architectures every CPU has the features")]
         impl<$($generics)*> kinglet_core::Kernels for $Tier {
+            $($($constants)*)?
+
             fn matmul(
                 self,
                 w: &kinglet_quant::Matrix<'_>,
@@ -176,6 +178,8 @@ macro_rules! vector_kernels {
                 )
             }
 
+            // Apart from its caller, or the constants go through memory on ARM.
+            #[inline(never)]
             fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
                 self.compiled(
                     #[inline(always)]

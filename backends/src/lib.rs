@@ -33,6 +33,7 @@ mod detect;
 mod elementwise;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod lanes;
+pub mod lookahead;
 #[cfg(target_arch = "x86_64")]
 mod low_row;
 #[cfg(target_arch = "aarch64")]

@@ -1,19 +1,23 @@
 //! Kernels for 64-bit ARM, whose CPUs all have NEON.
 //!
 //! Products of bytes differ: [`Widening`] runs on every such CPU, [`Sdot`] needs the dot product
-//! instructions of ARMv8.2. Everything else is written once for both.
+//! instructions of ARMv8.2, [`Smmla`] the matrix product of ARMv8.6. All else is written once.
 
+mod batch;
 mod codes;
+mod cpu;
 mod dot;
 mod lanes;
 mod matmul;
 mod planes;
-mod raised;
 mod registers;
+mod rows;
+mod single;
+mod unpack;
 
 use crate::detect;
 use crate::lanes::vector_kernels;
-pub use dot::{Sdot, Widening};
+pub use cpu::{Sdot, Smmla, Widening};
 
 /// The kernels with one way of multiplying bytes. A value proves that this CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,18 @@ impl Neon<Sdot> {
     }
 }
 
+impl Neon<Smmla> {
+    /// The kernels for CPUs with `smmla`, if this is one.
+    pub fn new() -> Option<Self> {
+        Self::detect().ok()
+    }
+
+    /// The kernels, or what the CPU lacks.
+    pub(crate) fn detect() -> Result<Self, &'static str> {
+        detect::require_features!("neon", "dotprod", "i8mm").map(|()| Self(Smmla(Sdot(()))))
+    }
+}
+
 impl<D> Neon<D> {
     /// Runs `work`, which must be inlined; every function of this architecture is compiled for
     /// NEON.
@@ -52,11 +68,11 @@ impl<D> Neon<D> {
     }
 }
 
-vector_kernels!([D: dot::Dot], Neon<D>);
+vector_kernels!([D: dot::Dot], Neon<D>, const GATE_RUN: usize = 4;);
 
 #[cfg(test)]
 mod test {
-    use super::{Neon, Sdot, Widening};
+    use super::{Neon, Sdot, Smmla, Widening};
     use crate::detect::cpu_promises;
 
     #[test]
@@ -69,6 +85,16 @@ mod test {
     #[test]
     fn neon_dot_agrees_with_scalar() {
         let promised = cpu_promises("neon_dot_agrees_with_scalar", &["asimddp"], Neon::<Sdot>::new);
+        let Some(kernels) = promised else {
+            return;
+        };
+        kinglet_core::check::kernels(kernels);
+    }
+
+    #[test]
+    fn neon_i8mm_agrees_with_scalar() {
+        let flags = ["asimddp", "i8mm"];
+        let promised = cpu_promises("neon_i8mm_agrees_with_scalar", &flags, Neon::<Smmla>::new);
         let Some(kernels) = promised else {
             return;
         };

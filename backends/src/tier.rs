@@ -8,7 +8,7 @@ use kinglet_quant::{Code, Result, fail};
 use crate::{avx2::Avx2, avx512::Avx512};
 
 #[cfg(target_arch = "aarch64")]
-use crate::neon::{Neon, Sdot, Widening};
+use crate::neon::{Neon, Sdot, Smmla, Widening};
 
 /// An instruction set with kernels of its own. A value proves that this CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub enum Tier {
     /// The same with the integer dot products of ARMv8.2.
     #[cfg(target_arch = "aarch64")]
     NeonDot(Neon<Sdot>),
+    /// The same with the integer matrix products of ARMv8.6, for many tokens at once.
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(Neon<Smmla>),
 }
 
 /// Work that is compiled once for each tier.
@@ -53,7 +56,7 @@ enum Lack {
 }
 
 /// The name of every tier of every architecture, fastest last.
-const NAMES: [&str; 5] = ["scalar", "avx2", "avx512", "neon", "neon-dot"];
+const NAMES: [&str; 6] = ["scalar", "avx2", "avx512", "neon", "neon-dot", "neon-i8mm"];
 
 impl Tier {
     /// The tiers that this CPU can run, fastest last.
@@ -97,6 +100,8 @@ impl Tier {
             "neon" => Neon::<Widening>::detect().map(Self::Neon).map_err(Lack::Instructions),
             #[cfg(target_arch = "aarch64")]
             "neon-dot" => Neon::<Sdot>::detect().map(Self::NeonDot).map_err(Lack::Instructions),
+            #[cfg(target_arch = "aarch64")]
+            "neon-i8mm" => Neon::<Smmla>::detect().map(Self::NeonI8mm).map_err(Lack::Instructions),
             _ if NAMES.contains(&name) => Err(Lack::Build),
             _ => Err(Lack::Name),
         }
@@ -114,12 +119,15 @@ impl Tier {
             Self::Neon(_) => "neon",
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot(_) => "neon-dot",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(_) => "neon-i8mm",
         }
     }
 
     /// What each further token of a small batch costs, in hundredths of what a single one does:
-    /// measured with SmolLM2-135M, in batches of 2 to 8, and rounded up. For ARM it is counted in
-    /// instructions.
+    /// measured with SmolLM2-135M, in batches of 2 to 8, and rounded up. For ARM it is predicted,
+    /// by the cycles of a token over the time that memory takes for its weights: 27 on a Raspberry
+    /// Pi 5, 70 on a Jetson Nano.
     pub fn further_token_cost(self) -> u8 {
         match self {
             Self::Scalar => 100,
@@ -128,7 +136,7 @@ impl Tier {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => 25,
             #[cfg(target_arch = "aarch64")]
-            Self::Neon(_) | Self::NeonDot(_) => 80,
+            Self::Neon(_) | Self::NeonDot(_) | Self::NeonI8mm(_) => 70,
         }
     }
 
@@ -144,6 +152,8 @@ impl Tier {
             Self::Neon(kernels) => work.run(kernels),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot(kernels) => work.run(kernels),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(kernels) => work.run(kernels),
         }
     }
 }

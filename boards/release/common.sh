@@ -3,6 +3,9 @@
 
 VERSION=$(sed -nE '/^\[workspace.package\]/,/^\[/s/^version = "(.*)"/\1/p' Cargo.toml)
 
+# Where Cargo builds.
+readonly BUILT=${CARGO_TARGET_DIR:-target}
+
 # The oldest C library that the builds run with: that of Debian 11, Ubuntu 20.04 and JetPack 5.
 readonly GLIBC=2.31
 

@@ -4,16 +4,16 @@
 //! own rows or columns. The parts of a [`Split`] do not overlap, and each is handed out once.
 #![allow(unsafe_code)]
 
+use crate::claims::{Claims, MAX_CLAIMS};
 use bytemuck::Pod;
 use core::marker::PhantomData;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
 use kinglet_quant::format::ALIGN;
 
 /// Workers that a [`Split`] can serve.
-pub const MAX_WORKERS: usize = 64;
+pub const MAX_WORKERS: usize = MAX_CLAIMS;
 /// Parts that a pass may have.
-pub const MAX_PARTS: usize = 64;
+pub const MAX_PARTS: usize = MAX_CLAIMS;
 /// Rounds of [`Shares::tapering`].
 const TAPERING_ROUNDS: usize = 3;
 
@@ -150,7 +150,7 @@ struct Shared<'a, T> {
     height: usize,
     width: usize,
     split: Split,
-    taken: AtomicU64,
+    taken: Claims,
     lent: PhantomData<&'a mut [T]>,
 }
 
@@ -168,16 +168,14 @@ impl<'a, T> Shared<'a, T> {
             height,
             width,
             split,
-            taken: AtomicU64::new(0),
+            taken: Claims::none(),
             lent: PhantomData,
         }
     }
 
     /// Claims a part. Panics when it is claimed a second time.
     fn claim(&self, part: usize) -> Range<usize> {
-        let bit = 1u64 << part;
-        let before = self.taken.fetch_or(bit, Ordering::Relaxed);
-        assert!(before & bit == 0, "part {part} was handed out twice");
+        assert!(self.taken.take(part), "part {part} was handed out twice");
         self.split.range(part)
     }
 }
@@ -243,7 +241,7 @@ pub struct SharedScratch<'a, T> {
     start: *mut T,
     width: usize,
     slots: usize,
-    taken: AtomicU64,
+    taken: Claims,
     lent: PhantomData<&'a mut [T]>,
 }
 
@@ -259,7 +257,7 @@ impl<'a, T: Send> SharedScratch<'a, T> {
             start: data.as_mut_ptr(),
             width: data.len() / workers,
             slots: workers,
-            taken: AtomicU64::new(0),
+            taken: Claims::none(),
             lent: PhantomData,
         }
     }
@@ -267,29 +265,13 @@ impl<'a, T: Send> SharedScratch<'a, T> {
     /// A slot that nobody uses, with what its last user left there. Panics when there is none: more
     /// parts run at the same time than there are workers.
     pub fn lend(&self) -> Scratch<'_, T> {
-        let mut taken = self.taken.load(Ordering::Relaxed);
-        loop {
-            let slot = taken.trailing_ones();
-            assert!((slot as usize) < self.slots, "more parts than workers");
-            let claim = self.taken.compare_exchange_weak(
-                taken,
-                taken | 1 << slot,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            );
-            match claim {
-                Ok(_) => {
-                    // SAFETY: the slot lies within the data (`new`), was free, and is lent to
-                    // nobody else before `Scratch` is dropped, whose release this claim acquired.
-                    let slice = unsafe {
-                        let start = self.start.add(slot as usize * self.width);
-                        core::slice::from_raw_parts_mut(start, self.width)
-                    };
-                    return Scratch { slice, slot, taken: &self.taken };
-                }
-                Err(now) => taken = now,
-            }
-        }
+        let slot = self.taken.take_any(self.slots).expect("no more parts run than workers");
+        // SAFETY: the slot lies within the data (`new`), was free, and is lent to nobody else
+        // before `Scratch` gives it back, which this claim would see.
+        let slice = unsafe {
+            core::slice::from_raw_parts_mut(self.start.add(slot * self.width), self.width)
+        };
+        Scratch { slice, slot, taken: &self.taken }
     }
 }
 
@@ -297,13 +279,13 @@ impl<'a, T: Send> SharedScratch<'a, T> {
 #[derive(Debug)]
 pub struct Scratch<'s, T> {
     slice: &'s mut [T],
-    slot: u32,
-    taken: &'s AtomicU64,
+    slot: usize,
+    taken: &'s Claims,
 }
 
 impl<T> Drop for Scratch<'_, T> {
     fn drop(&mut self) {
-        self.taken.fetch_and(!(1 << self.slot), Ordering::Release);
+        self.taken.give_back(self.slot);
     }
 }
 

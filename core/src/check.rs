@@ -108,7 +108,7 @@ pub struct Product {
     pub kind: Type,
     /// Columns of a scale group.
     pub group: usize,
-    /// Code table (Q4).
+    /// Code table (Q4, Q3).
     pub table: [i8; 16],
     /// Outputs.
     pub rows: usize,
@@ -131,6 +131,10 @@ pub fn products() -> Vec<Product> {
         (Type::Q4, 16, LINEAR),
         (Type::Q4, 32, CURVED),
         (Type::Q4, 16, CURVED),
+        (Type::Q5, 32, LINEAR),
+        (Type::Q5, 16, LINEAR),
+        (Type::Q3, 32, CURVED),
+        (Type::Q3, 16, CURVED),
     ];
     let mut cases = Vec::new();
     for (kind, group, table) in formats {

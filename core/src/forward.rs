@@ -45,6 +45,8 @@ pub enum Site {
     FeedForward,
     /// Inputs of down `[ffn]`.
     Down,
+    /// Inputs of the head `[hidden]`; its layer is [`NO_LAYER`].
+    Head,
 }
 
 /// Gets the inputs of the matrices of every layer, `[tokens][width of the site]`: for calibration.
@@ -88,6 +90,10 @@ impl<K: Kernels> Step<'_, '_, K> {
             self.observe(Site::Down, layer, down.cols());
             self.project_down(&down);
         }
+        if self.observer.is_some() {
+            self.norm(self.model.norm(Role::FinalNorm, NO_LAYER), 0..self.tokens.len());
+            self.observe(Site::Head, NO_LAYER, config.hidden as usize);
+        }
         if !outputs.is_empty() {
             self.norm(self.model.norm(Role::FinalNorm, NO_LAYER), outputs.clone());
             self.head(outputs.len(), screen);
@@ -99,7 +105,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         if let Some(observer) = &mut self.observer {
             let b = self.buffers.layers();
             let values = match site {
-                Site::Attention | Site::Output | Site::FeedForward => &*b.input,
+                Site::Attention | Site::Output | Site::FeedForward | Site::Head => &*b.input,
                 Site::Down => &*b.gate,
             };
             observer(site, layer, &values[..self.tokens.len() * width]);
@@ -208,7 +214,8 @@ impl<K: Kernels> Step<'_, '_, K> {
         let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
         let b = self.buffers.layers();
         let x = activations(count, gate.cols(), b.input, b.codes, b.scales, b.starts);
-        let run = if count <= FEW_TOKENS { 1 } else { PROMPT_RUN };
+        const { assert!(K::GATE_RUN <= PROMPT_RUN) };
+        let run = if count <= FEW_TOKENS { K::GATE_RUN } else { PROMPT_RUN };
         let split = Split::whole(gate.tile_count(), shares);
         let (ffn, workers) = (gate.rows(), self.workers.count());
         let gates = SharedColumns::new(&mut b.gate[..count * ffn], ffn, TILE_ROWS, split);

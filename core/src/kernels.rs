@@ -37,7 +37,22 @@ pub struct Activations<'a> {
 }
 
 impl Activations<'_> {
+    /// One vector, quantized.
+    #[inline]
+    pub fn quantized_token(&self, token: usize) -> Self {
+        let cols = self.cols;
+        Self {
+            tokens: 1,
+            cols,
+            values: &[],
+            codes: &self.codes[token * cols..][..cols],
+            scales: &self.scales[token * cols / BLOCK..][..cols / BLOCK],
+            starts: &self.starts[token * cols / START_GROUP..][..cols / START_GROUP],
+        }
+    }
+
     /// Asserts that the slices have the lengths that `w` needs.
+    #[inline]
     pub fn check(&self, w: &Matrix<'_>) {
         assert_eq!(self.cols, w.cols());
         if w.kind().is_quantized() {
@@ -92,6 +107,11 @@ impl Screened<'_> {
 
 /// The operations of one instruction set. A value of the type proves that the CPU has it.
 pub trait Kernels: Copy + Send + Sync {
+    /// Tiles of the gate projection, 4 at most, that few tokens multiply before those of the up
+    /// projection that lie between them: one reads the file's bytes in their order, more save
+    /// calls.
+    const GATE_RUN: usize = 1;
+
     /// `out[token][r] (+)= Σ_k w[r][k] · x[token][k]` for the rows of `tiles`.
     ///
     /// `out` is `x.tokens × 16·tiles.len()`. Quantized weights multiply the quantized activations:

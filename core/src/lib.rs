@@ -17,6 +17,7 @@ pub mod arena;
 pub mod chat;
 #[cfg(feature = "check")]
 pub mod check;
+pub mod claims;
 pub mod draft;
 pub mod exp;
 pub mod forward;

@@ -253,3 +253,50 @@ fn nucleus<'c>(weights: &[f32], candidates: &'c mut [u32], share: f32) -> &'c mu
 pub(crate) fn by_weight(weights: &[f32], a: u32, b: u32) -> core::cmp::Ordering {
     weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    /// Tokens that are chosen one after the other, always from the same logits.
+    fn choose(sampler: &mut Sampler<'_>, logits: &[f32], count: usize) -> Vec<u32> {
+        let mut candidates = std::vec![0; logits.len()];
+        let mut choose_one = || sampler.pick(&mut logits.to_vec(), &mut candidates, &[]);
+        (0..count).map(|_| choose_one()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_resumed_sampler_goes_on_as_the_first_would(
+            logits in prop::collection::vec(-3f32..3.0, 2..40),
+            temperature in 0.1f32..2.0, top_k in 0usize..5, seed: u64, before in 0usize..50,
+        ) {
+            let sampling = Sampling { temperature, top_k, seed, ..Sampling::default() };
+            let mut first = Sampler::new(sampling);
+            choose(&mut first, &logits, before);
+            prop_assert_eq!(first.draws(), before as u64);
+            let mut resumed = Sampler::resume(sampling, first.draws());
+            prop_assert_eq!(resumed.draws(), first.draws());
+            prop_assert_eq!(choose(&mut resumed, &logits, 50), choose(&mut first, &logits, 50));
+        }
+
+        #[test]
+        fn any_number_of_draws_can_be_resumed(draws: u64) {
+            let sampling = Sampling { temperature: 1.0, ..Sampling::default() };
+            let logits = [0.0; 16];
+            // One number further is the next number.
+            let behind = choose(&mut Sampler::resume(sampling, draws), &logits, 9);
+            let next = choose(&mut Sampler::resume(sampling, draws.wrapping_add(1)), &logits, 8);
+            prop_assert_eq!(&behind[1..], next);
+        }
+    }
+
+    #[test]
+    fn the_most_probable_token_takes_no_random_number() {
+        let mut sampler = Sampler::new(Sampling::default());
+        assert_eq!(choose(&mut sampler, &[0.0, 2.0, 1.0], 10), [1; 10]);
+        assert_eq!(sampler.draws(), 0);
+    }
+}

@@ -40,12 +40,15 @@ impl Screen {
     }
 }
 
+/// What nibbles of the high plane are centred with, times 32: since `16u − 128` and the mean of
+/// `l`, 7.5, make `16 (u − 241/32)`.
+pub const CENTRE: i32 = 241;
+
 /// What the sum over 16 columns of the high plane is centred with, given the sum of the inputs'
-/// codes: `round(241/32 · sum)`, since `16u − 128` and the mean of `l`, 7.5, make
-/// `16 (u − 241/32)`.
+/// codes: `round(CENTRE/32 · sum)`.
 #[inline]
 fn centre(sum: i32) -> i32 {
-    (241 * sum + 16) >> 5
+    (CENTRE * sum + 16) >> 5
 }
 
 /// Where `Σ u·a` over 16 columns starts, given `−8·Σ a`.

@@ -8,23 +8,161 @@
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::Scheme;
 use crate::tensor::{self, LAYER_ROLES, NO_LAYER, Record};
-use crate::{Config, Role};
+use crate::{Code, Config, Result, Role, ensure, fail};
 use bytemuck::Zeroable;
 
-/// How a tensor is stored in a file of this kind.
+/// What a file is made of, by the name that the command line has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Preset {
+    /// Everything in 32-bit floats.
+    F32,
+    /// Everything in 16-bit brain floats.
+    Bf16,
+    /// Near-lossless: 8 bits, the vocabulary matrices in two planes.
+    Q8,
+    /// 5 bits; values and the vocabulary matrices in 8.
+    Q5,
+    /// 4 bits; values and the vocabulary matrices in 8.
+    Q4,
+    /// 4 bits, codes of a curved table, the vocabulary matrices too; values in 5.
+    Q4s,
+    /// 3 bits; keys in 4, values and the vocabulary matrices in 8.
+    Q3,
+}
+
+impl Preset {
+    /// All of them, from the largest file to the smallest.
+    pub const ALL: [Self; 7] =
+        [Self::F32, Self::Bf16, Self::Q8, Self::Q5, Self::Q4, Self::Q3, Self::Q4s];
+
+    /// The name that the command line uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Q8 => "q8",
+            Self::Q5 => "q5",
+            Self::Q4 => "q4",
+            Self::Q4s => "q4s",
+            Self::Q3 => "q3",
+        }
+    }
+
+    /// Whether weights are rounded to codes.
+    pub fn is_quantized(self) -> bool {
+        !matches!(self, Self::F32 | Self::Bf16)
+    }
+}
+
+impl From<Type> for Preset {
+    fn from(kind: Type) -> Self {
+        match kind {
+            Type::F32 => Self::F32,
+            Type::Bf16 => Self::Bf16,
+            Type::Q8 | Type::Q8Planes => Self::Q8,
+            Type::Q5 => Self::Q5,
+            Type::Q4 => Self::Q4,
+            Type::Q3 => Self::Q3,
+        }
+    }
+}
+
+/// How the tensors of every class are stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mix {
+    preset: Preset,
+    /// Indexed as [`CLASSES`].
+    schemes: [Scheme; CLASSES.len()],
+}
+
+/// The classes of matrices that a mix gives a scheme.
+pub const CLASSES: [Role; 9] = [
+    Role::Embedding,
+    Role::Head,
+    Role::Q,
+    Role::K,
+    Role::V,
+    Role::O,
+    Role::Gate,
+    Role::Up,
+    Role::Down,
+];
+
+impl<P: Into<Preset>> From<P> for Mix {
+    fn from(preset: P) -> Self {
+        let preset = preset.into();
+        Self { preset, schemes: CLASSES.map(|role| preset_scheme(preset, role)) }
+    }
+}
+
+impl Mix {
+    /// What the mix began as.
+    pub fn preset(&self) -> Preset {
+        self.preset
+    }
+
+    /// How tensors of this role are stored; norms are always F32.
+    pub fn scheme(&self, role: Role) -> Scheme {
+        let class = CLASSES.iter().position(|&class| class == role);
+        class.map_or(Scheme::F32, |class| self.schemes[class])
+    }
+
+    /// Changes classes as a text says: `v=q5,gate=q4g32`.
+    ///
+    /// The classes are [`CLASSES`] by their names, the formats those of [`Scheme::name`]; without a
+    /// width of groups a format has its usual one. `BadArgument` for anything else.
+    pub fn change(&mut self, text: &str) -> Result<()> {
+        for part in text.split(',') {
+            let pair = part.split_once('=');
+            let class = |name: &str| CLASSES.into_iter().find(|class| class.name() == name.trim());
+            let found = pair
+                .and_then(|(name, scheme)| Some((class(name)?, Scheme::from_name(scheme.trim())?)));
+            let Some((role, scheme)) = found else {
+                fail!(
+                    Code::BadArgument,
+                    "{part} is no class and format: write such as v=q5 or gate=q4g32, with the \
+                     classes {} and the formats bf16, q8, q8p, q5, q4, q4t and q3",
+                    CLASSES.map(Role::name).join(", ")
+                );
+            };
+            ensure!(
+                matches!(role, Role::Embedding | Role::Head) || scheme.kind() != Type::Q8Planes,
+                Code::BadArgument,
+                "two planes (q8p) are for embedding and head only: take q8 for {}",
+                role.name()
+            );
+            self.set(role, scheme);
+        }
+        Ok(())
+    }
+
+    /// Stores tensors of this role differently. Panics for norms.
+    pub fn set(&mut self, role: Role, scheme: Scheme) {
+        let class = CLASSES.iter().position(|&class| class == role);
+        self.schemes[class.expect("norms are always F32")] = scheme;
+    }
+}
+
+/// How a preset stores a matrix.
 ///
-/// Norms are always F32. The vocabulary matrices of quantized files, which decide the logits, are
-/// Q8 in two planes. In `q4` files the value projections (small, and the most sensitive) are Q8.
-pub fn scheme(kind: Type, role: Role) -> Scheme {
+/// The vocabulary matrices, which decide the logits, are Q8 in two planes unless the smallest file
+/// is wanted. Value projections, small and the most sensitive, have more bits than the rest, or
+/// narrower groups. The smallest file takes codes of a table, a fifth better and more to compute:
+/// the boards that it is for wait for memory.
+fn preset_scheme(preset: Preset, role: Role) -> Scheme {
     let is_vocabulary = matches!(role, Role::Embedding | Role::Head);
-    match kind {
-        _ if role.is_norm() => Scheme::F32,
-        Type::F32 => Scheme::F32,
-        Type::Bf16 => Scheme::BF16,
+    match preset {
+        Preset::F32 => Scheme::F32,
+        Preset::Bf16 => Scheme::BF16,
+        Preset::Q5 | Preset::Q4s if role == Role::V => Scheme::Q5.with_group(16),
+        Preset::Q4s => Scheme::Q4_CURVED,
         _ if is_vocabulary => Scheme::Q8_PLANES,
-        Type::Q8 | Type::Q8Planes => Scheme::Q8,
-        Type::Q4 if role == Role::V => Scheme::Q8,
-        Type::Q4 => Scheme::Q4,
+        Preset::Q8 => Scheme::Q8,
+        _ if role == Role::V => Scheme::Q8,
+        Preset::Q5 => Scheme::Q5,
+        Preset::Q4 => Scheme::Q4,
+        Preset::Q3 if role == Role::K => Scheme::Q4,
+        Preset::Q3 => Scheme::Q3,
     }
 }
 
@@ -39,48 +177,54 @@ pub(crate) struct Arrangement {
     pub bytes: u64,
 }
 
-/// Tensors of one shape and scheme that are written together, their tiles taking turns.
+/// Tensors of one shape that are written together, their tiles taking turns.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// The tensors: one, or gate and up.
-    pub tensors: Vec<(Role, u16)>,
-    /// How they are stored.
-    pub scheme: Scheme,
+    /// The layer, or [`NO_LAYER`].
+    pub layer: u16,
+    /// The tensors, one, or gate and up, and how they are stored.
+    pub tensors: Vec<(Role, Scheme)>,
+    /// Bytes from one tile of a tensor to the next; 0 for norms.
+    pub stride: usize,
 }
 
 impl Arrangement {
     /// The arrangement of a model of this shape.
-    pub fn new(config: &Config, kind: Type) -> Self {
+    pub fn new(config: &Config, mix: &Mix) -> Self {
         let records = vec![Record::zeroed(); tensor::count(config)];
         let mut all = Self { records, steps: Vec::new(), bytes: 0 };
-        let interleave = kind.is_quantized();
+        let is_quantized = |role| mix.scheme(role).kind().is_quantized();
+        let interleave = is_quantized(Role::Gate) && is_quantized(Role::Up);
         for layer in 0..config.layers as u16 {
             for role in LAYER_ROLES {
                 match role {
                     Role::Gate if interleave => {
-                        all.place(config, kind, vec![(Role::Gate, layer), (Role::Up, layer)]);
+                        all.place(config, mix, layer, &[Role::Gate, Role::Up]);
                     }
                     Role::Up if interleave => {}
-                    role => all.place(config, kind, vec![(role, layer)]),
+                    role => all.place(config, mix, layer, &[role]),
                 }
             }
         }
-        all.place(config, kind, vec![(Role::FinalNorm, NO_LAYER)]);
+        all.place(config, mix, NO_LAYER, &[Role::FinalNorm]);
         if config.tied == 0 {
-            all.place(config, kind, vec![(Role::Head, NO_LAYER)]);
+            all.place(config, mix, NO_LAYER, &[Role::Head]);
         }
-        all.place(config, kind, vec![(Role::Embedding, NO_LAYER)]);
+        all.place(config, mix, NO_LAYER, &[Role::Embedding]);
         all
     }
 
-    fn place(&mut self, config: &Config, kind: Type, tensors: Vec<(Role, u16)>) {
-        let (first, _) = tensors[0];
-        let scheme = scheme(kind, first);
-        let (rows, cols) = first.shape(config);
-        let tile_bytes = scheme.layout(cols).bytes as u64;
-        let stride = if first.is_norm() { 0 } else { tile_bytes * tensors.len() as u64 };
-        let start = self.bytes;
-        for (i, &(role, layer)) in tensors.iter().enumerate() {
+    fn place(&mut self, config: &Config, mix: &Mix, layer: u16, roles: &[Role]) {
+        let tensors: Vec<_> = roles.iter().map(|&role| (role, mix.scheme(role))).collect();
+        let tile_bytes = |&(role, scheme): &(Role, Scheme)| match role.is_norm() {
+            true => 0,
+            false => scheme.layout(role.shape(config).1).bytes,
+        };
+        let stride = tensors.iter().map(tile_bytes).sum();
+        let mut offset = self.bytes;
+        for tensor in &tensors {
+            let &(role, scheme) = tensor;
+            let (rows, cols) = role.shape(config);
             let record = Record {
                 role: role as u16,
                 layer,
@@ -88,15 +232,16 @@ impl Arrangement {
                 group: scheme.group() as u8,
                 rows: rows as u32,
                 cols: cols as u32,
-                offset: start + i as u64 * tile_bytes,
-                stride,
+                offset,
+                stride: stride as u64,
                 table: *scheme.table(),
                 ..Record::zeroed()
             };
+            offset += tile_bytes(tensor) as u64;
             self.bytes += tensor_bytes(&record, role, &scheme);
             self.records[tensor::index(config, role, layer)] = record;
         }
-        self.steps.push(Step { tensors, scheme });
+        self.steps.push(Step { layer, tensors, stride });
     }
 }
 

@@ -1,16 +1,22 @@
 //! From a checkpoint to a weight file.
 
+mod calibrated;
+mod kept;
 #[cfg(test)]
 mod tests;
 
-use crate::arrange::{Arrangement, Step, scheme, tensor_bytes};
+use crate::arrange::{Arrangement, Mix, Step, tensor_bytes};
 use crate::file::TextKey;
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::{Power, Tiles, encode};
+use crate::round::{self, Errors};
 use crate::source::Source;
-use crate::tensor;
+use crate::tensor::{self, NO_LAYER};
 use crate::write::{Writer, text_section};
 use crate::{Code, Result, Role, ensure};
+use calibrated::Calibrated;
+pub use calibrated::Calibration;
+use kept::Kept;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -20,8 +26,8 @@ const CHUNK_WEIGHTS: usize = 8 << 20;
 /// What to make.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The number format; see [`scheme`] for what it means for each tensor.
-    pub kind: Type,
+    /// How tensors are stored.
+    pub mix: Mix,
     /// Threads that encode; the result does not depend on it.
     pub threads: usize,
     /// The model's name, where the checkpoint's own is not wanted.
@@ -32,8 +38,8 @@ pub struct Options {
 
 impl Options {
     /// The checkpoint's own name and licence.
-    pub fn new(kind: Type, threads: usize) -> Self {
-        Self { kind, threads, name: None, licence: None }
+    pub fn new(mix: impl Into<Mix>, threads: usize) -> Self {
+        Self { mix: mix.into(), threads, name: None, licence: None }
     }
 }
 
@@ -48,9 +54,18 @@ pub struct Progress<'a> {
     pub total: u64,
 }
 
+impl Progress<'_> {
+    /// The share of the bytes that is written.
+    pub fn share(&self) -> f64 {
+        self.done as f64 / self.total.max(1) as f64
+    }
+}
+
 /// One tensor of a finished conversion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// What the tensor does in the model.
+    pub role: Role,
     /// As [`tensor::name`] has it.
     pub name: String,
     /// How it is stored.
@@ -63,6 +78,8 @@ pub struct Row {
     pub bytes: u64,
     /// Root of the error's power over the weights' power.
     pub relative_error: f32,
+    /// The same of the outputs on the calibration's inputs; 0 where nothing was calibrated.
+    pub output_error: f32,
 }
 
 /// What a conversion has made.
@@ -81,7 +98,8 @@ impl Row {
     }
 }
 
-/// Converts a checkpoint. The same checkpoint and options give the same bytes.
+/// Converts a checkpoint, rounding every weight to the nearest code. The same checkpoint and
+/// options give the same bytes.
 ///
 /// `progress` is called after every few MiB; when it breaks, the conversion ends with
 /// `Interrupted`. A failed conversion leaves nothing behind, and a file that was at `output` before
@@ -92,39 +110,77 @@ pub fn convert(
     options: &Options,
     progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Report> {
+    run(source, output, options, None, progress)
+}
+
+/// [`convert`] that re-scales channels and rounds weights so that the model computes nearly the
+/// same on the inputs that `calibration` has seen.
+///
+/// Finished layers stay in the folder `kept`, which must exist; those that are there, of the same
+/// source, options and calibration, are not computed again.
+pub fn convert_calibrated(
+    source: &Source,
+    output: &Path,
+    options: &Options,
+    calibration: &mut dyn Calibration,
+    kept: Option<&Path>,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Report> {
+    let kept = kept.map(Kept::new);
+    let calibrated = Calibrated::new(source, calibration, kept, options.threads);
+    run(source, output, options, Some(calibrated), progress)
+}
+
+fn run<'a>(
+    source: &'a Source,
+    output: &Path,
+    options: &Options,
+    calibrated: Option<Calibrated<'a>>,
+    progress: &'a mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Report> {
     let config = source.config();
-    let Arrangement { mut records, steps, bytes } = Arrangement::new(config, options.kind);
-    let text = make_text(source, options);
+    let Arrangement { mut records, steps, bytes } = Arrangement::new(config, &options.mix);
+    let text = make_text(source, options, calibrated.is_some());
     let writer = Writer::create(output, config, source.tokenizer().to_section(), text)?;
     let threads = options.threads;
-    let mut conversion = Conversion { source, threads, total: bytes, writer, progress };
-    for step in &steps {
-        let powers = conversion.run(step)?;
-        for (&(role, layer), power) in step.tensors.iter().zip(powers) {
-            records[tensor::index(config, role, layer)].relative_error = power.relative_error();
+    let mut conversion = Conversion { source, threads, total: bytes, writer, calibrated, progress };
+    let mut output_errors = vec![0.0; records.len()];
+    for part in steps.chunk_by(|a, b| a.layer == b.layer) {
+        let errors = conversion.part(part)?;
+        let tensors = part.iter().flat_map(|step| &step.tensors);
+        for (&(role, _), errors) in tensors.zip(errors) {
+            let index = tensor::index(config, role, part[0].layer);
+            records[index].relative_error = errors.weights.relative_error();
+            output_errors[index] = errors.outputs.relative_error();
         }
     }
     let file_bytes = conversion.writer.finish(&records)?;
-    let rows = tensor::order(config).zip(&records);
-    let rows = rows.map(|((role, layer), record)| Row {
+    let rows = tensor::order(config).zip(records.iter().zip(output_errors));
+    let rows = rows.map(|((role, layer), (record, output_error))| Row {
+        role,
         name: tensor::name(role, layer).to_string(),
-        kind: scheme(options.kind, role).kind(),
+        kind: options.mix.scheme(role).kind(),
         rows: record.rows as usize,
         cols: record.cols as usize,
-        bytes: tensor_bytes(record, role, &scheme(options.kind, role)),
+        bytes: tensor_bytes(record, role, &options.mix.scheme(role)),
         relative_error: record.relative_error,
+        output_error,
     });
     Ok(Report { rows: rows.collect(), file_bytes })
 }
 
 /// The `TEXT` section.
-fn make_text(source: &Source, options: &Options) -> Vec<u8> {
+fn make_text(source: &Source, options: &Options, is_calibrated: bool) -> Vec<u8> {
     let texts = source.texts();
     let provenance = format!(
         "Converted from {} to {}{} by Kinglet {}.",
         texts.origin,
-        options.kind.name(),
-        if source.is_folded() { ", channels re-scaled," } else { "" },
+        options.mix.preset().name(),
+        match (is_calibrated, source.is_folded()) {
+            (true, _) => ", calibrated,",
+            (false, true) => ", channels re-scaled,",
+            (false, false) => "",
+        },
         env!("CARGO_PKG_VERSION")
     );
     let entries = [
@@ -144,52 +200,80 @@ struct Conversion<'a> {
     threads: usize,
     total: u64,
     writer: Writer,
+    calibrated: Option<Calibrated<'a>>,
     progress: &'a mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 }
 
 impl Conversion<'_> {
-    /// Reads, encodes and writes the tensors of a step; returns their errors.
-    fn run(&mut self, step: &Step) -> Result<Vec<Power>> {
-        let (role, layer) = step.tensors[0];
-        if role.is_norm() {
-            return self.norm(role, layer);
+    /// Encodes and writes the steps of a layer, or what belongs to none; returns the errors of
+    /// their tensors.
+    fn part(&mut self, steps: &[Step]) -> Result<Vec<Errors>> {
+        let layer = steps[0].layer;
+        match &mut self.calibrated {
+            Some(calibrated) if layer != NO_LAYER => {
+                let kept::Layer { bytes, errors } = calibrated.layer(steps)?;
+                self.writer.write(&bytes)?;
+                self.report(steps[steps.len() - 1].tensors[0].0, layer)?;
+                Ok(errors)
+            }
+            _ => {
+                let errors = steps.iter().map(|step| self.step(step));
+                Ok(errors.collect::<Result<Vec<_>>>()?.concat())
+            }
         }
-        let (rows, cols) = role.shape(self.source.config());
-        let layout = step.scheme.layout(cols);
-        let stride = layout.bytes * step.tensors.len();
+    }
+
+    /// Reads, encodes and writes the tensors of a step; returns their errors.
+    fn step(&mut self, step: &Step) -> Result<Vec<Errors>> {
+        let (first, scheme) = step.tensors[0];
+        if first.is_norm() {
+            return self.norm(first, step.layer);
+        }
+        let (rows, cols) = first.shape(self.source.config());
+        let metric = match &mut self.calibrated {
+            Some(calibrated) => calibrated.vocabulary_metric(first, &scheme)?,
+            None => None,
+        };
         let chunk_rows = (CHUNK_WEIGHTS / cols / TILE_ROWS).max(1) * TILE_ROWS;
         let (mut weights, mut out) = (Vec::new(), Vec::new());
         // Follows when all tiles are written, so it stays in memory: half a byte for each weight.
-        let mut low_plane = vec![0; rows.div_ceil(TILE_ROWS) * layout.low];
-        let mut powers = vec![Power::default(); step.tensors.len()];
+        let mut low_plane = vec![0; rows.div_ceil(TILE_ROWS) * scheme.layout(cols).low];
+        let mut all = vec![Errors::default(); step.tensors.len()];
         for start in (0..rows).step_by(chunk_rows) {
             let chunk = start..rows.min(start + chunk_rows);
-            out.resize(chunk.len().div_ceil(TILE_ROWS) * stride, 0);
-            for (i, &(role, layer)) in step.tensors.iter().enumerate() {
-                self.source.load_rows(role, layer, chunk.clone(), &mut weights)?;
+            out.resize(chunk.len().div_ceil(TILE_ROWS) * step.stride, 0);
+            let mut offset = 0;
+            for (&(role, scheme), errors) in step.tensors.iter().zip(&mut all) {
+                let layout = scheme.layout(cols);
+                self.source.load_rows(role, step.layer, chunk.clone(), &mut weights)?;
                 let low = start / TILE_ROWS * layout.low;
                 let low = low..low + chunk.len().div_ceil(TILE_ROWS) * layout.low;
-                let bytes = &mut out[i * layout.bytes..];
-                let tiles = Tiles { bytes, stride, low: &mut low_plane[low] };
-                powers[i] += encode(&step.scheme, &weights, cols, None, self.threads, tiles);
+                let bytes = &mut out[offset..];
+                let tiles = Tiles { bytes, stride: step.stride, low: &mut low_plane[low] };
+                *errors += match &metric {
+                    Some(metric) => round::encode(&scheme, &weights, metric, self.threads, tiles),
+                    None => {
+                        let weights = encode(&scheme, &weights, cols, None, self.threads, tiles);
+                        Errors { weights, outputs: Power::default() }
+                    }
+                };
+                offset += layout.bytes;
             }
             self.writer.write(&out)?;
-            self.report(role, layer)?;
+            self.report(first, step.layer)?;
         }
         if !low_plane.is_empty() {
             self.writer.write(&low_plane)?;
-            self.report(role, layer)?;
+            self.report(first, step.layer)?;
         }
-        Ok(powers)
+        Ok(all)
     }
 
-    fn norm(&mut self, role: Role, layer: u16) -> Result<Vec<Power>> {
+    fn norm(&mut self, role: Role, layer: u16) -> Result<Vec<Errors>> {
         let gains = self.source.load(role, layer)?;
-        let mut bytes = bytemuck::cast_slice::<f32, u8>(&gains).to_vec();
-        bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
-        self.writer.write(&bytes)?;
+        self.writer.write(&norm_bytes(&gains))?;
         self.report(role, layer)?;
-        Ok(vec![Power::default()])
+        Ok(vec![Errors::default()])
     }
 
     fn report(&mut self, role: Role, layer: u16) -> Result<()> {
@@ -202,4 +286,11 @@ impl Conversion<'_> {
         );
         Ok(())
     }
+}
+
+/// Gains with the padding behind them.
+fn norm_bytes(gains: &[f32]) -> Vec<u8> {
+    let mut bytes = bytemuck::cast_slice::<f32, u8>(gains).to_vec();
+    bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
+    bytes
 }

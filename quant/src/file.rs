@@ -1,7 +1,7 @@
 //! The container: header, section table, and the checked view of a whole file.
 
 use crate::config::Config;
-use crate::format::Matrix;
+use crate::matrix::Matrix;
 use crate::tensor::{self, NO_LAYER, Record, Role};
 use crate::{Code, Result, Type, Vocab, ensure, fail};
 use bytemuck::{Pod, Zeroable};

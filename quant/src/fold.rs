@@ -42,9 +42,36 @@ pub struct LayerFolds {
 /// The factors of a whole model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folds {
-    head_dim: usize,
-    group: usize,
+    config: Config,
     layers: Vec<LayerFolds>,
+}
+
+impl LayerFolds {
+    /// What the inputs of o are divided by.
+    pub fn output_factors(&self, config: &Config) -> Vec<f32> {
+        for_each_query_head(config, &self.value)
+    }
+
+    /// Applies the factors to some rows of a tensor of the layer, `[rows.len()][cols]`.
+    pub fn apply(&self, config: &Config, role: Role, rows: Range<usize>, weights: &mut [f32]) {
+        match role {
+            Role::AttnNorm => divide(weights, &self.attention),
+            Role::FfnNorm => divide(weights, &self.feed_forward),
+            Role::Q | Role::K => multiply_columns(weights, &self.attention),
+            Role::V => {
+                multiply_columns(weights, &self.attention);
+                divide_rows(weights, &self.value[rows]);
+            }
+            Role::O => multiply_columns(weights, &for_each_query_head(config, &self.value)),
+            Role::Gate => multiply_columns(weights, &self.feed_forward),
+            Role::Up => {
+                multiply_columns(weights, &self.feed_forward);
+                divide_rows(weights, &self.up[rows]);
+            }
+            Role::Down => multiply_columns(weights, &self.up),
+            Role::Embedding | Role::Head | Role::FinalNorm => {}
+        }
+    }
 }
 
 impl Folds {
@@ -56,7 +83,7 @@ impl Folds {
             assert!(layer.attention.len() == hidden && layer.feed_forward.len() == hidden);
             assert!(layer.value.len() == config.kv_dim() && layer.up.len() == config.ffn as usize);
         }
-        Self { head_dim: config.head_dim as usize, group: config.group(), layers }
+        Self { config: *config, layers }
     }
 
     /// Factors that even out activations of these sizes, one entry for each layer.
@@ -67,40 +94,24 @@ impl Folds {
 
     /// Applies the factors to some rows of a tensor, `[rows.len()][cols]`.
     pub fn apply(&self, role: Role, layer: u16, rows: Range<usize>, weights: &mut [f32]) {
-        let Some(folds) = self.layers.get(usize::from(layer)) else {
-            return;
-        };
-        match role {
-            Role::AttnNorm => divide(weights, &folds.attention),
-            Role::FfnNorm => divide(weights, &folds.feed_forward),
-            Role::Q | Role::K => multiply_columns(weights, &folds.attention),
-            Role::V => {
-                multiply_columns(weights, &folds.attention);
-                divide_rows(weights, &folds.value[rows]);
-            }
-            Role::O => multiply_columns(weights, &self.for_each_query_head(&folds.value)),
-            Role::Gate => multiply_columns(weights, &folds.feed_forward),
-            Role::Up => {
-                multiply_columns(weights, &folds.feed_forward);
-                divide_rows(weights, &folds.up[rows]);
-            }
-            Role::Down => multiply_columns(weights, &folds.up),
-            Role::Embedding | Role::Head | Role::FinalNorm => {}
+        if let Some(folds) = self.layers.get(usize::from(layer)) {
+            folds.apply(&self.config, role, rows, weights);
         }
     }
+}
 
-    /// The factors of value heads, repeated for every query head that reads them.
-    fn for_each_query_head(&self, value: &[f32]) -> Vec<f32> {
-        let heads = value.chunks_exact(self.head_dim);
-        heads.flat_map(|head| std::iter::repeat_n(head, self.group).flatten().copied()).collect()
-    }
+/// The factors of value heads, repeated for every query head that reads them.
+pub(crate) fn for_each_query_head(config: &Config, value: &[f32]) -> Vec<f32> {
+    let heads = value.chunks_exact(config.head_dim as usize);
+    let repeat = |head| std::iter::repeat_n(head, config.group());
+    heads.flat_map(repeat).flatten().copied().collect()
 }
 
 fn divide(weights: &mut [f32], factors: &[f32]) {
     weights.iter_mut().zip(factors).for_each(|(w, f)| *w /= f);
 }
 
-fn multiply_columns(weights: &mut [f32], factors: &[f32]) {
+pub(crate) fn multiply_columns(weights: &mut [f32], factors: &[f32]) {
     for row in weights.chunks_exact_mut(factors.len()) {
         row.iter_mut().zip(factors).for_each(|(w, f)| *w *= f);
     }
@@ -120,6 +131,9 @@ fn smooth_layer(source: &Source, layer: u16, sizes: &LayerSizes) -> Result<Layer
     let (q, k, v, o) = (load(Role::Q)?, load(Role::K)?, load(Role::V)?, load(Role::O)?);
     let (gate, up, down) = (load(Role::Gate)?, load(Role::Up)?, load(Role::Down)?);
     let outputs = column_sizes(&[&o], q_dim);
+    let balance = |activations: &[f32], weights: &[f32]| {
+        balance(activations, weights, (SMOOTHING_EXPONENT, SMOOTHING_EXPONENT))
+    };
     Ok(LayerFolds {
         attention: balance(&sizes.attention, &column_sizes(&[&q, &k, &v], hidden)),
         value: balance(
@@ -132,7 +146,7 @@ fn smooth_layer(source: &Source, layer: u16, sizes: &LayerSizes) -> Result<Layer
 }
 
 /// Joins sizes of channels of query heads, `[heads × head_dim]`, that read the same value channel.
-fn by_value_channel(config: &Config, sizes: &[f32]) -> Vec<f32> {
+pub(crate) fn by_value_channel(config: &Config, sizes: &[f32]) -> Vec<f32> {
     let (dim, group) = (config.head_dim as usize, config.group());
     let of_channel = |channel: usize| {
         let first = channel / dim * group;
@@ -142,16 +156,17 @@ fn by_value_channel(config: &Config, sizes: &[f32]) -> Vec<f32> {
     (0..config.kv_dim()).map(of_channel).collect()
 }
 
-/// `(activation / weight)^exponent`, scaled so that the factors' geometric mean is 1.
-fn balance(activations: &[f32], weights: &[f32]) -> Vec<f32> {
-    let ratio = |(a, w): (&f32, &f32)| (a.abs().max(1e-6) / w.max(1e-6)).ln();
+/// `activation^exponents.0 / weight^exponents.1`, scaled so that the factors' geometric mean is 1.
+pub(crate) fn balance(activations: &[f32], weights: &[f32], exponents: (f32, f32)) -> Vec<f32> {
+    let log = |x: f32| x.abs().max(1e-6).ln();
+    let ratio = |(&a, &w): (&f32, &f32)| exponents.0 * log(a) - exponents.1 * log(w);
     let logs: Vec<f32> = activations.iter().zip(weights).map(ratio).collect();
     let mean = logs.iter().sum::<f32>() / logs.len() as f32;
-    logs.iter().map(|log| (SMOOTHING_EXPONENT * (log - mean)).exp()).collect()
+    logs.iter().map(|log| (log - mean).exp()).collect()
 }
 
 /// Root mean square of each column over several matrices.
-fn column_sizes(matrices: &[&[f32]], cols: usize) -> Vec<f32> {
+pub(crate) fn column_sizes(matrices: &[&[f32]], cols: usize) -> Vec<f32> {
     let mut squares = vec![0f32; cols];
     let mut rows = 0;
     for row in matrices.iter().flat_map(|matrix| matrix.chunks_exact(cols)) {

@@ -24,8 +24,17 @@ pub mod file;
 #[cfg(feature = "import")]
 pub mod fold;
 pub mod format;
+pub mod matrix;
+#[cfg(feature = "import")]
+pub(crate) mod metric;
+#[cfg(feature = "import")]
+pub mod moments;
 #[cfg(feature = "import")]
 pub mod quantize;
+#[cfg(feature = "import")]
+mod round;
+#[cfg(feature = "import")]
+pub mod smooth;
 #[cfg(feature = "import")]
 pub mod source;
 pub mod tensor;
@@ -39,7 +48,8 @@ pub mod write;
 pub use config::Config;
 pub use error::{Code, Error, Result};
 pub use file::File;
-pub use format::{Matrix, Type};
+pub use format::Type;
+pub use matrix::Matrix;
 #[cfg(feature = "import")]
 pub use source::Source;
 pub use tensor::Role;

@@ -33,7 +33,9 @@ impl TileLayout {
             Type::F32 => TILE_ROWS * cols * 4,
             Type::Bf16 => TILE_ROWS * cols * 2,
             Type::Q8 => TILE_ROWS * cols,
+            Type::Q5 => TILE_ROWS * cols / 8 * 5,
             Type::Q4 | Type::Q8Planes => TILE_ROWS * cols / 2,
+            Type::Q3 => TILE_ROWS * cols / 8 * 3,
         };
         if !kind.is_quantized() {
             return Self { head: 0, strip: 0, bytes: code_bytes(cols), low: 0 };
@@ -111,19 +113,25 @@ impl<'a> Tile<'a> {
     /// The strips of a quantized tile, in the order of columns.
     #[inline]
     pub fn strips(&self) -> impl Iterator<Item = Strip<'a>> + use<'a> {
-        self.bytes[self.layout.head..].chunks(self.layout.strip).map(|bytes| Strip { bytes })
+        self.strip_bytes().chunks(self.layout.strip).map(|bytes| Strip { bytes })
+    }
+
+    /// The bytes of all strips of a quantized tile.
+    #[inline]
+    pub fn strip_bytes(&self) -> &'a [u8] {
+        &self.bytes[self.layout.head..]
     }
 
     /// The strips of a quantized tile that have all of their 4 groups.
     #[inline]
     pub fn whole_strips(&self) -> impl ExactSizeIterator<Item = Strip<'a>> + use<'a> {
-        self.bytes[self.layout.head..].chunks_exact(self.layout.strip).map(|bytes| Strip { bytes })
+        self.strip_bytes().chunks_exact(self.layout.strip).map(|bytes| Strip { bytes })
     }
 
     /// The strip at the end of a quantized tile if it has fewer groups.
     #[inline]
     pub fn cut_strip(&self) -> Option<Strip<'a>> {
-        let strips = &self.bytes[self.layout.head..];
+        let strips = self.strip_bytes();
         let bytes = &strips[strips.len() / self.layout.strip * self.layout.strip..];
         (!bytes.is_empty()).then_some(Strip { bytes })
     }
@@ -187,6 +195,20 @@ pub fn q4_index(r: usize, col: usize) -> (usize, u32) {
     (quad * (TILE_ROWS * 4) + r * 4 + i, 4 * high as u32)
 }
 
+/// Byte and bit shift of a Q3 block that hold the two low bits of row `r`, column `col` (of the
+/// matrix): 2 lines of 64 bytes, line `i` with columns `16i..16i+16`, a quad of these every 2 bits.
+pub fn q3_index(r: usize, col: usize) -> (usize, u32) {
+    let within = col % BLOCK;
+    (within / 16 * (TILE_ROWS * 4) + r * 4 + within % 4, 2 * (within % 16 / 4) as u32)
+}
+
+/// Byte and bit shift of the line of high bits, behind the other lines of a Q5 or Q3 block, that
+/// hold row `r`, column `col` (of the matrix): 4 bytes a row, a bit for each quad of columns.
+pub fn high_bit_index(r: usize, col: usize) -> (usize, u32) {
+    let within = col % BLOCK;
+    (r * 4 + within % 4, (within / 4) as u32)
+}
+
 /// Byte and bit shift of a tile's low plane that hold row `r`, column `col`: row by row, every 32
 /// columns 16 bytes with the first 16 columns in the low nibbles.
 pub fn low_index(r: usize, col: usize, cols: usize) -> (usize, u32) {
@@ -201,8 +223,9 @@ mod tests {
 
     #[test]
     fn scales_and_codes_of_strips_fill_a_tile() {
-        for (kind, group) in [(Type::Q8, 32), (Type::Q4, 16), (Type::Q4, 32), (Type::Q8Planes, 32)]
-        {
+        let narrow = [Type::Q5, Type::Q4, Type::Q3];
+        let narrow = narrow.into_iter().flat_map(|kind| [(kind, 16), (kind, 32)]);
+        for (kind, group) in narrow.chain([(Type::Q8, 32), (Type::Q8Planes, 32)]) {
             for cols in (32..=576).step_by(32) {
                 let layout = TileLayout::new(kind, cols, group);
                 let mut uses = [0u8; 16_384];

@@ -19,23 +19,9 @@ import platform
 from pathlib import Path
 
 from parts import PARTS, Comparison, Table
-from prepare import LLAMA_PACKAGE, ROOT, Workshop, build_kinglet, say
+from prepare import FOLDER, LLAMA_PACKAGE, Workshop, build_kinglet, chosen_from, say
 
-FOLDER = ROOT / "target/bench-llama"
 SIZES = ["135m", "360m"]
-
-
-def chosen_from(names: list[str]):
-    """A reader of comma-separated lists of these names."""
-
-    def parse(text: str) -> list[str]:
-        chosen = text.split(",")
-        for name in chosen:
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(names)}")
-        return chosen
-
-    return parse
 
 
 def arguments() -> argparse.Namespace:

@@ -49,7 +49,9 @@ class Comparison:
     rounds: int
 
     def kinglet(self, size: str, kind: str, *flags: str) -> Kinglet:
-        model = self.workshop.converted(size, kind, self.kinglet_program)
+        # How codes were chosen does not change the speed.
+        quick = ["--calibrate", "none"]
+        model = self.workshop.converted(size, kind, self.kinglet_program, *quick)
         return Kinglet(model, self.kinglet_program, list(flags))
 
     def llama(self, size: str, kind: str, *flags: str, build: str = "native") -> Llama:

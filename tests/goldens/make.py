@@ -12,6 +12,8 @@ Two things of SmolLM2-135M-Instruct are read, neither is kept in the repository:
     make.py real   --tokenizer FOLDER --gguf FILE   smollm2-135m-instruct.safetensors; reads the texts
                                                     of prompts.json and writes their token ids into it
     make.py chat   --tokenizer FOLDER --gguf FILE   chat.json
+    make.py choices                                 choices.json: what the small models find of the
+                                                    questions in choices.jsonl
     make.py export --tokenizer FOLDER --gguf FILE --out FOLDER
                                                     the real model as a Hugging Face folder in bf16
 
@@ -332,6 +334,47 @@ def make_small(args):
             )
 
 
+def round_small(name):
+    """A small model as a Kinglet file of type bf16 holds it, and its tokenizer."""
+    folder = HERE / "models" / name
+    loaded = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = reference_model(loaded.config, loaded.state_dict())
+    return model, PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+
+
+@torch.no_grad()
+def choice_likelihood(model, tokenizer, context, choice):
+    """The logarithm of the probability of a choice, as `lm-eval` counts it: of the tokens that the
+    whole text has behind those of the context without the blanks at its end."""
+    stripped = context.rstrip()
+    prefix = tokenizer.encode(stripped, add_special_tokens=False)
+    tokens = tokenizer.encode(context + choice, add_special_tokens=False)
+    if not prefix:
+        prefix = [model.generation_config.eos_token_id[0]]
+        tokens = prefix + tokens
+    logits = model(torch.tensor([tokens])).logits[0].double().log_softmax(-1)
+    behind = range(len(prefix), len(tokens))
+    return sum(logits[i - 1, tokens[i]].item() for i in behind)
+
+
+def make_choices(args):
+    """Likelihoods of all choices by the models whose end tokens are a list."""
+    lines = (HERE / "choices.jsonl").read_text(encoding="utf-8").splitlines()
+    questions = [json.loads(line) for line in lines]
+    found = {}
+    for name, shape in SMALL_MODELS.items():
+        if not shape["nested_rope"]:
+            continue
+        model, tokenizer = round_small(name)
+        config = json.loads((HERE / "models" / name / "generation_config.json").read_text())
+        model.generation_config.eos_token_id = config["eos_token_id"]
+        found[name] = [
+            [choice_likelihood(model, tokenizer, q["context"], c) for c in q["choices"]]
+            for q in questions
+        ]
+    write_json(HERE / "choices.json", found)
+
+
 # The real model -----------------------------------------------------------------------------------
 
 
@@ -472,13 +515,18 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = {"small": make_small, "real": make_real, "chat": make_chat, "export": export}
+    commands = {
+        "small": make_small, "real": make_real, "chat": make_chat, "choices": make_choices,
+        "export": export,
+    }
     parser.add_argument("command", choices=commands)
-    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--gguf", type=Path)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    if args.command != "small" and args.gguf is None:
+    if args.command != "choices" and args.tokenizer is None:
+        parser.error("--tokenizer is needed")
+    if args.command not in ("small", "choices") and args.gguf is None:
         parser.error("--gguf is needed")
     if args.command == "export" and args.out is None:
         parser.error("--out is needed")

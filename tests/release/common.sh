@@ -13,11 +13,17 @@ can_install() {
     [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null
 }
 
+# Fills the lists of packages where there are none, as in a fresh container.
+ready_apt() {
+    compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null || apt-get update -qq >/dev/null || true
+}
+
 need() { # command-or-file package
     if [[ -e $1 ]] || command -v "$1" >/dev/null; then
         return
     fi
     can_install || skip "$1 is not installed"
+    ready_apt
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null ||
         skip "$1 cannot be installed"
 }
@@ -25,6 +31,7 @@ need() { # command-or-file package
 # Where this machine gets Debian's packages from.
 debian_site() {
     local site
+    ready_apt
     # shellcheck disable=SC2016
     site=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' \
         'Origin: Debian' 2>/dev/null | sed -nE 's/^([^ ]+) [a-z]+$/\1/p' | head -n 1)
@@ -32,9 +39,14 @@ debian_site() {
     echo "$site"
 }
 
-# Downloads a package for this machine and unpacks it into a folder, without installing it.
-unpack_package() { # package folder
+# Downloads a package and unpacks it into a folder, without installing it.
+unpack_package() { # package[:architecture] folder
     mkdir -p "$2"
+    ready_apt
+    if [[ $1 == *:* && $(dpkg --print-foreign-architectures) != *"${1#*:}"* ]]; then
+        dpkg --add-architecture "${1#*:}"
+        apt-get update -qq >/dev/null || true
+    fi
     (cd "$2" && apt-get download -qq "$1" 2>/dev/null) || skip "$1 cannot be downloaded"
     dpkg-deb -x "$2/${1%:*}"_*.deb "$2"
 }

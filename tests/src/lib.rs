@@ -10,3 +10,4 @@ pub mod models;
 pub mod rescale;
 pub mod shared;
 pub mod strings;
+pub mod tiers;

@@ -1,8 +1,9 @@
 //! The models that tests run: small random ones in the repository, and the real one where it is.
 
 use crate::rescale::random_folds;
-use kinglet::calibrate::smooth;
+use kinglet::calibrate::{Calibrate, Text, convert_calibrated, smooth};
 use kinglet::{Model, Type};
+use kinglet_quant::arrange::Preset;
 use kinglet_quant::convert::{Options, convert};
 use kinglet_quant::source::Source;
 use std::collections::HashMap;
@@ -96,17 +97,37 @@ pub fn real(test: &str, kind: Type) -> Option<Model> {
     Some(converted(REAL, kind, || Source::open(&path).unwrap()))
 }
 
-/// The real model with re-scaled channels, see [`random_folds`], as `kinglet convert` makes it;
-/// where the real model is not there, says that `test` is skipped.
+/// The real model with re-scaled channels, see [`random_folds`]; where it is not there, says that
+/// `test` is skipped.
+fn rescaled_source(test: &str) -> Option<Source> {
+    let mut source = Source::open(&real_source(test)?).unwrap();
+    source.fold(random_folds(source.config(), 1));
+    Some(source)
+}
+
+/// The real model with re-scaled channels, converted to `kind` without calibration but with
+/// smoothing where it is quantized.
 pub fn rescaled(test: &str, kind: Type) -> Option<Model> {
-    let path = real_source(test)?;
+    let mut source = rescaled_source(test)?;
     Some(converted(&format!("{REAL}-rescaled"), kind, || {
-        let mut source = Source::open(&path).unwrap();
-        source.fold(random_folds(source.config(), 1));
         if kind.is_quantized() {
             let folder = cache();
             smooth(&mut source, &folder, threads(), &mut |_| ControlFlow::Continue(())).unwrap();
         }
         source
     }))
+}
+
+/// The real model with re-scaled channels, calibrated on its own text: takes minutes.
+pub fn calibrated(test: &str, preset: Preset) -> Option<Model> {
+    let source = rescaled_source(test)?;
+    let folder = cache().join("converted");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("{REAL}-calibrated.{}.kinglet", preset.name()));
+    let work = path.with_extension("work");
+    let calibrate = Calibrate { text: Text::Own { seed: 1 }, work: &work, cache: None };
+    let options = Options::new(preset, threads());
+    convert_calibrated(&source, &path, &options, &calibrate, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    Some(Model::open(&path).unwrap())
 }

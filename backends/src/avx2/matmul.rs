@@ -3,8 +3,9 @@
 //! pairs to 32-bit sums.
 //!
 //! The first factor of `vpmaddubsw` is unsigned. Nibbles that stand for −8 to 7 are multiplied as 0
-//! to 15 with sums that start at `−8·Σ a`; other weights as `|w| · (±a)`. All integers are exact,
-//! and there is one `fma` per 32 columns, so a result does not depend on the tokens beside it.
+//! to 15 with sums that start at `−8·Σ a`, 5 bits with twice that; other weights as `|w| · (±a)`.
+//! All integers are exact, and there is one `fma` per 32 columns, so a result does not depend on
+//! the tokens beside it.
 
 use super::Avx2;
 use crate::prefetch::{SLOW_TOKENS, fetch_behind};
@@ -14,7 +15,7 @@ use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
 use kinglet_core::kernels::{Output, START_GROUP};
-use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
+use kinglet_quant::format::{ALIGN, BLOCK, Q3_HIGH, Q5_HIGH, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
 
 /// Rows of a register; a tile has two halves.
@@ -48,13 +49,121 @@ trait Codes: Copy {
 #[derive(Clone, Copy)]
 struct Bytes(Avx2);
 
-/// Nibbles that stand for −8 to 7: with their start, 16-bit sums stay within 16·8·127 = 16,256.
+/// Unsigned codes that exceed what they stand for by half of their range: with their start, 16-bit
+/// sums stay within 16·16·127 = 32,512.
 #[derive(Clone, Copy)]
-struct Linear(Avx2);
+struct Linear<U>(Avx2, U);
 
-/// Nibbles that stand for entries of a table, repeated in the register: 4·2·32·127 = 32,512.
+/// Codes that stand for entries of a table, repeated in the register: 4·2·32·127 = 32,512.
 #[derive(Clone, Copy)]
-struct Table(Avx2, __m256i);
+struct Table<U>(Avx2, U, __m256i);
+
+/// How packed codes become bytes: all that a new type adds.
+trait Unpack: Copy {
+    /// Bytes of a block: 16 rows × 32 columns.
+    const BYTES: usize;
+    /// What linear codes exceed their numbers by, in units of what nibbles do.
+    const RAISED: i32;
+
+    /// See [`Codes::quads`].
+    fn quads(self, cpu: Avx2, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS];
+}
+
+/// 4 bits.
+#[derive(Clone, Copy)]
+struct Nibbles;
+
+/// 4 bits, and a fifth in a line of its own.
+#[derive(Clone, Copy)]
+struct Fives;
+
+/// 2 bits, and a third in a line of its own.
+#[derive(Clone, Copy)]
+struct Threes;
+
+impl Unpack for Nibbles {
+    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+    const RAISED: i32 = 1;
+
+    #[inline(always)]
+    fn quads(self, cpu: Avx2, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS] {
+        nibbles(cpu, block, high, half)
+    }
+}
+
+impl Unpack for Fives {
+    const BYTES: usize = TILE_ROWS * BLOCK / 8 * 5;
+    const RAISED: i32 = 2;
+
+    #[inline(always)]
+    fn quads(self, cpu: Avx2, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS] {
+        let bits = line(cpu, &block[Q5_HIGH + half..]);
+        let mut quads = nibbles(cpu, block, high, half);
+        // SAFETY: `cpu` proves the features; registers only.
+        unsafe {
+            let bits = if high == 0 {
+                [
+                    _mm256_slli_epi16::<4>(bits),
+                    _mm256_slli_epi16::<3>(bits),
+                    _mm256_slli_epi16::<2>(bits),
+                    _mm256_slli_epi16::<1>(bits),
+                ]
+            } else {
+                [
+                    bits,
+                    _mm256_srli_epi16::<1>(bits),
+                    _mm256_srli_epi16::<2>(bits),
+                    _mm256_srli_epi16::<3>(bits),
+                ]
+            };
+            for (quad, bits) in quads.iter_mut().zip(bits) {
+                *quad = _mm256_or_si256(*quad, _mm256_and_si256(bits, _mm256_set1_epi8(16)));
+            }
+        }
+        quads
+    }
+}
+
+impl Unpack for Threes {
+    const BYTES: usize = TILE_ROWS * BLOCK / 8 * 3;
+    const RAISED: i32 = 0;
+
+    #[inline(always)]
+    fn quads(self, cpu: Avx2, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS] {
+        let pairs = line(cpu, &block[high * ALIGN + half..]);
+        let bits = line(cpu, &block[Q3_HIGH + half..]);
+        // SAFETY: `cpu` proves the features; registers only.
+        unsafe {
+            let pairs = [
+                pairs,
+                _mm256_srli_epi16::<2>(pairs),
+                _mm256_srli_epi16::<4>(pairs),
+                _mm256_srli_epi16::<6>(pairs),
+            ];
+            let bits = if high == 0 {
+                [
+                    _mm256_slli_epi16::<2>(bits),
+                    _mm256_slli_epi16::<1>(bits),
+                    bits,
+                    _mm256_srli_epi16::<1>(bits),
+                ]
+            } else {
+                [
+                    _mm256_srli_epi16::<2>(bits),
+                    _mm256_srli_epi16::<3>(bits),
+                    _mm256_srli_epi16::<4>(bits),
+                    _mm256_srli_epi16::<5>(bits),
+                ]
+            };
+            let mut quads = pairs;
+            for (quad, bits) in quads.iter_mut().zip(bits) {
+                let low = _mm256_and_si256(*quad, _mm256_set1_epi8(3));
+                *quad = _mm256_or_si256(low, _mm256_and_si256(bits, _mm256_set1_epi8(4)));
+            }
+            quads
+        }
+    }
+}
 
 impl Codes for Bytes {
     const BYTES: usize = TILE_ROWS * BLOCK;
@@ -84,12 +193,12 @@ impl Codes for Bytes {
     }
 }
 
-impl Codes for Linear {
-    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+impl<U: Unpack> Codes for Linear<U> {
+    const BYTES: usize = U::BYTES;
 
     #[inline(always)]
     fn quads(self, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS] {
-        nibbles(self.0, block, high, half)
+        self.1.quads(self.0, block, high, half)
     }
 
     #[inline(always)]
@@ -102,8 +211,8 @@ impl Codes for Linear {
     ) -> __m256i {
         // SAFETY: the `Avx2` inside proves the features; registers only.
         unsafe {
-            // The low half of each pair starts at −8·Σ a, the high one at zero.
-            let mut pairs = _mm256_set1_epi32(start & 0xffff);
+            // The low half of each pair has the start, the high one begins at zero.
+            let mut pairs = _mm256_set1_epi32((U::RAISED * start) & 0xffff);
             for (quad, input) in quads.iter().zip(inputs) {
                 pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(*quad, *input));
             }
@@ -112,15 +221,15 @@ impl Codes for Linear {
     }
 }
 
-impl Codes for Table {
-    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+impl<U: Unpack> Codes for Table<U> {
+    const BYTES: usize = U::BYTES;
 
     #[inline(always)]
     fn quads(self, block: &[u8], high: usize, half: usize) -> [__m256i; QUADS] {
-        let mut quads = nibbles(self.0, block, high, half);
+        let mut quads = self.1.quads(self.0, block, high, half);
         for quad in &mut quads {
             // SAFETY: the `Avx2` inside proves the features; registers only.
-            *quad = unsafe { _mm256_shuffle_epi8(self.1, *quad) };
+            *quad = unsafe { _mm256_shuffle_epi8(self.2, *quad) };
         }
         quads
     }
@@ -144,10 +253,12 @@ impl Codes for Table {
     }
 }
 
-impl Table {
-    fn new(cpu: Avx2, table: &[i8; 16]) -> Self {
+impl<U: Unpack> Table<U> {
+    fn new(cpu: Avx2, unpack: U, table: &[i8; 16]) -> Self {
         // SAFETY: `cpu` proves the features; the 16 bytes of `table` are read.
-        Self(cpu, unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) })
+        Self(cpu, unpack, unsafe {
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()))
+        })
     }
 }
 
@@ -158,18 +269,19 @@ fn signed_product(_cpu: Avx2, weights: __m256i, inputs: __m256i) -> __m256i {
     unsafe { _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(inputs, weights)) }
 }
 
+/// The first 32 bytes.
+#[inline(always)]
+fn line(_cpu: Avx2, bytes: &[u8]) -> __m256i {
+    let bytes = &bytes[..ALIGN / 2];
+    // SAFETY: `_cpu` proves the features, and the slice has 32 bytes.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
 /// 32 bytes from byte `half` on of each of the first 4 lines.
 #[inline(always)]
-pub(super) fn lines(_cpu: Avx2, block: &[u8], half: usize) -> [__m256i; QUADS] {
-    // SAFETY: `_cpu` proves the features, and the slices that are read have 32 bytes.
-    unsafe {
-        let mut lines = [_mm256_setzero_si256(); QUADS];
-        for (j, line) in lines.iter_mut().enumerate() {
-            let bytes = &block[j * ALIGN + half..][..ALIGN / 2];
-            *line = _mm256_loadu_si256(bytes.as_ptr().cast());
-        }
-        lines
-    }
+pub(super) fn lines(cpu: Avx2, block: &[u8], half: usize) -> [__m256i; QUADS] {
+    let at = |j: usize| line(cpu, &block[j * ALIGN + half..]);
+    [at(0), at(1), at(2), at(3)]
 }
 
 /// The low or high nibbles of [`lines`] as bytes.
@@ -196,12 +308,27 @@ pub(super) fn product(
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
+    let table = w.table();
     match (w.kind(), w.is_linear(), w.group()) {
         (Type::Q8, ..) => all_tiles::<_, 32>(Bytes(cpu), w, tiles, x, out, output),
-        (_, true, 16) => all_tiles::<_, 16>(Linear(cpu), w, tiles, x, out, output),
-        (_, true, _) => all_tiles::<_, 32>(Linear(cpu), w, tiles, x, out, output),
-        (_, _, 16) => all_tiles::<_, 16>(Table::new(cpu, w.table()), w, tiles, x, out, output),
-        _ => all_tiles::<_, 32>(Table::new(cpu, w.table()), w, tiles, x, out, output),
+        (Type::Q5, _, 16) => all_tiles::<_, 16>(Linear(cpu, Fives), w, tiles, x, out, output),
+        (Type::Q5, ..) => all_tiles::<_, 32>(Linear(cpu, Fives), w, tiles, x, out, output),
+        (Type::Q3, _, group) => {
+            let codes = Table::new(cpu, Threes, table);
+            match group {
+                16 => all_tiles::<_, 16>(codes, w, tiles, x, out, output),
+                _ => all_tiles::<_, 32>(codes, w, tiles, x, out, output),
+            }
+        }
+        (_, true, 16) => all_tiles::<_, 16>(Linear(cpu, Nibbles), w, tiles, x, out, output),
+        (_, true, _) => all_tiles::<_, 32>(Linear(cpu, Nibbles), w, tiles, x, out, output),
+        (_, _, group) => {
+            let codes = Table::new(cpu, Nibbles, table);
+            match group {
+                16 => all_tiles::<_, 16>(codes, w, tiles, x, out, output),
+                _ => all_tiles::<_, 32>(codes, w, tiles, x, out, output),
+            }
+        }
     }
 }
 

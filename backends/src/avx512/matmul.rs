@@ -14,13 +14,15 @@ use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
 use kinglet_core::kernels::{Output, START_GROUP};
-use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
+use kinglet_quant::format::{ALIGN, BLOCK, Q3_HIGH, Q5_HIGH, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
 
 /// Tokens that share one unpacking of weights; the sums of more than one live in memory.
 const TOKENS: usize = 64;
 /// Truth table of `a ? b : c`.
 const PICK: i32 = 0xCA;
+/// Truth table of `a | (b & c)`.
+const OR_MASKED: i32 = 0xF8;
 
 /// How the codes of 32 columns become unsigned bytes, and how their products are scaled.
 trait Codes: Copy {
@@ -56,13 +58,117 @@ trait Codes: Copy {
 #[derive(Clone, Copy)]
 struct Bytes(Avx512);
 
-/// Nibbles that stand for −8 to 7: sums over 16 columns fit into 16 bits, |Σ| ≤ 16·8·127.
+/// Unsigned codes that exceed what they stand for by half of their range: sums over 16 columns fit
+/// into 16 bits, |Σ| ≤ 16·16·127.
 #[derive(Clone, Copy)]
-struct Linear<const GROUP: usize>(Avx512);
+struct Linear<U, const GROUP: usize>(Avx512, U);
 
-/// Nibbles that stand for entries of a table; the register repeats the table plus the offset.
+/// Codes that stand for entries of a table; the register repeats the table plus the offset.
 #[derive(Clone, Copy)]
-struct Table<const GROUP: usize>(Avx512, __m512i);
+struct Table<U, const GROUP: usize>(Avx512, U, __m512i);
+
+/// How packed codes become bytes: all that a new type adds.
+trait Unpack: Copy {
+    /// Bytes of a block: 16 rows × 32 columns.
+    const BYTES: usize;
+    /// What linear codes exceed their numbers by, in units of what nibbles do.
+    const RAISED: i32;
+
+    /// See [`Codes::quads`].
+    fn quads(self, cpu: Avx512, block: &[u8]) -> [__m512i; 8];
+}
+
+/// 4 bits.
+#[derive(Clone, Copy)]
+struct Nibbles;
+
+/// 4 bits, and a fifth in a line of its own.
+#[derive(Clone, Copy)]
+struct Fives;
+
+/// 2 bits, and a third in a line of its own.
+#[derive(Clone, Copy)]
+struct Threes;
+
+impl Unpack for Nibbles {
+    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+    const RAISED: i32 = 1;
+
+    #[inline(always)]
+    fn quads(self, cpu: Avx512, block: &[u8]) -> [__m512i; 8] {
+        nibbles(cpu, block)
+    }
+}
+
+impl Unpack for Fives {
+    const BYTES: usize = TILE_ROWS * BLOCK / 8 * 5;
+    const RAISED: i32 = 2;
+
+    #[inline(always)]
+    fn quads(self, cpu: Avx512, block: &[u8]) -> [__m512i; 8] {
+        let bits = load_line(cpu, &block[Q5_HIGH..][..ALIGN]);
+        let mut quads = nibbles(cpu, &block[..Q5_HIGH]);
+        // SAFETY: `cpu` proves the features; registers only.
+        unsafe {
+            let bits = [
+                _mm512_slli_epi16::<4>(bits),
+                _mm512_slli_epi16::<3>(bits),
+                _mm512_slli_epi16::<2>(bits),
+                _mm512_slli_epi16::<1>(bits),
+                bits,
+                _mm512_srli_epi16::<1>(bits),
+                _mm512_srli_epi16::<2>(bits),
+                _mm512_srli_epi16::<3>(bits),
+            ];
+            let mask = _mm512_set1_epi8(16);
+            for (quad, bits) in quads.iter_mut().zip(bits) {
+                *quad = _mm512_ternarylogic_epi32::<OR_MASKED>(*quad, bits, mask);
+            }
+        }
+        quads
+    }
+}
+
+impl Unpack for Threes {
+    const BYTES: usize = TILE_ROWS * BLOCK / 8 * 3;
+    const RAISED: i32 = 0;
+
+    #[inline(always)]
+    fn quads(self, cpu: Avx512, block: &[u8]) -> [__m512i; 8] {
+        let low = load_line(cpu, &block[..ALIGN]);
+        let high = load_line(cpu, &block[ALIGN..][..ALIGN]);
+        let bits = load_line(cpu, &block[Q3_HIGH..][..ALIGN]);
+        // SAFETY: `cpu` proves the features; registers only.
+        unsafe {
+            let mut quads = [
+                low,
+                _mm512_srli_epi16::<2>(low),
+                _mm512_srli_epi16::<4>(low),
+                _mm512_srli_epi16::<6>(low),
+                high,
+                _mm512_srli_epi16::<2>(high),
+                _mm512_srli_epi16::<4>(high),
+                _mm512_srli_epi16::<6>(high),
+            ];
+            let bits = [
+                _mm512_slli_epi16::<2>(bits),
+                _mm512_slli_epi16::<1>(bits),
+                bits,
+                _mm512_srli_epi16::<1>(bits),
+                _mm512_srli_epi16::<2>(bits),
+                _mm512_srli_epi16::<3>(bits),
+                _mm512_srli_epi16::<4>(bits),
+                _mm512_srli_epi16::<5>(bits),
+            ];
+            for (quad, bits) in quads.iter_mut().zip(bits) {
+                let pair = _mm512_and_si512(*quad, _mm512_set1_epi8(3));
+                let mask = _mm512_set1_epi8(4);
+                *quad = _mm512_ternarylogic_epi32::<OR_MASKED>(pair, bits, mask);
+            }
+            quads
+        }
+    }
+}
 
 impl Codes for Bytes {
     const BYTES: usize = TILE_ROWS * BLOCK;
@@ -99,13 +205,13 @@ impl Codes for Bytes {
     }
 }
 
-impl<const GROUP: usize> Codes for Linear<GROUP> {
-    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+impl<U: Unpack, const GROUP: usize> Codes for Linear<U, GROUP> {
+    const BYTES: usize = U::BYTES;
     const GROUP: usize = GROUP;
 
     #[inline(always)]
     fn quads(self, block: &[u8]) -> [__m512i; 8] {
-        nibbles(self.0, block)
+        self.1.quads(self.0, block)
     }
 
     /// Both scales in the halves of one register.
@@ -125,24 +231,25 @@ impl<const GROUP: usize> Codes for Linear<GROUP> {
     ) -> __m512i {
         // SAFETY: by this function's contract.
         unsafe {
-            let low = dot(_mm512_set1_epi32(*starts), &quads[..4], input);
+            let low = dot(_mm512_set1_epi32(U::RAISED * *starts), &quads[..4], input);
             let input = input.add(START_GROUP);
-            let high = dot(_mm512_set1_epi32(*starts.add(1)), &quads[4..], input);
+            let start = _mm512_set1_epi32(U::RAISED * *starts.add(1));
+            let high = dot(start, &quads[4..], input);
             _mm512_madd_epi16(pair(self.0, low, high), scales[0])
         }
     }
 }
 
-impl<const GROUP: usize> Codes for Table<GROUP> {
-    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+impl<U: Unpack, const GROUP: usize> Codes for Table<U, GROUP> {
+    const BYTES: usize = U::BYTES;
     const GROUP: usize = GROUP;
 
     #[inline(always)]
     fn quads(self, block: &[u8]) -> [__m512i; 8] {
-        let mut quads = nibbles(self.0, block);
+        let mut quads = self.1.quads(self.0, block);
         for quad in &mut quads {
             // SAFETY: the `Avx512` inside proves the features; registers only.
-            *quad = unsafe { _mm512_shuffle_epi8(self.1, *quad) };
+            *quad = unsafe { _mm512_shuffle_epi8(self.2, *quad) };
         }
         quads
     }
@@ -177,14 +284,14 @@ fn pair(_cpu: Avx512, low: __m512i, high: __m512i) -> __m512i {
     }
 }
 
-impl<const GROUP: usize> Table<GROUP> {
+impl<U: Unpack, const GROUP: usize> Table<U, GROUP> {
     /// What the bytes exceed the weights by, 4 times that of nibbles.
     const OFFSET: i8 = 32;
 
-    fn new(cpu: Avx512, table: &[i8; 16]) -> Self {
+    fn new(cpu: Avx512, unpack: U, table: &[i8; 16]) -> Self {
         let table = table.map(|entry| entry + Self::OFFSET);
         // SAFETY: `cpu` proves the features; the 16 bytes of `table` are read.
-        Self(cpu, unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())) })
+        Self(cpu, unpack, unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())) })
     }
 }
 
@@ -221,12 +328,23 @@ pub(super) fn product(
     out: &mut Columns<'_, f32>,
     output: Output,
 ) {
+    let table = w.table();
     match (w.kind(), w.is_linear(), w.group()) {
         (Type::Q8, ..) => all_tiles(Bytes(cpu), w, tiles, x, out, output),
-        (_, true, 16) => all_tiles(Linear::<16>(cpu), w, tiles, x, out, output),
-        (_, true, _) => all_tiles(Linear::<32>(cpu), w, tiles, x, out, output),
-        (_, _, 16) => all_tiles(Table::<16>::new(cpu, w.table()), w, tiles, x, out, output),
-        _ => all_tiles(Table::<32>::new(cpu, w.table()), w, tiles, x, out, output),
+        (Type::Q5, _, 16) => all_tiles(Linear::<_, 16>(cpu, Fives), w, tiles, x, out, output),
+        (Type::Q5, ..) => all_tiles(Linear::<_, 32>(cpu, Fives), w, tiles, x, out, output),
+        (Type::Q3, _, 16) => {
+            all_tiles(Table::<_, 16>::new(cpu, Threes, table), w, tiles, x, out, output);
+        }
+        (Type::Q3, ..) => {
+            all_tiles(Table::<_, 32>::new(cpu, Threes, table), w, tiles, x, out, output);
+        }
+        (_, true, 16) => all_tiles(Linear::<_, 16>(cpu, Nibbles), w, tiles, x, out, output),
+        (_, true, _) => all_tiles(Linear::<_, 32>(cpu, Nibbles), w, tiles, x, out, output),
+        (_, _, 16) => {
+            all_tiles(Table::<_, 16>::new(cpu, Nibbles, table), w, tiles, x, out, output);
+        }
+        _ => all_tiles(Table::<_, 32>::new(cpu, Nibbles, table), w, tiles, x, out, output),
     }
 }
 

@@ -1,114 +1,88 @@
 //! Ways of multiplying 8 rows of weights with activations, 4 columns at a time.
 
-use super::codes::Lines;
-use super::raised;
+use super::batch::{Batch, dot_product, widening};
+use super::cpu::{Sdot, Smmla, Widening};
 use super::registers::*;
+use super::rows::{OneTile, Quads, Starts, Sums, Total, Weights, widen};
+use super::single::{self, by_halves, bytes, raised};
+use super::unpack::{Bytes, Nibbles, Unpack};
 use core::arch::aarch64::vld1q_s8;
 use core::arch::asm;
-
-/// 16 columns of 8 rows: `[j][t]` holds columns `4j..4j + 4` of rows `4t..4t + 4`, 4 bytes a row.
-pub(super) type Quads = [[int8x16_t; 2]; 4];
-/// Sums of 8 rows.
-pub(super) type Sums = [int32x4_t; 2];
-
-/// Sums of 8 rows in units of the weights.
-pub(super) type Total = [float32x4_t; 2];
-
-/// 8 rows of 32 columns whose weights are nibbles from 0 to 15, and one token's activations.
-#[derive(Clone, Copy)]
-pub struct Raised<'a> {
-    /// The first 16 columns lie in the low nibbles.
-    pub bytes: &'a Lines,
-    /// Of 8 rows: those of the first group from the first byte, those of the second from the 17th.
-    pub group_scales: &'a [i8],
-    pub input: *const i8,
-    pub scale: f32,
-}
+use kinglet_core::kernels::START_GROUP;
+use kinglet_quant::format::BLOCK;
 
 /// A way of multiplying bytes. A value of the type proves that the CPU has the instructions.
 ///
 /// Nibbles are weights of −8 to 7, or these raised to 0 to 15 with sums that start lower by as much
 /// as that adds. With its start, a sum over 32 columns is within 16 bits.
 pub trait Dot: Copy + Send + Sync + core::fmt::Debug {
-    /// The scales of two groups, ready to multiply sums of several tokens.
-    type Scales: Copy;
+    /// Tokens for which unpacking weights into a batch is worth its instructions, counted with
+    /// SmolLM2-135M; fewer are multiplied one by one.
+    const BATCH: usize;
 
-    /// The scales of two groups of 16 columns, 8 rows each.
-    fn scales(self, low: int8x8_t, high: int8x8_t) -> Self::Scales;
-
-    /// `Σ scale · w·a` over 32 columns of nibbles from −8 to 7, in two groups.
-    ///
-    /// # Safety
-    /// `input` has 32 codes.
-    unsafe fn scaled_nibbles(
-        self,
-        quads: &[Quads; 2],
-        input: *const i8,
-        scales: Self::Scales,
-    ) -> Sums;
-
-    /// `total + scale · Σ group scale · w·a` over 32 columns of the nibbles from 0 to 15 of 8 rows,
-    /// in two groups.
-    ///
-    /// # Safety
-    /// `of.input` has 32 codes.
-    unsafe fn add_groups(self, total: Total, of: Raised<'_>, starts: [i32; 2]) -> Total;
-
-    /// The same when both groups have the first group's scale; `start` is that of their sum.
-    ///
-    /// # Safety
-    /// `of.input` has 32 codes.
-    unsafe fn add_block(self, total: Total, of: Raised<'_>, start: i32) -> Total;
-
+    /// `Σ scale · Σ group scale · w·a` of the nibbles from 0 to 15 of a tile, in groups of 16
+    /// columns.
+    fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2];
+    /// The same in groups of 32 columns.
+    fn nibble_blocks(self, of: OneTile<'_>, starts: Starts) -> [Total; 2];
+    /// `Σ scale · group scale · Σ w·a` of the bytes of a tile.
+    fn bytes(self, of: OneTile<'_>) -> [Total; 2];
     /// `start + Σ w·a` over 32 columns of nibbles.
     ///
     /// # Safety
     /// `input` has 32 codes.
     unsafe fn nibble_sums(self, quads: &[Quads; 2], input: *const i8, start: i32) -> Sums;
 
+    /// `Σ w·a` over 32 columns of one row's nibbles from 0 to 15, two times 16, in 4 parts.
+    fn nibble_row(self, nibbles: [int8x16_t; 2], input: &[i8; BLOCK]) -> int32x4_t;
     /// `sums + Σ w·a` over 16 columns of bytes.
     ///
     /// # Safety
     /// `input` has 16 codes.
     unsafe fn byte_sums(self, sums: Sums, quads: &Quads, input: *const i8) -> Sums;
+
+    /// Adds `scale · Σ group scale · w·a` over 32 columns to the totals of many tokens, if this way
+    /// of multiplying has something for these weights; else false.
+    fn add_batch(self, weights: &Weights, batch: &mut Batch<'_>) -> bool;
+    /// The totals of two tokens of a batch, each by itself.
+    #[inline(always)]
+    fn by_token(totals: [Total; 2]) -> [Total; 2] {
+        totals
+    }
 }
 
-/// `smull` and `smlal`, which every 64-bit ARM has: products in 16 bits, pairs added at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Widening;
+/// Both halves of the activations of a block.
+#[inline(always)]
+fn halves(input: &[i8; BLOCK]) -> [int8x16_t; 2] {
+    // SAFETY: there are 32 bytes.
+    [0, START_GROUP].map(|first| unsafe { vld1q_s8(input.as_ptr().add(first)) })
+}
 
 impl Dot for Widening {
-    type Scales = [int16x8_t; 2];
+    const BATCH: usize = 3;
 
     #[inline(always)]
-    fn scales(self, low: int8x8_t, high: int8x8_t) -> [int16x8_t; 2] {
-        [vmovl_s8(low), vmovl_s8(high)]
+    fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2] {
+        by_halves(of, Nibbles::BYTES, START_GROUP, |total, half, x| {
+            // SAFETY: `x` has 32 codes.
+            *total = unsafe { raised::widening_groups(*total, half.with(x), *x.starts) };
+        })
     }
-
     #[inline(always)]
-    unsafe fn scaled_nibbles(
-        self,
-        quads: &[Quads; 2],
-        input: *const i8,
-        scales: [int16x8_t; 2],
-    ) -> Sums {
-        // SAFETY: by this function's contract.
-        let groups = unsafe { nibble_groups(quads, input) };
-        weighted(groups, scales)
+    fn nibble_blocks(self, of: OneTile<'_>, starts: Starts) -> [Total; 2] {
+        by_halves(of, Nibbles::BYTES, BLOCK, |total, half, x| {
+            let start = starts.of_block(*x.starts);
+            // SAFETY: `x` has 32 codes.
+            *total = unsafe { raised::widening_block(*total, half.with(x), start) };
+        })
     }
-
     #[inline(always)]
-    unsafe fn add_groups(self, total: Total, of: Raised<'_>, starts: [i32; 2]) -> Total {
-        // SAFETY: by this function's contract.
-        unsafe { raised::widening_groups(total, of, starts) }
+    fn bytes(self, of: OneTile<'_>) -> [Total; 2] {
+        by_halves(of, Bytes::BYTES, BLOCK, |total, half, x| {
+            // SAFETY: `x` has 32 codes.
+            *total = unsafe { bytes::widening_block(*total, half.with(x)) };
+        })
     }
-
-    #[inline(always)]
-    unsafe fn add_block(self, total: Total, of: Raised<'_>, start: i32) -> Total {
-        // SAFETY: by this function's contract.
-        unsafe { raised::widening_block(total, of, start) }
-    }
-
     #[inline(always)]
     unsafe fn nibble_sums(self, quads: &[Quads; 2], input: *const i8, start: i32) -> Sums {
         let mut sums = [vdupq_n_s32(start); 2];
@@ -123,6 +97,14 @@ impl Dot for Widening {
         sums
     }
 
+    #[inline(always)]
+    fn nibble_row(self, [low, high]: [int8x16_t; 2], input: &[i8; BLOCK]) -> int32x4_t {
+        let [first, second] = halves(input);
+        // 4 products in each lane.
+        let products = vmull_s8(vget_low_s8(low), vget_low_s8(first));
+        let products = vmlal_s8(products, vget_low_s8(high), vget_low_s8(second));
+        vpaddlq_s16(vmlal_high_s8(vmlal_high_s8(products, low, first), high, second))
+    }
     #[inline(always)]
     unsafe fn byte_sums(self, sums: Sums, quads: &Quads, input: *const i8) -> Sums {
         let mut result = sums;
@@ -141,38 +123,18 @@ impl Dot for Widening {
         }
         result
     }
-}
 
-/// The sums over each half of 32 columns of nibbles.
-///
-/// # Safety
-/// `input` has 32 codes.
-#[inline(always)]
-unsafe fn nibble_groups(quads: &[Quads; 2], input: *const i8) -> [int16x8_t; 2] {
-    let mut groups = [vdupq_n_s16(0); 2];
-    for (g, group) in groups.iter_mut().enumerate() {
-        let pairs = [0, 1].map(|t| {
-            let column = quads[g].map(|quads| quads[t]);
-            // SAFETY: by this function's contract.
-            let (first, second) = unsafe { chain(column, input.add(16 * g)) };
-            vpaddq_s16(first, second)
-        });
-        *group = vpaddq_s16(pairs[0], pairs[1]);
+    #[inline(always)]
+    fn add_batch(self, weights: &Weights, batch: &mut Batch<'_>) -> bool {
+        if weights.reach <= widening::GROUP_REACH {
+            widening::groups(&weights.quads, weights.scales.map(vmovl_s8), batch);
+        } else if weights.one_scale {
+            widening::scaled(&weights.quads, widen(weights.scales[0]), batch);
+        } else {
+            return false;
+        }
+        true
     }
-    groups
-}
-
-/// `Σ scale · sum` of two groups.
-#[inline(always)]
-fn weighted(sums: [int16x8_t; 2], scales: [int16x8_t; 2]) -> Sums {
-    [
-        vmlal_s16(
-            vmull_s16(vget_low_s16(sums[0]), vget_low_s16(scales[0])),
-            vget_low_s16(sums[1]),
-            vget_low_s16(scales[1]),
-        ),
-        vmlal_high_s16(vmull_high_s16(sums[0], scales[0]), sums[1], scales[1]),
-    ]
 }
 
 /// Products of quads of 4 rows with as many quads of activations, added up in 16 bits: rows 0 and 1
@@ -234,49 +196,21 @@ fn add_products(
     (low, high)
 }
 
-/// `sdot`: 4 products added up in 32 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sdot(pub(super) ());
-
 impl Dot for Sdot {
-    /// How much the scales of the first group exceed those of the second, and these. Sums then need
-    /// not start anew for the second group: `a·s + b·t = a·(s − t) + (a + b)·t`.
-    type Scales = [Sums; 2];
+    const BATCH: usize = 6;
 
     #[inline(always)]
-    fn scales(self, low: int8x8_t, high: int8x8_t) -> [Sums; 2] {
-        let widen = |x| [vmovl_s16(vget_low_s16(x)), vmovl_high_s16(x)];
-        [widen(vsubl_s8(low, high)), widen(vmovl_s8(high))]
+    fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2] {
+        single::dot_product::nibble_groups(self, of)
     }
-
     #[inline(always)]
-    unsafe fn scaled_nibbles(
-        self,
-        quads: &[Quads; 2],
-        input: *const i8,
-        scales: [Sums; 2],
-    ) -> Sums {
-        // SAFETY: by this function's contract.
-        let (first, both) = unsafe {
-            let first = self.byte_sums([vdupq_n_s32(0); 2], &quads[0], input);
-            (first, self.byte_sums(first, &quads[1], input.add(16)))
-        };
-        let scaled = [0, 1].map(|t| vmulq_s32(first[t], scales[0][t]));
-        [0, 1].map(|t| vmlaq_s32(scaled[t], both[t], scales[1][t]))
+    fn nibble_blocks(self, of: OneTile<'_>, starts: Starts) -> [Total; 2] {
+        single::dot_product::nibble_blocks(self, of, starts)
     }
-
     #[inline(always)]
-    unsafe fn add_groups(self, total: Total, of: Raised<'_>, starts: [i32; 2]) -> Total {
-        // SAFETY: by this function's contract.
-        unsafe { raised::sdot_groups(self, total, of, starts) }
+    fn bytes(self, of: OneTile<'_>) -> [Total; 2] {
+        single::dot_product::bytes(self, of)
     }
-
-    #[inline(always)]
-    unsafe fn add_block(self, total: Total, of: Raised<'_>, start: i32) -> Total {
-        // SAFETY: by this function's contract.
-        unsafe { raised::sdot_block(self, total, of, start) }
-    }
-
     #[inline(always)]
     unsafe fn nibble_sums(self, quads: &[Quads; 2], input: *const i8, start: i32) -> Sums {
         // SAFETY: by this function's contract.
@@ -287,20 +221,92 @@ impl Dot for Sdot {
     }
 
     #[inline(always)]
+    fn nibble_row(self, nibbles: [int8x16_t; 2], input: &[i8; BLOCK]) -> int32x4_t {
+        let add = |sum, (w, a)| sdot(self, sum, w, a);
+        nibbles.into_iter().zip(halves(input)).fold(vdupq_n_s32(0), add)
+    }
+    #[inline(always)]
     unsafe fn byte_sums(self, sums: Sums, quads: &Quads, input: *const i8) -> Sums {
         // SAFETY: by this function's contract.
         let input = unsafe { vld1q_s8(input) };
         let mut result = sums;
-        result = [0, 1].map(|t| sdot::<0>(self, result[t], quads[0][t], input));
-        result = [0, 1].map(|t| sdot::<1>(self, result[t], quads[1][t], input));
-        result = [0, 1].map(|t| sdot::<2>(self, result[t], quads[2][t], input));
-        [0, 1].map(|t| sdot::<3>(self, result[t], quads[3][t], input))
+        result = [0, 1].map(|t| sdot_lane::<0>(self, result[t], quads[0][t], input));
+        result = [0, 1].map(|t| sdot_lane::<1>(self, result[t], quads[1][t], input));
+        result = [0, 1].map(|t| sdot_lane::<2>(self, result[t], quads[2][t], input));
+        [0, 1].map(|t| sdot_lane::<3>(self, result[t], quads[3][t], input))
+    }
+
+    #[inline(always)]
+    fn add_batch(self, weights: &Weights, batch: &mut Batch<'_>) -> bool {
+        if weights.one_scale {
+            dot_product::sdot_scaled(self, &weights.quads, widen(weights.scales[0]), batch);
+        } else {
+            let [differences, scales] = weights.differences();
+            dot_product::sdot_groups(self, &weights.quads, differences, scales, batch);
+        }
+        true
+    }
+}
+
+impl Dot for Smmla {
+    const BATCH: usize = Sdot::BATCH;
+
+    #[inline(always)]
+    fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2] {
+        self.0.nibble_groups(of)
+    }
+    #[inline(always)]
+    fn nibble_blocks(self, of: OneTile<'_>, starts: Starts) -> [Total; 2] {
+        self.0.nibble_blocks(of, starts)
+    }
+    #[inline(always)]
+    fn bytes(self, of: OneTile<'_>) -> [Total; 2] {
+        self.0.bytes(of)
+    }
+    #[inline(always)]
+    unsafe fn nibble_sums(self, quads: &[Quads; 2], input: *const i8, start: i32) -> Sums {
+        // SAFETY: by this function's contract.
+        unsafe { self.0.nibble_sums(quads, input, start) }
+    }
+
+    #[inline(always)]
+    fn nibble_row(self, nibbles: [int8x16_t; 2], input: &[i8; BLOCK]) -> int32x4_t {
+        self.0.nibble_row(nibbles, input)
+    }
+    #[inline(always)]
+    unsafe fn byte_sums(self, sums: Sums, quads: &Quads, input: *const i8) -> Sums {
+        // SAFETY: by this function's contract.
+        unsafe { self.0.byte_sums(sums, quads, input) }
+    }
+
+    #[inline(always)]
+    fn add_batch(self, weights: &Weights, batch: &mut Batch<'_>) -> bool {
+        if weights.one_scale {
+            dot_product::smmla_scaled(self, &weights.quads, widen(weights.scales[0]), batch);
+        } else {
+            let [differences, scales] = weights.differences();
+            dot_product::smmla_groups(self, &weights.quads, differences, scales, batch);
+        }
+        true
+    }
+    /// In each register are two rows of the first token and of the second, by turns.
+    #[inline(always)]
+    fn by_token([low, high]: [Total; 2]) -> [Total; 2] {
+        [
+            [low, high].map(|rows| vuzp1q_f32(rows[0], rows[1])),
+            [low, high].map(|rows| vuzp2q_f32(rows[0], rows[1])),
+        ]
     }
 }
 
 /// `sum + Σ w·a` of the 4 bytes of each lane of `w` with those of lane `LANE` of `a`.
 #[inline(always)]
-fn sdot<const LANE: usize>(_cpu: Sdot, sum: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
+fn sdot_lane<const LANE: usize>(
+    _cpu: Sdot,
+    sum: int32x4_t,
+    w: int8x16_t,
+    a: int8x16_t,
+) -> int32x4_t {
     let mut result = sum;
     // SAFETY: `_cpu` proves that the CPU has the instruction, which touches registers only.
     unsafe {
@@ -311,6 +317,24 @@ fn sdot<const LANE: usize>(_cpu: Sdot, sum: int32x4_t, w: int8x16_t, a: int8x16_
             w = in(vreg) w,
             a = in(vreg) a,
             lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    result
+}
+
+/// `sum + Σ w·a` of the 4 bytes of each lane.
+#[inline(always)]
+fn sdot(_cpu: Sdot, sum: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
+    let mut result = sum;
+    // SAFETY: as for `sdot_lane`.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {sum:v}.4s, {w:v}.16b, {a:v}.16b",
+            sum = inout(vreg) result,
+            w = in(vreg) w,
+            a = in(vreg) a,
             options(pure, nomem, nostack, preserves_flags),
         );
     }

@@ -2,119 +2,73 @@
 //! are, and sums start where [`kinglet_core::screen`] says.
 
 use super::Neon;
-use super::codes::{
-    Codes, HalfBlock, LANES, OneInput, eight, halves, lines, nibbles, raised, scaled, widen,
-};
-use super::dot::{Dot, Quads, Sums, Total};
-use super::matmul::{one_tile, single};
+use super::dot::Dot;
+use super::matmul::store;
 use super::registers::*;
+use super::rows::{HalfBlock, LANES, OneTile, OneToken, Quads, Starts, Total};
+use super::rows::{add_scaled, eight, scaled, strip_blocks, widen};
+use super::single::by_halves;
+use super::unpack::halves;
 use crate::planes::{WORTH_A_TILE, bounds};
-use core::arch::aarch64::{vld1q_s8, vst1q_f32};
+use core::arch::aarch64::{vld1q_s8, vld1q_s32, vst1q_f32};
 use core::ops::Range;
+use core::slice;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
-use kinglet_core::kernels::{Output, START_GROUP, Screened};
-use kinglet_core::screen::{high_start, low_start, rows_of};
+use kinglet_core::kernels::{Output, Screened};
+use kinglet_core::screen::{low_start, rows_of};
 use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
-use kinglet_quant::{Matrix, Tile};
+use kinglet_quant::{Matrix, Strip, Tile};
 
 /// What a step of the high plane is worth in steps of the low one.
 const HIGH_STEP: f32 = 16.0;
 
-/// The high nibbles, in tiles.
-#[derive(Clone, Copy)]
-struct High<D>(D);
+/// Blocks of a whole strip.
+const STRIP: usize = strip_blocks(BLOCK);
 
-/// The low nibbles, row by row.
-#[derive(Clone, Copy)]
-struct Low<D>(D);
-
-impl<D: Dot> Codes for High<D> {
-    const BYTES: usize = 4 * ALIGN;
-    const GROUP: usize = 32;
-    type Scales = Sums;
-
-    #[inline(always)]
-    fn quads(self, of: HalfBlock<'_>) -> [Quads; 2] {
-        nibbles(lines(of.bytes, of.half))
-    }
-
-    #[inline(always)]
-    fn scales(self, group_scales: &[i8]) -> Sums {
-        widen(eight(group_scales))
-    }
-
-    #[inline(always)]
-    unsafe fn scaled_sums(
-        self,
-        quads: &[Quads; 2],
-        input: *const i8,
-        starts: [i32; 2],
-        scales: Sums,
-    ) -> Sums {
-        let start = high_start(starts[0]) + high_start(starts[1]);
-        // SAFETY: by this function's contract.
-        scaled(unsafe { self.0.nibble_sums(quads, input, start) }, scales)
-    }
-
-    #[inline(always)]
-    unsafe fn add_single(self, total: &mut Total, of: HalfBlock<'_>, x: OneInput<'_>) {
-        let start = high_start(x.starts[0]) + high_start(x.starts[1]);
-        // SAFETY: by this function's contract.
-        *total = unsafe { self.0.add_block(*total, raised(of, x), start) };
-    }
+/// The products of the high nibbles, not yet scaled by row.
+#[inline(always)]
+fn high<D: Dot>(dot: D, of: OneTile<'_>) -> [Total; 2] {
+    dot.nibble_blocks(of, Starts::High)
 }
 
-impl<D: Dot> Codes for Low<D> {
-    const BYTES: usize = 4 * ALIGN;
-    const GROUP: usize = 32;
-    type Scales = Sums;
+/// The products of the low nibbles, not yet scaled by row.
+#[inline(always)]
+fn low<D: Dot>(dot: D, of: OneTile<'_>) -> [Total; 2] {
+    by_halves(of, 4 * ALIGN, BLOCK, |total, half, x| {
+        let start = low_start(x.starts[0]) + low_start(x.starts[1]);
+        // SAFETY: `x` has 32 codes.
+        let sums = unsafe { dot.nibble_sums(&low_quads(half), x.codes, start) };
+        add_scaled(total, scaled(sums, widen(eight(half.group_scales))), x.scale);
+    })
+}
 
-    #[inline(always)]
-    fn quads(self, of: HalfBlock<'_>) -> [Quads; 2] {
-        let row_bytes = of.tile.low_plane().len() / TILE_ROWS;
-        let rows = of.tile.low_plane()[of.half * LANES * row_bytes..].chunks_exact(row_bytes);
-        let mut bytes = [vdupq_n_u32(0); LANES];
-        for (bytes, row) in bytes.iter_mut().zip(rows) {
-            *bytes = vreinterpretq_u32_s8(load(&row[of.block * BLOCK / 2..]));
-        }
-        // 4 × 4 quads are transposed: from rows of 4 quads to quads of 4 rows.
-        let [low, high] = [0, 4].map(|r| {
-            let pairs = [
-                vtrn1q_u32(bytes[r], bytes[r + 1]),
-                vtrn2q_u32(bytes[r], bytes[r + 1]),
-                vtrn1q_u32(bytes[r + 2], bytes[r + 3]),
-                vtrn2q_u32(bytes[r + 2], bytes[r + 3]),
-            ]
-            .map(vreinterpretq_u64_u32);
-            [
-                vtrn1q_u64(pairs[0], pairs[2]),
-                vtrn1q_u64(pairs[1], pairs[3]),
-                vtrn2q_u64(pairs[0], pairs[2]),
-                vtrn2q_u64(pairs[1], pairs[3]),
-            ]
-            .map(vreinterpretq_s8_u64)
-        });
-        halves([0, 1, 2, 3].map(|j| [low[j], high[j]]))
+/// The low nibbles of 8 rows, which lie row by row, in quads.
+#[inline(always)]
+fn low_quads(of: HalfBlock<'_>) -> [Quads; 2] {
+    let row_bytes = of.tile.low_plane().len() / TILE_ROWS;
+    let rows = of.tile.low_plane()[of.half * LANES * row_bytes..].chunks_exact(row_bytes);
+    let mut bytes = [vdupq_n_u32(0); LANES];
+    for (bytes, row) in bytes.iter_mut().zip(rows) {
+        *bytes = vreinterpretq_u32_s8(load(&row[of.block * BLOCK / 2..]));
     }
-
-    #[inline(always)]
-    fn scales(self, group_scales: &[i8]) -> Sums {
-        widen(eight(group_scales))
-    }
-
-    #[inline(always)]
-    unsafe fn scaled_sums(
-        self,
-        quads: &[Quads; 2],
-        input: *const i8,
-        starts: [i32; 2],
-        scales: Sums,
-    ) -> Sums {
-        let start = low_start(starts[0]) + low_start(starts[1]);
-        // SAFETY: by this function's contract.
-        scaled(unsafe { self.0.nibble_sums(quads, input, start) }, scales)
-    }
+    let [low, high] = [0, 4].map(|r| {
+        let pairs = [
+            vtrn1q_u32(bytes[r], bytes[r + 1]),
+            vtrn2q_u32(bytes[r], bytes[r + 1]),
+            vtrn1q_u32(bytes[r + 2], bytes[r + 3]),
+            vtrn2q_u32(bytes[r + 2], bytes[r + 3]),
+        ]
+        .map(vreinterpretq_u64_u32);
+        [
+            vtrn1q_u64(pairs[0], pairs[2]),
+            vtrn1q_u64(pairs[1], pairs[3]),
+            vtrn2q_u64(pairs[0], pairs[2]),
+            vtrn2q_u64(pairs[1], pairs[3]),
+        ]
+        .map(vreinterpretq_s8_u64)
+    });
+    halves([0, 1, 2, 3].map(|j| [low[j], high[j]]))
 }
 
 /// The first 16 bytes.
@@ -137,8 +91,12 @@ pub(super) fn product<D: Dot>(
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        one_tile(High(cpu.0), &tile, x, HIGH_STEP, &mut out, output);
-        one_tile(Low(cpu.0), &tile, x, 1.0, &mut out, Output::Add);
+        for token in 0..x.tokens {
+            let of = OneTile { tile: &tile, x: OneToken::new(x, token) };
+            let out: &mut [f32; TILE_ROWS] = out.row(token).try_into().expect("a row of a tile");
+            store(high(cpu.0, of), &tile, HIGH_STEP, out, output);
+            store(low(cpu.0, of), &tile, 1.0, out, Output::Add);
+        }
     }
 }
 
@@ -152,15 +110,39 @@ pub(super) fn screen<D: Dot>(
     margins: &[f32],
     found: &mut Screened<'_>,
 ) {
-    for (t, index) in tiles.enumerate() {
+    let &[margin] = margins else {
+        return screen_one_by_one(cpu, w, tiles, x, margins, found);
+    };
+    let (x, (logits, _)) = (OneToken::new(x, 0), found.logits.row(0).as_chunks_mut());
+    let bounds_of_tiles = found.floors.row(0).iter_mut().zip(found.ceilings.row(0));
+    for ((index, logits), (floor, ceiling)) in tiles.zip(logits).zip(bounds_of_tiles) {
         let tile = w.tile(index);
-        let mut logits = found.logits.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        one_tile(High(cpu.0), &tile, x, HIGH_STEP, &mut logits, Output::Store);
+        let totals = high(cpu.0, OneTile { tile: &tile, x });
+        store(totals, &tile, HIGH_STEP, logits, Output::Store);
         let rows = TILE_ROWS.min(w.rows() - index * TILE_ROWS);
-        for (token, &margin) in margins.iter().enumerate() {
-            let (floor, ceiling) = bounds(cpu, &tile, rows, logits.row(token), margin);
-            found.floors.row(token)[t] = floor;
-            found.ceilings.row(token)[t] = ceiling;
+        (*floor, *ceiling) = bounds(cpu, &tile, rows, logits, margin);
+    }
+}
+
+/// [`screen`] with several tokens, as if each were alone, tile by tile.
+fn screen_one_by_one<D: Dot>(
+    cpu: Neon<D>,
+    w: &Matrix<'_>,
+    tiles: Range<usize>,
+    x: &Activations<'_>,
+    margins: &[f32],
+    found: &mut Screened<'_>,
+) {
+    for (t, tile) in tiles.enumerate() {
+        for (token, margin) in margins.iter().enumerate() {
+            let logits = &mut found.logits.row(token)[t * TILE_ROWS..][..TILE_ROWS];
+            let mut found = Screened {
+                logits: Columns::all(logits, TILE_ROWS),
+                floors: Columns::all(&mut found.floors.row(token)[t..=t], 1),
+                ceilings: Columns::all(&mut found.ceilings.row(token)[t..=t], 1),
+            };
+            let (tiles, x) = (tile..tile + 1, x.quantized_token(token));
+            screen(cpu, w, tiles, &x, slice::from_ref(margin), &mut found);
         }
     }
 }
@@ -174,13 +156,14 @@ pub(super) fn rescore<D: Dot>(
     token: usize,
     logits: &mut [f32],
 ) {
+    let x = OneToken::new(x, token);
     if rows.count_ones() < WORTH_A_TILE {
         for r in rows_of(rows) {
-            logits[r] += low_row(tile, r, x, token);
+            logits[r] += low_row(cpu.0, tile, r, x);
         }
         return;
     }
-    let sums = single(Low(cpu.0), tile, x, token);
+    let sums = low(cpu.0, OneTile { tile, x });
     let mut totals = [0f32; TILE_ROWS];
     for (total, out) in sums.iter().flatten().zip(totals.chunks_exact_mut(4)) {
         // SAFETY: `out` has 4 elements.
@@ -193,26 +176,74 @@ pub(super) fn rescore<D: Dot>(
 
 /// The low plane's part of the dot product of row `r` of a tile with one token. One `fma` for every
 /// 32 columns, in the order of whole tiles, so that both give the same bits.
-fn low_row(tile: &Tile<'_>, r: usize, x: &Activations<'_>, token: usize) -> f32 {
-    let blocks = x.cols / BLOCK;
-    let row = tile.low_plane()[r * x.cols / 2..][..x.cols / 2].chunks_exact(BLOCK / 2);
-    let inputs = x.codes[token * x.cols..][..x.cols].chunks_exact(BLOCK);
-    let scales = &x.scales[token * blocks..][..blocks];
-    let starts = x.starts[token * x.cols / START_GROUP..].chunks_exact(BLOCK / START_GROUP);
+fn low_row<D: Dot>(dot: D, tile: &Tile<'_>, r: usize, x: OneToken<'_>) -> f32 {
+    let row_bytes = tile.low_plane().len() / TILE_ROWS;
+    let (row, _) = tile.low_plane()[r * row_bytes..][..row_bytes].as_chunks();
+    let ((codes, _), (starts, _)) = (x.codes.as_chunks(), x.starts.as_chunks());
     let mut total = vdupq_n_f32(0.0);
-    let activations = inputs.zip(scales).zip(starts);
-    for (block, (row, ((input, scale), starts))) in row.zip(activations).enumerate() {
-        let bytes = load(row);
-        let input: &[u8] = bytemuck::cast_slice(input);
-        let low = vandq_s8(bytes, vdupq_n_s8(15));
-        let high = vreinterpretq_s8_u8(vshrq_n_u8::<4>(vreinterpretq_u8_s8(bytes)));
-        let mut sum = low_start(starts[0]) + low_start(starts[1]);
-        for (nibbles, input) in [(low, load(input)), (high, load(&input[START_GROUP..]))] {
-            let products = vmull_s8(vget_low_s8(nibbles), vget_low_s8(input));
-            sum += vaddlvq_s16(vmlal_high_s8(products, nibbles, input));
-        }
-        let integer = (sum * i32::from(tile.group_scale(block, r))) as f32;
-        total = vfmaq_n_f32(total, vdupq_n_f32(integer), *scale);
+    let scales_of_row = |strip: Strip<'_>| {
+        core::array::from_fn(|block| i32::from(strip.scales()[block * TILE_ROWS + r]))
+    };
+    let (rows, cut_row) = row.as_chunks::<STRIP>();
+    let (codes, cut_codes) = codes.as_chunks::<STRIP>();
+    let (starts, cut_starts) = starts.as_chunks::<STRIP>();
+    let (scales, cut_scales) = x.scales.as_chunks::<STRIP>();
+    let inputs = codes.iter().zip(starts).zip(scales);
+    for ((strip, row), ((codes, starts), scales)) in tile.whole_strips().zip(rows).zip(inputs) {
+        let integers = row_integers(dot, row, codes, starts, scales_of_row(strip));
+        total = add_row(total, integers, scales);
+    }
+    if let Some(strip) = tile.cut_strip() {
+        let integers = row_integers(dot, cut_row, cut_codes, cut_starts, scales_of_row(strip));
+        total = add_row(total, integers, cut_scales);
     }
     vgetq_lane_f32::<0>(total) * tile.row_scales()[r]
+}
+
+/// `group scale · (start + Σ w·a)` of the low nibbles of a row in the blocks of a strip.
+#[inline(always)]
+fn row_integers<D: Dot>(
+    dot: D,
+    row: &[[u8; BLOCK / 2]],
+    codes: &[[i8; BLOCK]],
+    starts: &[[i32; 2]],
+    group_scales: [i32; STRIP],
+) -> [f32; STRIP] {
+    let mut sums = [vdupq_n_s32(0); STRIP];
+    for ((sum, bytes), codes) in sums.iter_mut().zip(row).zip(codes) {
+        let bytes = load(bytes);
+        let low = vandq_s8(bytes, vdupq_n_s8(15));
+        let high = vreinterpretq_s8_u8(vshrq_n_u8::<4>(vreinterpretq_u8_s8(bytes)));
+        *sum = dot.nibble_row([low, high], codes);
+    }
+    let sums = vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
+    let mut all_starts = [[0; 2]; STRIP];
+    all_starts[..starts.len()].copy_from_slice(starts);
+    let pairs = all_starts.as_flattened().as_chunks().0;
+    let [first, second] = [0, 1].map(|half| {
+        // `low_start` is 16 times this.
+        let starts = load_i32(&pairs[half]);
+        vaddq_s32(starts, vqrdmulhq_s32(starts, vdupq_n_s32(Starts::High.factor())))
+    });
+    let starts = vshlq_n_s32::<4>(vpaddq_s32(first, second));
+    let integers = vmulq_s32(vaddq_s32(sums, starts), load_i32(&group_scales));
+    let mut result = [0.0; STRIP];
+    // SAFETY: there are 4 elements.
+    unsafe { vst1q_f32(result.as_mut_ptr(), vcvtq_f32_s32(integers)) };
+    result
+}
+
+/// `total + Σ integer · scale`, one after the other.
+#[inline(always)]
+fn add_row(total: float32x4_t, integers: [f32; STRIP], scales: &[f32]) -> float32x4_t {
+    let add =
+        |total, (integer, scale): (f32, &f32)| vfmaq_n_f32(total, vdupq_n_f32(integer), *scale);
+    integers.into_iter().zip(scales).fold(total, add)
+}
+
+/// 4 integers.
+#[inline(always)]
+fn load_i32(integers: &[i32; 4]) -> int32x4_t {
+    // SAFETY: there are 4.
+    unsafe { vld1q_s32(integers.as_ptr()) }
 }

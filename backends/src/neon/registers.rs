@@ -50,17 +50,17 @@ instructions! {
     fn vshrq_n_u8<const N>(x: uint8x16_t) -> uint8x16_t;
     fn vshll_n_u16<const N>(x: uint16x4_t) -> uint32x4_t;
     fn vaddlvq_s8(x: int8x16_t) -> i16;
-    fn vaddlvq_s16(x: int16x8_t) -> i32;
 
     fn vmull_s8(a: int8x8_t, b: int8x8_t) -> int16x8_t;
+    fn vmlal_s8(sum: int16x8_t, a: int8x8_t, b: int8x8_t) -> int16x8_t;
     fn vmlal_high_s8(sum: int16x8_t, a: int8x16_t, b: int8x16_t) -> int16x8_t;
-    fn vmull_s16(a: int16x4_t, b: int16x4_t) -> int32x4_t;
-    fn vmull_high_s16(a: int16x8_t, b: int16x8_t) -> int32x4_t;
     fn vmlal_s16(sum: int32x4_t, a: int16x4_t, b: int16x4_t) -> int32x4_t;
     fn vmlal_high_s16(sum: int32x4_t, a: int16x8_t, b: int16x8_t) -> int32x4_t;
     fn vsubq_s8(a: int8x16_t, b: int8x16_t) -> int8x16_t;
+    fn vqrdmulhq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
     fn vmulq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
-    fn vsubl_s8(a: int8x8_t, b: int8x8_t) -> int16x8_t;
+    fn vsubq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
+    fn vsliq_n_s8<const N>(below: int8x16_t, above: int8x16_t) -> int8x16_t;
     fn vmlaq_s32(sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t;
     fn vpaddq_s16(a: int16x8_t, b: int16x8_t) -> int16x8_t;
     fn vpaddq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
@@ -78,6 +78,10 @@ instructions! {
     fn vtrn2q_u32(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t;
     fn vtrn1q_u64(a: uint64x2_t, b: uint64x2_t) -> uint64x2_t;
     fn vtrn2q_u64(a: uint64x2_t, b: uint64x2_t) -> uint64x2_t;
+    fn vzip1q_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
+    fn vzip2q_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
+    fn vuzp1q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t;
+    fn vuzp2q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t;
     fn vcombine_s16(low: int16x4_t, high: int16x4_t) -> int16x8_t;
     fn vget_low_s8(x: int8x16_t) -> int8x8_t;
     fn vget_low_s16(x: int16x8_t) -> int16x4_t;
@@ -88,6 +92,7 @@ instructions! {
     fn vreinterpretq_s8_s32(x: int32x4_t) -> int8x16_t;
     fn vreinterpretq_s8_u8(x: uint8x16_t) -> int8x16_t;
     fn vreinterpretq_s8_u64(x: uint64x2_t) -> int8x16_t;
+    fn vreinterpretq_s32_s8(x: int8x16_t) -> int32x4_t;
     fn vreinterpretq_s16_s32(x: int32x4_t) -> int16x8_t;
     fn vreinterpretq_s32_s16(x: int16x8_t) -> int32x4_t;
     fn vreinterpretq_s32_s64(x: int64x2_t) -> int32x4_t;

@@ -45,6 +45,11 @@
 // Binds every thread of a session, the caller's included, to a processor of its own.
 #define KINGLET_SESSION_PIN_THREADS 1
 
+// Takes memory to guess tokens from the text so far and check several in one step, as
+// `kinglet_session_generate` then does where kernels and weights allow it: faster where a reply
+// copies, and the same tokens.
+#define KINGLET_SESSION_SPECULATE 2
+
 // `kinglet_tokenize`: texts of control tokens such as `<|im_end|>` become the token. For texts
 // that you trust, such as rendered chat templates.
 #define KINGLET_TOKENIZE_CONTROL 1
@@ -73,7 +78,8 @@
 // Why generation ended: a stop string appeared.
 #define KINGLET_STOP_STRING 3
 
-// Why generation ended: the context is full; reset or rewind makes room.
+// Why generation ended: the context is full; reset or rewind makes room. The last token of the
+// reply is then not part of the session's text, which has no room for it.
 #define KINGLET_STOP_CONTEXT_FULL 4
 
 // Why generation ended: the callback returned something other than 0.
@@ -370,6 +376,14 @@ typedef struct kinglet_generation {
   uint32_t tokens;
   // Why it ended: one of `KINGLET_STOP_`.
   uint32_t stop_reason;
+  // Steps through the model; each reads the weights once.
+  uint32_t steps;
+  // Tokens that were guessed, see `KINGLET_SESSION_SPECULATE`.
+  uint32_t drafted;
+  // Guesses that came true; each saved a step.
+  uint32_t accepted;
+  // Zero.
+  uint32_t reserved;
 } kinglet_generation;
 
 // A token and how probable it is. Never changes.
@@ -536,7 +550,8 @@ kinglet_status kinglet_token_text(const struct kinglet_model *model,
 // `text_bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; `text` then has a part of
 // them. `KINGLET_STATUS_NO_CHAT_TEMPLATE` when the model has none, `KINGLET_STATUS_BAD_SOURCE`
 // when its template uses more of Jinja than this library knows, `KINGLET_STATUS_BAD_ARGUMENT` when
-// it refuses the conversation.
+// it refuses the conversation. Takes 64 KiB of stack, 256 KiB with a template made to take it:
+// more than all other functions.
 //
 // Threads: any number at once.
 kinglet_status kinglet_chat_render(const struct kinglet_model *model,
@@ -643,8 +658,8 @@ kinglet_status kinglet_session_next(struct kinglet_session *session, uint32_t *t
 // Goes on with the text until something ends it, and streams it.
 //
 // `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
-// Cancellation and deadline are reasons to end, not failures. Tokens of a stop string stay in the
-// session's text, though they are not part of the reply.
+// Cancellation, deadline and a full context are reasons to end, not failures. Tokens of a stop
+// string stay in the session's text, though they are not part of the reply.
 //
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_generate(struct kinglet_session *session,
@@ -720,8 +735,8 @@ kinglet_status kinglet_session_save(struct kinglet_session *session,
 // that one would have.
 //
 // `KINGLET_STATUS_STATE_MISMATCH` for a state of another model, context or type of keys and
-// values, `KINGLET_STATUS_TRUNCATED` and `KINGLET_STATUS_CORRUPT` for altered bytes; the text is
-// unchanged then.
+// values, `KINGLET_STATUS_UNKNOWN_VERSION` for one of a later library, `KINGLET_STATUS_TRUNCATED`
+// and `KINGLET_STATUS_CORRUPT` for altered bytes; the text is unchanged then.
 //
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_restore(struct kinglet_session *session,

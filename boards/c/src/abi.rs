@@ -25,6 +25,10 @@ pub const KINGLET_KV_F16: u32 = 1;
 
 /// Binds every thread of a session, the caller's included, to a processor of its own.
 pub const KINGLET_SESSION_PIN_THREADS: u32 = 1;
+/// Takes memory to guess tokens from the text so far and check several in one step, as
+/// `kinglet_session_generate` then does where kernels and weights allow it: faster where a reply
+/// copies, and the same tokens.
+pub const KINGLET_SESSION_SPECULATE: u32 = 2;
 
 /// `kinglet_tokenize`: texts of control tokens such as `<|im_end|>` become the token. For texts
 /// that you trust, such as rendered chat templates.
@@ -49,7 +53,8 @@ pub const KINGLET_STOP_MAX_TOKENS: u32 = 1;
 pub const KINGLET_STOP_END_OF_TEXT: u32 = 2;
 /// Why generation ended: a stop string appeared.
 pub const KINGLET_STOP_STRING: u32 = 3;
-/// Why generation ended: the context is full; reset or rewind makes room.
+/// Why generation ended: the context is full; reset or rewind makes room. The last token of the
+/// reply is then not part of the session's text, which has no room for it.
 pub const KINGLET_STOP_CONTEXT_FULL: u32 = 4;
 /// Why generation ended: the callback returned something other than 0.
 pub const KINGLET_STOP_CALLBACK: u32 = 5;
@@ -254,6 +259,14 @@ pub struct Generation {
     pub tokens: u32,
     /// Why it ended: one of `KINGLET_STOP_`.
     pub stop_reason: u32,
+    /// Steps through the model; each reads the weights once.
+    pub steps: u32,
+    /// Tokens that were guessed, see `KINGLET_SESSION_SPECULATE`.
+    pub drafted: u32,
+    /// Guesses that came true; each saved a step.
+    pub accepted: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A token and how probable it is. Never changes.
@@ -319,7 +332,8 @@ versioned! {
 pub(crate) unsafe fn read<T: Versioned>(given: *const T) -> Result<T> {
     let mut own = core::mem::MaybeUninit::<T>::zeroed();
     if !given.is_null() {
-        // SAFETY: the caller passes a struct, and every one begins with its size.
+        ensure!(given.is_aligned(), Code::BadArgument, "the options are not aligned");
+        // SAFETY: aligned; the caller passes a struct, and every one begins with its size.
         let bytes = unsafe { given.cast::<usize>().read() };
         check_size::<T>(bytes)?;
         let known = bytes.min(size_of::<T>());
@@ -343,8 +357,12 @@ pub(crate) unsafe fn read<T: Versioned>(given: *const T) -> Result<T> {
 ///
 /// `out` must point to as many bytes as it says itself, aligned for the type.
 pub(crate) unsafe fn fill<T: Versioned>(out: *mut T, own: &T) -> Result<()> {
-    ensure!(!out.is_null(), Code::BadArgument, "the struct to fill is null");
-    // SAFETY: the caller passes a struct, and every one begins with its size.
+    ensure!(
+        !out.is_null() && out.is_aligned(),
+        Code::BadArgument,
+        "the struct to fill is null or not aligned"
+    );
+    // SAFETY: aligned; the caller passes a struct, and every one begins with its size.
     let bytes = unsafe { out.cast::<usize>().read() };
     check_size::<T>(bytes)?;
     let sized = size_of::<usize>();

@@ -39,22 +39,23 @@ impl Tag {
 }
 
 /// What can be handed out as a pointer.
-pub(crate) trait Handle: Sized {
+///
+/// # Safety
+///
+/// The type must begin with its [`Tag`].
+pub(crate) unsafe trait Handle: Sized {
     /// A number that no other kind of handle has.
     const KIND: usize;
     /// What it is called in messages.
     const NAME: &'static str;
-
-    /// The mark that it is one.
-    fn tag(&self) -> &Tag;
 }
 
 /// The handle at `pointer`, or `BadHandle`.
 ///
 /// # Safety
 ///
-/// `pointer` must be null, or point to readable memory of the handle's size that stays there for
-/// `'a`. That it holds a handle is checked here.
+/// `pointer` must be null, or point to readable memory of a tag's size, and a handle must stay for
+/// `'a`. That there is one is checked here.
 pub(crate) unsafe fn check<'a, H: Handle>(pointer: *const H) -> Result<&'a H> {
     ensure!(!pointer.is_null(), Code::BadHandle, "the {} is null", H::NAME);
     ensure!(
@@ -63,11 +64,12 @@ pub(crate) unsafe fn check<'a, H: Handle>(pointer: *const H) -> Result<&'a H> {
         "the {} is not a pointer that Kinglet has made",
         H::NAME
     );
-    // SAFETY: aligned and readable. Before the tag is found right, only the tag is read, which is
-    // an integer and so valid whatever it is.
-    let handle = unsafe { &*pointer };
-    ensure!(handle.tag().is(H::KIND), Code::BadHandle, "the {} was closed, or is none", H::NAME);
-    Ok(handle)
+    // SAFETY: aligned and readable. Only the tag is looked at, an integer and so valid whatever it
+    // is.
+    let is_handle = unsafe { (*pointer.cast::<Tag>()).is(H::KIND) };
+    ensure!(is_handle, Code::BadHandle, "the {} was closed, or is none", H::NAME);
+    // SAFETY: only a handle at this very place has this tag.
+    Ok(unsafe { &*pointer })
 }
 
 /// Runs what can fail, and turns a broken invariant into `Internal` where that is possible.
@@ -75,6 +77,7 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     #[cfg(feature = "std")]
     {
         use std::panic::{AssertUnwindSafe, catch_unwind};
+        log_panics();
         // Whatever was half done belongs to a handle, which refuses all further work.
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             fail!(Code::Internal, "Kinglet has failed, which is a fault of its own: report it")
@@ -82,6 +85,17 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     }
     #[cfg(not(feature = "std"))]
     work()
+}
+
+/// Sends the sentences of panics to the log, which is silent by default.
+///
+/// No input is known to make the library panic; but a broken invariant must not write to standard
+/// error either, which is what the standard library does unless told otherwise. Told it can be only
+/// for all of a program; here that is the library's own copy of it, which nobody else uses.
+#[cfg(feature = "std")]
+fn log_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| std::panic::set_hook(Box::new(|panic| log::error!("{panic}"))));
 }
 
 /// A flag that one holder at a time can take.
@@ -97,7 +111,8 @@ impl Lock {
 
     /// Takes the flag unless somebody has it.
     pub fn try_take(&self) -> Option<Held<'_>> {
-        (!self.0.swap(true, Ordering::Acquire)).then_some(Held(&self.0))
+        // Lazily: one that nobody gets would give back what another one holds.
+        (!self.0.swap(true, Ordering::Acquire)).then(|| Held(&self.0))
     }
 }
 
@@ -170,7 +185,7 @@ pub(crate) unsafe fn write_message(text: &str, buffer: *mut c_char, capacity: us
 /// `start` must be null or point to `count` elements, which nobody changes for `'a`.
 pub(crate) unsafe fn array<'a, T>(start: *const T, count: usize, what: &str) -> Result<&'a [T]> {
     check_array(start, count, what)?;
-    if count == 0 {
+    if start.is_null() || !start.is_aligned() {
         return Ok(&[]);
     }
     // SAFETY: neither null nor misaligned nor longer than memory can be; the rest is promised.
@@ -188,7 +203,7 @@ pub(crate) unsafe fn array_mut<'a, T>(
     what: &str,
 ) -> Result<&'a mut [T]> {
     check_array(start, count, what)?;
-    if count == 0 {
+    if start.is_null() || !start.is_aligned() {
         return Ok(&mut []);
     }
     // SAFETY: as for `array`.

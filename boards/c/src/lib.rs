@@ -1,9 +1,10 @@
 //! Kinglet for C and everything that can call C: `kinglet.h` describes every function.
 //!
 //! Reading order: [`abi`] (what crosses the boundary), [`status`] (the numbers), [`handle`] (how a
-//! pointer from outside is checked, and who may use it), [`text`] (a session without the boundary:
-//! safe Rust), then the functions: [`library`], [`model`], [`tokens`], [`session`], [`work`],
-//! [`state`]. `workers` and `clock` bring the caller's threads and time, `place` the memory.
+//! pointer from outside is checked, and who may use it), [`text`] and [`reply`] (a session without
+//! the boundary: safe Rust), then the functions: [`library`], [`model`], [`tokens`], [`session`],
+//! [`work`], [`state`]. `workers` and `clock` bring the caller's threads and time, `place` the
+//! memory, `reserve` a little for when the system has none.
 //!
 //! Without the feature `std` the crate is `no_std`, and functions that need files, memory of their
 //! own or threads return a status.
@@ -15,6 +16,7 @@ mod handle;
 mod library;
 mod model;
 mod place;
+mod reply;
 mod session;
 mod state;
 mod status;
@@ -25,3 +27,5 @@ mod workers;
 
 #[cfg(not(feature = "std"))]
 mod fault;
+#[cfg(feature = "std")]
+mod reserve;

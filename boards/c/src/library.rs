@@ -64,6 +64,7 @@ unsafe fn set_sink(sink: *const LogSink) -> Result<()> {
         // SAFETY: as promised by the caller.
         let read = unsafe { abi::read(sink) }?;
         ensure!(read.on_log.is_some(), Code::BadArgument, "the log sink has no function");
+        ensure!(read.reserved == 0, Code::BadArgument, "the reserved field is not zero");
         filter = match read.level {
             abi::KINGLET_LOG_ERROR => LevelFilter::Error,
             abi::KINGLET_LOG_WARNING => LevelFilter::Warn,

@@ -15,6 +15,9 @@ use kinglet_quant::{Code, File, Result, ensure};
 ///
 /// All functions of a model can be called from several threads at the same time, except that
 /// `kinglet_model_close` must be the last.
+// The tag comes first, so that foreign memory need not be longer than a tag to be told apart.
+// cbindgen would show the fields if it understood this way of saying so.
+#[cfg_attr(all(), repr(C))]
 pub struct Model {
     tag: Tag,
     /// Sessions that use the file.
@@ -27,13 +30,12 @@ pub struct Model {
     keeper: Keeper,
 }
 
-impl Handle for Model {
+const _: () = assert!(core::mem::offset_of!(Model, tag) == 0);
+
+// SAFETY: the tag is at the start, see above.
+unsafe impl Handle for Model {
     const KIND: usize = 0x6b6d_6f64;
     const NAME: &'static str = "model";
-
-    fn tag(&self) -> &Tag {
-        &self.tag
-    }
 }
 
 /// What keeps the file's bytes in memory.
@@ -192,6 +194,7 @@ pub unsafe extern "C" fn kinglet_model_open_memory(
 ) -> Status {
     let target = Target { memory, memory_bytes, model, message, message_bytes };
     let open = || {
+        ensure!(!data.is_null(), Code::BadArgument, "the file is null");
         // SAFETY: the caller keeps the bytes until the model is closed.
         let data: &'static [u8] = unsafe { handle::array(data.cast(), bytes, "the file") }?;
         Ok((data, Weights::Caller))
@@ -221,7 +224,7 @@ unsafe fn close(model: *mut Model) -> Result<()> {
     ensure!(handle.tag.clear(Model::KIND), Code::BadHandle, "the model is being closed");
     // SAFETY: the handle was open until now, and nobody else uses it. What keeps its memory is
     // moved out with it and dropped last.
-    drop(unsafe { model.read() }.into_keeper());
+    unsafe { model.read() }.into_keeper().give_back();
     Ok(())
 }
 
@@ -307,12 +310,20 @@ pub(crate) unsafe fn with(model: *const Model, work: impl FnOnce(&Model) -> Resu
     }
 }
 
+/// Bytes of a path that Linux opens, with its terminator.
+#[cfg(feature = "std")]
+const PATH_BYTES: usize = 4096;
+
 #[cfg(feature = "std")]
 fn map_path(path: *const c_char) -> Result<(&'static [u8], Weights)> {
     use std::os::unix::ffi::OsStrExt;
     ensure!(!path.is_null(), Code::BadArgument, "the path is null");
     // SAFETY: the caller's path ends with a zero.
     let path = unsafe { core::ffi::CStr::from_ptr(path) };
+    // A longer one would be copied, and be refused by the system.
+    let is_short = path.count_bytes() < PATH_BYTES;
+    ensure!(is_short, Code::Unreadable, "the path has {PATH_BYTES} bytes or more");
+    crate::reserve::check()?;
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
     keep(kinglet::Mapping::open(path)?)
 }
@@ -321,6 +332,7 @@ fn map_path(path: *const c_char) -> Result<(&'static [u8], Weights)> {
 fn map_fd(fd: c_int, offset: u64, bytes: u64) -> Result<(&'static [u8], Weights)> {
     use std::os::fd::FromRawFd;
     ensure!(fd >= 0, Code::BadArgument, "{fd} is no file descriptor");
+    crate::reserve::check()?;
     // SAFETY: the descriptor stays the caller's: the file is never dropped, so never closed.
     let file = core::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
     keep(kinglet::Mapping::of(&file, offset, Some(bytes).filter(|&bytes| bytes > 0))?)

@@ -21,6 +21,11 @@ pub(crate) enum Keeper {
     Library(#[expect(dead_code, reason = "only dropped")] memmap2::MmapMut),
 }
 
+impl Keeper {
+    /// Gives memory of the library's own back.
+    pub fn give_back(self) {}
+}
+
 impl Place {
     /// Takes `needed` bytes: of the caller's memory, or of the system's when there is none.
     ///

@@ -14,6 +14,7 @@ use core::ptr;
 use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kinglet_backends::Tier;
+use kinglet_backends::lookahead::LOOKAHEAD_ROWS;
 use kinglet_core::{KvType, Limits, Plan};
 use kinglet_quant::{Code, Error, File, Result, ensure, fail};
 
@@ -28,6 +29,9 @@ const HANDLE_BYTES: usize = size_of::<Session>().next_multiple_of(KINGLET_ALIGNM
 ///
 /// One thread at a time can use a session: a second one gets `Busy`, and so does a callback that
 /// uses the session which called it. `kinglet_session_cancel` alone can be called at any time.
+// The tag comes first, so that foreign memory need not be longer than a tag to be told apart.
+// cbindgen would show the fields if it understood this way of saying so.
+#[cfg_attr(all(), repr(C))]
 pub struct Session {
     tag: Tag,
     lock: Lock,
@@ -40,13 +44,12 @@ pub struct Session {
     keeper: Keeper,
 }
 
-impl Handle for Session {
+const _: () = assert!(core::mem::offset_of!(Session, tag) == 0);
+
+// SAFETY: the tag is at the start, see above.
+unsafe impl Handle for Session {
     const KIND: usize = 0x6b73_6573;
     const NAME: &'static str = "session";
-
-    fn tag(&self) -> &Tag {
-        &self.tag
-    }
 }
 
 /// What the functions of a session work with.
@@ -112,10 +115,12 @@ impl Request {
         // SAFETY: as promised by the caller.
         let options = unsafe { abi::read(options) }?;
         let or = |value: u32, default: u32| if value == 0 { default } else { value } as usize;
+        let batch = or(options.batch, DEFAULT_BATCH);
+        let speculates = options.flags & abi::KINGLET_SESSION_SPECULATE != 0;
         let limits = Limits {
             context: or(options.context, DEFAULT_CONTEXT.min(file.config().max_context)),
-            batch: or(options.batch, DEFAULT_BATCH),
-            logit_rows: 1,
+            batch,
+            logit_rows: if speculates { LOOKAHEAD_ROWS.min(batch) } else { 1 },
             workers: or(options.threads, 1),
             kv: match options.kv {
                 abi::KINGLET_KV_INT8 => KvType::Int8,
@@ -123,8 +128,9 @@ impl Request {
                 kv => fail!(Code::BadArgument, "there is no type {kv} of keys and values"),
             },
         };
+        let known = abi::KINGLET_SESSION_PIN_THREADS | abi::KINGLET_SESSION_SPECULATE;
         ensure!(
-            options.flags & !abi::KINGLET_SESSION_PIN_THREADS == 0 && options.reserved == 0,
+            options.flags & !known == 0 && options.reserved == 0,
             Code::BadArgument,
             "there are no session flags {:#x}",
             options.flags
@@ -163,6 +169,7 @@ fn own_threads(count: usize, is_pinned: bool) -> Result<Crew> {
     if count == 1 && !is_pinned {
         return Ok(Crew::Alone);
     }
+    crate::reserve::check()?;
     Ok(Crew::Pool(kinglet::Pool::new(count, is_pinned)?))
 }
 
@@ -313,7 +320,7 @@ unsafe fn destroy(session: *mut Session) -> Result<()> {
     drop(work);
     // SAFETY: the model counts its sessions and is not closed while there are any.
     unsafe { (*model).release() };
-    drop(keeper);
+    keeper.give_back();
     Ok(())
 }
 

@@ -131,8 +131,8 @@ pub unsafe extern "C" fn kinglet_session_save(
 /// that one would have.
 ///
 /// `KINGLET_STATUS_STATE_MISMATCH` for a state of another model, context or type of keys and
-/// values, `KINGLET_STATUS_TRUNCATED` and `KINGLET_STATUS_CORRUPT` for altered bytes; the text is
-/// unchanged then.
+/// values, `KINGLET_STATUS_UNKNOWN_VERSION` for one of a later library, `KINGLET_STATUS_TRUNCATED`
+/// and `KINGLET_STATUS_CORRUPT` for altered bytes; the text is unchanged then.
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]

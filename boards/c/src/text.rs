@@ -5,8 +5,10 @@
 //! and a text that was rewound, restored or interrupted has logits as soon as they are asked for.
 
 use crate::abi::KINGLET_MAX_LOGIT_BIAS as MAX_LOGIT_BIAS;
+use crate::reply::Reply;
 use crate::workers::Crew;
 use kinglet_backends::Tier;
+use kinglet_backends::lookahead::Lookahead;
 use kinglet_core::Session;
 use kinglet_core::sample::{Sampler, Sampling};
 use kinglet_core::screen::Screen;
@@ -77,15 +79,17 @@ pub(crate) struct Text<'a> {
     choice: Choice,
     /// The last token, when the cache does not have it yet.
     chosen: Option<u32>,
-    /// Whether the core has all logits behind the last token of the cache.
+    /// Whether the core has all logits behind the last token of the cache, in row 0.
     has_logits: bool,
+    /// The row of the core's logits while a reply goes on.
+    row: usize,
 }
 
 impl<'a> Text<'a> {
     /// An empty text, whose most probable tokens will be chosen.
     pub fn new(core: Session<'a>, tier: Tier, crew: Crew) -> Result<Self> {
         let choice = Choice::new(&Sampling::default(), core.model().config().vocab_size)?;
-        Ok(Self { core, tier, crew, choice, chosen: None, has_logits: false })
+        Ok(Self { core, tier, crew, choice, chosen: None, has_logits: false, row: 0 })
     }
 
     /// The model.
@@ -181,6 +185,19 @@ impl<'a> Text<'a> {
         Ok(token)
     }
 
+    /// Goes on with the text token by token, and ahead of it where the core has the rows of logits
+    /// for that. `BadArgument` for an empty text.
+    pub fn reply(&mut self) -> Result<Reply<'_, 'a>> {
+        self.find_chosen()?;
+        // Choosing changes them, and they can be in any row afterwards.
+        (self.has_logits, self.row) = (false, 0);
+        let Self { core, tier, crew, choice, chosen, row, .. } = self;
+        let Choice { sampling, logit_bias, draws } = choice;
+        let sampler = Sampler::resume(Sampling { logit_bias, ..*sampling }, *draws);
+        let ahead = Lookahead::new(core, row, *tier, crew.workers(), true, sampler.screen());
+        Ok(Reply { ahead, sampler, draws, chosen, is_full: false })
+    }
+
     /// All logits behind the text, `[vocabulary]`. `BadArgument` for an empty text.
     pub fn logits(&mut self) -> Result<&[f32]> {
         self.compute_logits(None)?;
@@ -264,6 +281,12 @@ impl<'a> Text<'a> {
 
     /// Makes the core have logits behind the last token: all, or those that `screen` asks for.
     fn compute_logits(&mut self, screen: Option<Screen>) -> Result<()> {
+        self.find_chosen()?;
+        self.take_chosen(Logits::Last, screen)
+    }
+
+    /// Takes the last token back out of the cache where a step has to compute logits behind it.
+    fn find_chosen(&mut self) -> Result<()> {
         if self.chosen.is_none() && !self.has_logits {
             let Some(&last) = self.core.tokens().last() else {
                 fail!(Code::BadArgument, "the session is empty: give it a prompt first");
@@ -271,6 +294,6 @@ impl<'a> Text<'a> {
             self.core.rewind(self.core.position() - 1);
             self.chosen = Some(last);
         }
-        self.take_chosen(Logits::Last, screen)
+        Ok(())
     }
 }

@@ -1,13 +1,15 @@
 //! What sessions do: prompts, tokens, replies, logits.
 
 use crate::abi::{self, Candidate, GenerateOptions, Generation, Sampling};
-use crate::clock::Deadline;
+use crate::clock::{Clock, Deadline};
 use crate::handle::{self, User, array, array_mut, check_out, put};
+use crate::reply::Reply;
 use crate::session::{Session, Work, with};
 use crate::status::Status;
 use crate::text::Choice;
 use core::ffi::{c_char, c_void};
 use core::ops::ControlFlow;
+use kinglet_backends::lookahead::Counts;
 use kinglet_core::piece::{Cut, Piece, PieceStream};
 use kinglet_core::stop::MAX_STOPS;
 use kinglet_core::{sample, top};
@@ -172,8 +174,8 @@ pub unsafe extern "C" fn kinglet_session_next(session: *mut Session, token: *mut
 /// Goes on with the text until something ends it, and streams it.
 ///
 /// `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
-/// Cancellation and deadline are reasons to end, not failures. Tokens of a stop string stay in the
-/// session's text, though they are not part of the reply.
+/// Cancellation, deadline and a full context are reasons to end, not failures. Tokens of a stop
+/// string stay in the session's text, though they are not part of the reply.
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
@@ -187,14 +189,14 @@ pub unsafe extern "C" fn kinglet_session_generate(
     let work = |work: &mut Work, session: &Session| {
         if !generation.is_null() {
             // SAFETY: as promised by the caller.
-            unsafe { abi::fill(generation, &report(0, 0)) }?;
+            unsafe { abi::fill(generation, &report()) }?;
         }
         // SAFETY: as promised by the caller.
         let given = unsafe { abi::read(options) }?;
         // SAFETY: as promised by the caller.
         let stops = unsafe { read_stops(&given) }?;
-        let (mut tokens, user) = (0, User(user));
-        let outcome = generate(work, session, &given, &stops, &mut tokens, &mut |piece| {
+        let (mut told, user) = (report(), User(user));
+        let outcome = generate(work, session, &given, &stops, &mut told, &mut |piece| {
             let token = piece.token.unwrap_or(abi::KINGLET_NO_TOKEN);
             let (text, bytes) = (piece.text.as_ptr().cast(), piece.text.len());
             // SAFETY: the caller has given the function for this use, with this argument.
@@ -202,18 +204,26 @@ pub unsafe extern "C" fn kinglet_session_generate(
             if answer == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         if !generation.is_null() {
-            let reason = outcome.as_ref().copied().unwrap_or(0);
             // SAFETY: as promised by the caller.
-            unsafe { abi::fill(generation, &report(tokens, reason)) }?;
+            unsafe { abi::fill(generation, &told) }?;
         }
-        outcome.map(|_| ())
+        outcome
     };
     // SAFETY: as promised by the caller.
     unsafe { with(session, work) }
 }
 
-fn report(tokens: u32, stop_reason: u32) -> Generation {
-    Generation { struct_size: size_of::<Generation>(), tokens, stop_reason }
+/// What nothing has done yet.
+fn report() -> Generation {
+    Generation {
+        struct_size: size_of::<Generation>(),
+        tokens: 0,
+        stop_reason: 0,
+        steps: 0,
+        drafted: 0,
+        accepted: 0,
+        reserved: 0,
+    }
 }
 
 /// The stop strings of the options.
@@ -246,49 +256,73 @@ unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a 
     Ok(stops)
 }
 
-/// Returns why it ended; `tokens` counts those that were generated, also when it fails.
+/// Tells in `told` why it ended, and what it did also when it fails.
 fn generate(
     work: &mut Work,
     session: &Session,
     options: &GenerateOptions,
     stops: &[&str],
-    tokens: &mut u32,
+    told: &mut Generation,
     on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
-) -> Result<u32> {
+) -> Result<()> {
     let mut pieces = PieceStream::new(work.text.model(), stops)?;
     let deadline = Deadline::after(&work.clock, work.deadline_ms)?;
+    let Work { text, clock, .. } = work;
     let most = if options.max_tokens == 0 { u32::MAX } else { options.max_tokens };
     let ends = options.flags & abi::KINGLET_GENERATE_IGNORE_END == 0;
-    let reason = loop {
-        if *tokens == most {
-            break abi::KINGLET_STOP_MAX_TOKENS;
+    let mut reply = text.reply()?;
+    let cut = loop {
+        if let Some(reason) = reason_to_end(session, clock, deadline, &reply, told.tokens, most)? {
+            told.stop_reason = reason;
+            break None;
         }
-        if work.text.room() == 0 {
-            break abi::KINGLET_STOP_CONTEXT_FULL;
-        }
-        if session.take_cancelled() {
-            break abi::KINGLET_STOP_CANCELLED;
-        }
-        match deadline.check(&work.clock) {
-            Err(error) if error.code() == Code::DeadlinePassed => break abi::KINGLET_STOP_DEADLINE,
-            result => result?,
-        }
-        let token = work.text.next()?;
+        let token = reply.next((most - told.tokens - 1) as usize)?;
+        count(&reply, told);
         if ends && pieces.is_end(token) {
-            work.text.rewind(work.text.len() - 1)?;
-            break abi::KINGLET_STOP_END_OF_TEXT;
+            reply.take_back();
+            told.stop_reason = abi::KINGLET_STOP_END_OF_TEXT;
+            break None;
         }
-        *tokens += 1;
-        match pieces.push(token, on_piece) {
-            Some(Cut::StopString) => break abi::KINGLET_STOP_STRING,
-            Some(Cut::Callback) => break abi::KINGLET_STOP_CALLBACK,
-            None => {}
+        told.tokens += 1;
+        if let Some(cut) = pieces.push(token, on_piece) {
+            break Some(cut);
         }
     };
-    if !matches!(reason, abi::KINGLET_STOP_STRING | abi::KINGLET_STOP_CALLBACK) {
-        pieces.finish(on_piece);
+    match cut {
+        Some(Cut::StopString) => told.stop_reason = abi::KINGLET_STOP_STRING,
+        Some(Cut::Callback) => told.stop_reason = abi::KINGLET_STOP_CALLBACK,
+        None => pieces.finish(on_piece),
     }
-    Ok(reason)
+    Ok(())
+}
+
+/// Why there is no next token.
+fn reason_to_end(
+    session: &Session,
+    clock: &Clock,
+    deadline: Deadline,
+    reply: &Reply<'_, '_>,
+    tokens: u32,
+    most: u32,
+) -> Result<Option<u32>> {
+    if tokens == most {
+        return Ok(Some(abi::KINGLET_STOP_MAX_TOKENS));
+    }
+    if reply.is_full() {
+        return Ok(Some(abi::KINGLET_STOP_CONTEXT_FULL));
+    }
+    if session.take_cancelled() {
+        return Ok(Some(abi::KINGLET_STOP_CANCELLED));
+    }
+    match deadline.check(clock) {
+        Err(error) if error.code() == Code::DeadlinePassed => Ok(Some(abi::KINGLET_STOP_DEADLINE)),
+        result => result.map(|()| None),
+    }
+}
+
+fn count(reply: &Reply<'_, '_>, told: &mut Generation) {
+    let Counts { steps, drafted, accepted } = reply.counts();
+    (told.steps, told.drafted, told.accepted) = (steps as u32, drafted as u32, accepted as u32);
 }
 
 /// All logits behind the text: writes a pointer that is good until the session's next call to

@@ -4,9 +4,9 @@ use crate::abi::{RunPart, RunParts};
 use crate::handle::{User, caught};
 use core::ffi::c_void;
 use core::hint;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use kinglet_core::Workers;
-use kinglet_core::arena::MAX_PARTS;
+use kinglet_core::claims::Claims;
 use kinglet_core::kernels::Alone;
 
 /// The workers of a session.
@@ -50,19 +50,17 @@ impl Hook {
 struct Pass<'t> {
     task: &'t (dyn Fn(usize) + Sync),
     parts: usize,
-    /// A bit for every part that somebody has begun.
-    begun: AtomicU64,
-    /// A bit for every part that is done.
-    done: AtomicU64,
+    /// The parts that somebody has begun.
+    begun: Claims,
+    /// How many parts are done.
+    done: AtomicUsize,
     failed: AtomicBool,
 }
-
-const _: () = assert!(MAX_PARTS <= u64::BITS as usize);
 
 impl Pass<'_> {
     /// Runs a part unless somebody has begun it: the caller's function may call twice.
     fn run(&self, part: usize) {
-        if part >= self.parts || self.begun.fetch_or(1 << part, Ordering::AcqRel) >> part & 1 == 1 {
+        if part >= self.parts || !self.begun.take(part) {
             return;
         }
         let outcome = caught(|| {
@@ -72,13 +70,13 @@ impl Pass<'_> {
         if outcome.is_err() {
             self.failed.store(true, Ordering::Relaxed);
         }
-        self.done.fetch_or(1 << part, Ordering::AcqRel);
+        self.done.fetch_add(1, Ordering::Release);
     }
 
     /// Runs what the caller's function has left out and waits for what it has not waited for.
     fn finish(&self) {
         (0..self.parts).for_each(|part| self.run(part));
-        while self.done.load(Ordering::Acquire).count_ones() as usize != self.parts {
+        while self.done.load(Ordering::Acquire) != self.parts {
             hint::spin_loop();
         }
     }
@@ -100,8 +98,8 @@ impl Workers for Hook {
         let pass = Pass {
             task,
             parts,
-            begun: AtomicU64::new(0),
-            done: AtomicU64::new(0),
+            begun: Claims::none(),
+            done: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
         };
         let context = core::ptr::from_ref(&pass).cast_mut().cast();

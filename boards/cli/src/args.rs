@@ -1,13 +1,15 @@
 //! The command line as data: every command, flag and help text.
 
+mod formats;
+
 use crate::bench::list::{Pair, Values};
-use crate::bench::report::Format;
 use crate::units;
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use kinglet::{Cpus, KvType};
-use kinglet_quant::Type;
+use clap::{Args, Parser, Subcommand, ValueHint};
+use kinglet::Cpus;
 use std::path::PathBuf;
+
+pub use formats::{Format, KvArg, TypeArg};
 
 const AFTER_HELP: &str = "\
 MODEL is a .kinglet file, a Hugging Face folder, a .gguf file, a known name such as
@@ -63,46 +65,6 @@ pub enum Command {
     /// Write the manual pages into a folder, for packages
     #[command(hide = true)]
     Man(ManArgs),
-}
-
-/// Number format of converted weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TypeArg {
-    /// 16 bits per weight, as trained
-    Bf16,
-    /// 8 bits per weight, near-lossless
-    Q8,
-    /// 4 bits per weight, smallest and fastest
-    Q4,
-}
-
-impl From<TypeArg> for Type {
-    fn from(arg: TypeArg) -> Self {
-        match arg {
-            TypeArg::Bf16 => Self::Bf16,
-            TypeArg::Q8 => Self::Q8,
-            TypeArg::Q4 => Self::Q4,
-        }
-    }
-}
-
-/// Number format of the key-value cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KvArg {
-    /// 16-bit floats
-    F16,
-    /// Bytes with a scale per head and token: half the memory
-    #[value(alias = "q8_0")]
-    Int8,
-}
-
-impl From<KvArg> for KvType {
-    fn from(arg: KvArg) -> Self {
-        match arg {
-            KvArg::F16 => Self::F16,
-            KvArg::Int8 => Self::Int8,
-        }
-    }
 }
 
 /// Which model.
@@ -200,9 +162,14 @@ pub struct PullArgs {
 /// Arguments of `kinglet convert`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Types below 8 bits are calibrated: channels are re-scaled exactly, and weights are rounded so
+that every layer computes nearly the same on a text. That takes minutes and says how many; a
+conversion that was stopped goes on when the same command is run again.
+
 Examples:
   kinglet convert ./SmolLM2-135M-Instruct -o smollm2-135m.kinglet
-  kinglet convert model.Q4_K_M.gguf -o model.q4.kinglet --type q4")]
+  kinglet convert model.Q4_K_M.gguf -o model.q4.kinglet --type q4
+  kinglet convert smollm2-360m -o 360m.kinglet --type q3 --calibrate mine.txt --mix up=q4")]
 pub struct ConvertArgs {
     /// A Hugging Face folder, a .gguf file, a known name, or owner/name
     #[arg(value_name = "SRC", value_hint = ValueHint::AnyPath)]
@@ -213,6 +180,14 @@ pub struct ConvertArgs {
     /// Number format of the weights
     #[arg(long = "type", value_name = "TYPE", default_value = "q8")]
     pub kind: TypeArg,
+    /// A text that the model is to stay close on, or `none` to round every weight to the nearest
+    /// [default: the model writes a text itself; `none` for bf16 and q8]
+    #[arg(long, value_name = "FILE|none", value_hint = ValueHint::FilePath)]
+    pub calibrate: Option<PathBuf>,
+    /// Store classes of matrices in other formats, such as v=q5,gate=q4g32; alone, show the
+    /// classes and their sizes and stop
+    #[arg(long, value_name = "CLASS=TYPE,..", num_args = 0..=1, default_missing_value = "")]
+    pub mix: Option<String>,
     /// Threads [default: one per fast processor, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -333,22 +308,30 @@ pub struct TokenizeArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The text is cut into chunks of --ctx tokens; each starts from an empty context, and its second
-half is scored, as llama.cpp's perplexity tool does.
+half is scored, as llama.cpp's perplexity tool does. Questions are lines of
+{\"context\": TEXT, \"choices\": [TEXT, ..], \"answer\": N}, N from 0; they are answered by the
+likeliest choice, once by its whole likelihood and once by that per byte.
 
 Examples:
   kinglet eval model.q8.kinglet --text wiki.txt --ctx 512 --chunks 24
-  kinglet eval model.q4.kinglet --text wiki.txt --reference model.bf16.kinglet --json")]
+  kinglet eval model.q4.kinglet --text wiki.txt --reference model.bf16.kinglet --json
+  kinglet eval model.q4.kinglet --choices hellaswag.jsonl")]
 pub struct EvalArgs {
     /// Which model
     #[command(flatten)]
     pub model: ModelArgs,
     /// The text to score, UTF-8
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub text: PathBuf,
+    #[arg(required_unless_present = "choices")]
+    pub text: Option<PathBuf>,
+    /// Multiple-choice questions to answer instead, one JSON object a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with_all = ["text", "chunks", "reference"])]
+    pub choices: Option<PathBuf>,
     /// Chunks to score at most [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunks: Option<u32>,
-    /// Model to compare with: adds KL divergence and agreement
+    /// Model to compare with, its cache in f16: adds KL divergence and agreement
     #[arg(long, value_name = "OTHER", value_hint = ValueHint::AnyPath)]
     pub reference: Option<String>,
     /// Print one JSON document

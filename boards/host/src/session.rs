@@ -1,9 +1,9 @@
 //! A session with memory and threads of its own.
 
 use crate::generate::{self, GenerateOptions, Generation, Piece};
-use crate::lookahead::LOOKAHEAD_ROWS;
 use crate::{Cpus, Model, Pool, ReadStream};
 use kinglet_backends::Tier;
+use kinglet_backends::lookahead::{LOOKAHEAD_ROWS, Lookahead};
 use kinglet_core::forward::Observer;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
@@ -84,7 +84,7 @@ pub struct Session {
     /// The row of the logits behind the last token.
     row: usize,
     _memory: MmapMut,
-    _model: Model,
+    model: Model,
 }
 
 impl Session {
@@ -110,7 +110,12 @@ impl Session {
         let core = kinglet_core::Session::new(model.file_for_session(), &limits, bytes)?;
         let pool = Pool::on(&options.cpus(), limits.workers, options.pin_threads)?;
         let tier = options.tier.unwrap_or_else(Tier::best);
-        Ok(Self { core, pool, tier, row: 0, _memory: memory, _model: model })
+        Ok(Self { core, pool, tier, row: 0, _memory: memory, model })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
     /// The kernels in use.
@@ -235,38 +240,14 @@ impl Session {
         }
     }
 
-    /// The row of the logits behind the last token.
-    pub(crate) fn row(&self) -> usize {
-        self.row
-    }
-
-    /// Chooses a token from one row of the last step, that behind the first `position` tokens.
-    pub(crate) fn sample_row(
+    /// Decodes behind the last token, see [`Lookahead::new`].
+    pub(crate) fn lookahead(
         &mut self,
-        row: usize,
-        position: usize,
-        sampler: &mut Sampler<'_>,
-    ) -> u32 {
-        self.core.sample_row(row, position, sampler)
-    }
-
-    /// Appends a token and a draft and computes the logits behind each, from row 0 on.
-    pub(crate) fn push_with(
-        &mut self,
-        token: u32,
-        draft: &[u32],
+        is_wanted: bool,
         screen: Option<Screen>,
-    ) -> Result<()> {
-        let mut tokens = [token; LOOKAHEAD_ROWS];
-        let tokens = &mut tokens[..=draft.len()];
-        tokens[1..].copy_from_slice(draft);
-        self.step(tokens, Logits::All, screen)
-    }
-
-    /// [`Session::rewind`] to a position whose logits are in a row of the last step.
-    pub(crate) fn rewind_to_row(&mut self, position: usize, row: usize) {
-        self.core.rewind(position);
-        self.row = row;
+    ) -> Lookahead<'_, 'static> {
+        let Self { core, pool, tier, row, .. } = self;
+        Lookahead::new(core, row, *tier, pool, is_wanted, screen)
     }
 
     /// Appends a prompt and generates until something stops it; see [`GenerateOptions`].

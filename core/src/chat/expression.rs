@@ -9,8 +9,9 @@ use kinglet_quant::{Code, Result, ensure, fail};
 
 /// Texts that `+` may join.
 const MAX_PARTS: usize = 16;
-/// Brackets that may lie in each other, which bounds the stack.
-const MAX_DEPTH: usize = 16;
+/// Brackets that may lie in each other, which bounds the stack: each takes 14 KB of it, and
+/// published templates have no more than two.
+const MAX_DEPTH: usize = 8;
 
 /// A piece of text, from the conversation or as the template writes it.
 #[derive(Clone, Copy, Debug)]

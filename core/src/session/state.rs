@@ -83,8 +83,9 @@ impl Session<'_> {
     /// Replaces the text by a saved one and returns its `draws`. The session has no logits then:
     /// they come with the next token.
     ///
-    /// `StateMismatch` for a state of another model, context or number format, `Truncated` and
-    /// `Corrupt` for an altered one; the session is unchanged then.
+    /// `StateMismatch` for a state of another model, context or number format, `UnknownVersion` for
+    /// one of a later program, `Truncated` and `Corrupt` for an altered one; the session is
+    /// unchanged then.
     pub fn restore(&mut self, state: &[u8]) -> Result<u64> {
         let Some((head, body)) = state.split_at_checked(size_of::<Header>()) else {
             fail!(Code::Truncated, "a state of {} bytes ends within its header", state.len());
@@ -205,9 +206,13 @@ impl Session<'_> {
             "the state's checksum is wrong: it was altered"
         );
         let (tokens, _) = body.as_chunks::<4>();
-        tokens[..count]
-            .iter()
-            .try_for_each(|&token| self.check_tokens(&[u32::from_le_bytes(token)]))
+        let vocab = self.model.config().vocab_size;
+        ensure!(
+            tokens[..count].iter().all(|&token| u32::from_le_bytes(token) < vocab),
+            Code::Corrupt,
+            "the state has tokens that are not in the vocabulary of {vocab}"
+        );
+        Ok(())
     }
 
     /// Zeroes what earlier texts left in the last tile of positions, which a state holds as well.

@@ -1,14 +1,26 @@
+use super::codes::MAX_Q8;
 use super::*;
-use crate::format::Matrix;
+use crate::matrix::Matrix;
 use proptest::prelude::*;
 
 /// A table that is not linear: twice as fine around zero as at the ends.
 const CURVED: [i8; 16] = [-32, -25, -19, -14, -10, -7, -4, -1, 1, 4, 7, 10, 14, 19, 25, 32];
 
-fn schemes() -> [Scheme; 7] {
+fn schemes() -> [Scheme; 10] {
     let curved = |group| Scheme::q4_table(group, CURVED);
     let coarse = Scheme::q4_table(32, LINEAR);
-    [Scheme::F32, Scheme::BF16, Scheme::Q8, Scheme::Q8_PLANES, Scheme::Q4, coarse, curved(16)]
+    [
+        Scheme::F32,
+        Scheme::BF16,
+        Scheme::Q8,
+        Scheme::Q8_PLANES,
+        Scheme::Q5,
+        Scheme::Q4,
+        coarse,
+        curved(16),
+        Scheme::Q3,
+        Scheme::Q3.with_group(32),
+    ]
 }
 
 /// Bytes at an address that a mapped file would have.
@@ -76,7 +88,7 @@ proptest! {
             let mut measured = Power::default();
             weights.iter().zip(&stored).for_each(|(&w, &s)| measured.add(w, s));
             prop_assert!((power.error - measured.error).abs() <= 1e-6 * measured.error);
-            prop_assert!((power.weight - measured.weight).abs() <= 1e-6 * measured.weight);
+            prop_assert!((power.exact - measured.exact).abs() <= 1e-6 * measured.exact);
             match scheme.kind() {
                 Type::F32 => prop_assert_eq!(&stored, &weights),
                 Type::Bf16 => prop_assert!(power.relative_error() < 1.0 / 256.0),
@@ -89,7 +101,9 @@ proptest! {
                         prop_assert!(power.error <= q8_bound(row, group));
                     }
                 }
+                Type::Q5 => prop_assert!(power.relative_error() < 0.06),
                 Type::Q4 => prop_assert!(power.relative_error() < 0.12),
+                Type::Q3 => prop_assert!(power.relative_error() < 0.22),
             }
         }
     }
@@ -146,7 +160,7 @@ fn rows_beyond_the_matrix_are_zero_bytes() {
             Type::F32 | Type::Bf16 => {
                 assert!(bytes[bytes.len() / TILE_ROWS * rows..].iter().all(|&byte| byte == 0));
             }
-            Type::Q8 | Type::Q4 | Type::Q8Planes => {
+            _ => {
                 for group in 0..cols / scheme.group() {
                     assert!(bytes[layout.scale_index(group, 0)] != 0);
                     assert!((rows..TILE_ROWS).all(|r| bytes[layout.scale_index(group, r)] == 0));
@@ -239,4 +253,21 @@ fn important_columns_have_smaller_errors() {
         columns.map(|at| error(at).powi(2)).sum::<f32>()
     };
     assert!(weighted(Some(&importance)) < 0.5 * weighted(None));
+}
+
+#[test]
+fn one_value_is_rounded_as_many_are() {
+    fn check(codes: &impl Codes) {
+        for step in -4000..=4000 {
+            let x = step as f32 / 100.0;
+            assert_eq!(codes.nearest_alone(x), codes.nearest(x), "{x}");
+        }
+        let extremes = [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -0.0];
+        assert!(extremes.iter().all(|&x| codes.nearest_alone(x) == codes.nearest(x)));
+    }
+    check(&Codebook::<16>::new(&CURVED));
+    check(&Codebook::<16>::new(&Q4_TABLE));
+    check(&Codebook::<8>::new(&Q3_TABLE));
+    check(&Linear::<-8, 7>);
+    check(&Bytes);
 }

@@ -3,6 +3,7 @@
 use crate::bench::plan::Test;
 use crate::{interrupt, models, system};
 use kinglet::{Config, GenerateOptions, Model, ReadStream, Result, Role, Session, Type};
+use kinglet_quant::arrange::Preset;
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,7 +16,7 @@ pub struct Settings {
     /// Whether a run that is not timed comes first.
     pub warmup: bool,
     /// Number format of models that are converted on the way.
-    pub kind: Option<Type>,
+    pub kind: Option<Preset>,
 }
 
 /// What a test found; times in nanoseconds.

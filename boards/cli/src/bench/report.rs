@@ -1,29 +1,14 @@
 //! Printing what tests found: llama-bench's fields and formats, with Kinglet's fields behind.
 
+use crate::args::Format;
 use crate::bench::measure::Measured;
 use crate::bench::plan::Test;
 use crate::system;
-use clap::ValueEnum;
 use kinglet::{KvType, Result, SessionOptions};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::io::{Write, stderr};
 use std::time::Duration;
-
-/// A document that programs or people read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Comma-separated values
-    Csv,
-    /// One JSON array
-    Json,
-    /// A JSON object on every line
-    Jsonl,
-    /// A Markdown table
-    Md,
-    /// Statements that fill a table of SQLite
-    Sql,
-}
 
 /// The fields of one test, in order.
 type Fields = Vec<(&'static str, Value)>;

@@ -5,7 +5,8 @@ use crate::bench::measure::{Settings, measure};
 use crate::bench::plan;
 use crate::bench::report::{Printer, to_stderr};
 use crate::{interrupt, out};
-use kinglet::{Result, Type};
+use kinglet::Result;
+use kinglet_quant::arrange::Preset;
 
 /// Runs every combination of what the flags list, and prints each as it ends.
 pub fn run(args: &BenchArgs) -> Result<()> {
@@ -13,7 +14,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let settings = Settings {
         repetitions: args.repetitions,
         warmup: !args.no_warmup,
-        kind: args.kind.map(Type::from),
+        kind: args.kind.map(Preset::from),
     };
     interrupt::install();
     let mut printers = vec![Printer::new(args.output, &tests, out::text)];

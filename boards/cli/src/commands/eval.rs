@@ -1,13 +1,15 @@
 //! `kinglet eval`: perplexity, and the distance to a reference model.
 
+use super::choices;
 use crate::args::EvalArgs;
 use crate::progress::{Meter, Unit};
 use crate::{errors, interrupt, models, out, settings};
 use kinglet::score::Score;
-use kinglet::{Code, Model, Result, Session, SessionOptions, Specials};
+use kinglet::{Code, KvType, Model, Result, Session, SessionOptions, Specials};
 use kinglet_quant::{ensure, fail};
 use serde::Serialize;
 use std::fs;
+use std::path::Path;
 
 const DEFAULT_CONTEXT: usize = 512;
 /// Positions whose logits are in memory at a time.
@@ -34,9 +36,17 @@ struct Judge {
     score: Score,
 }
 
-/// Scores a text.
+/// Scores a text, or answers questions.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    let text = fs::read(&args.text).map_err(|cause| errors::unreadable(&args.text, &cause))?;
+    match (&args.choices, &args.text) {
+        (Some(questions), _) => choices::run(args, questions),
+        (None, Some(text)) => score(args, text),
+        (None, None) => unreachable!("one of the two is required"),
+    }
+}
+
+fn score(args: &EvalArgs, path: &Path) -> Result<()> {
+    let text = fs::read(path).map_err(|cause| errors::unreadable(path, &cause))?;
     let mut options = settings::session_options(&args.session)?;
     let context = options.context.unwrap_or(DEFAULT_CONTEXT);
     options.context = Some(context);
@@ -59,6 +69,8 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     );
     let chunks = args.chunks.map_or(most, |n| most.min(n as usize));
     let mut judge = Judge::new(&model, &options)?;
+    // The cache of `--kv` belongs to what is judged, not to what it is held against.
+    options.kv = KvType::F16;
     let mut reference = reference.map(|model| Judge::new(&model, &options)).transpose()?;
     let mut meter = Meter::new("chunks", Unit::Pieces, 0, chunks as u64);
     for (done, chunk) in tokens.chunks_exact(context).take(chunks).enumerate() {

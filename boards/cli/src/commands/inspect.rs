@@ -66,6 +66,8 @@ fn describe(model: &Model) -> String {
     line("licence", first_line(TextKey::Licence).unwrap_or("unknown").trim());
     let size = Bytes(model.file_bytes() as u64);
     line("file", &format!("{size}, {} bytes, version {VERSION}", model.file_bytes()));
+    let read = model.read_bytes_per_token();
+    line("token", &format!("reads {}, {read} bytes", Bytes(read as u64)));
     line("weights", &format!("{:.1} million", config.parameters() as f64 / 1e6));
     line(
         "layers",
@@ -137,6 +139,7 @@ fn document(model: &Model, verified: bool) -> Value {
     json!({
         "version": VERSION,
         "file_bytes": model.file_bytes(),
+        "read_bytes_per_token": model.read_bytes_per_token(),
         "verified": verified,
         "name": file.text(TextKey::Name),
         "provenance": file.text(TextKey::Provenance),

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chat;
+pub mod choices;
 pub mod completions;
 pub mod convert;
 pub mod eval;

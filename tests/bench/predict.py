@@ -1,0 +1,273 @@
+#!/usr/bin/env python3
+"""Predicts the speed on boards that nobody has measured: instructions, a model of the core, memory.
+
+    tests/bench/predict.py q4.kinglet q8.kinglet
+
+How often each instruction is executed comes from an emulator, as in instructions.py. Those that
+follow one another and are executed equally often, which is what loops consist of, go to llvm-mca as
+pieces that repeat; it predicts their cycles on each core, with all data in the first cache. A
+board's tokens/s is the lower one of two walls: these cycles spread over its threads, and the bytes
+that a token reads over the bandwidth of its memory. Waiting for one another, and for memory beyond
+that, is left out.
+
+Prints two tables of Markdown: millions of instructions and of cycles that a token takes, by
+function; and tokens/s by board, with what cycles alone would allow in brackets. Needs what
+instructions.py needs, and llvm 17 or newer.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from bisect import bisect_right
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from emulated import BYTES, Cost, Emulator, prepare
+
+# Cores: the one to emulate, and the model of LLVM. It has no model of A76 and A78AE; Neoverse N1 is
+# the server's version of A76. A57 and A72 share one.
+CORES = {
+    "A53": ("cortex-a53", "cortex-a53"),
+    "A57": ("cortex-a53", "cortex-a57"),
+    "A72": ("cortex-a53", "cortex-a72"),
+    "A76": ("cortex-a76", "neoverse-n1"),
+    "A78AE": ("cortex-a76", "neoverse-n1"),
+    "V3AE": ("max", "neoverse-v3ae"),
+}
+TABLE = ["A53", "A72", "A76"]
+# Shares below this one of a token's instructions are added up as "the rest".
+SHOWN = 0.02
+# Of the instructions that llvm-mca gets to see; the rest take as long as these on average.
+COVERED = 0.98
+ITERATIONS = 100
+FEATURES = "+dotprod,+i8mm,+fullfp16,+lse"
+
+
+@dataclass(frozen=True)
+class Board:
+    name: str
+    core: str
+    ghz: float
+    threads: int
+    # Bytes that all threads read together, in GB/s: published or, where nobody has published them
+    # (marked), 40% of the memory's theoretical rate, which is what a Pi 4 reaches.
+    bandwidth: float
+    assumed: bool = False
+
+
+BOARDS = [
+    Board("Pi Zero 2 W", "A53", 1.0, 4, 1.4),
+    Board("Pi 3 B+", "A53", 1.4, 4, 2.0),
+    Board("Pi 4", "A72", 1.5, 4, 5.0),
+    Board("Pi 5", "A76", 2.4, 4, 11.0),
+    Board("Jetson Nano", "A57", 1.43, 4, 10.0, assumed=True),
+    Board("Jetson TX2", "A57", 2.0, 4, 24.0, assumed=True),
+    Board("Jetson Orin Nano", "A78AE", 1.73, 6, 30.0),
+    Board("Jetson Thor", "V3AE", 2.6, 8, 109.0, assumed=True),
+]
+
+
+def output(*command) -> str:
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode(errors="replace")
+
+
+def short(symbol: str) -> str:
+    """`<a::b::C<D> as E>::f::{closure#0}` as `C::f`."""
+    name = re.sub(r"::\{[^}]*\}", "", symbol)
+    while found := re.search(r"<([^<>]*)>", name):
+        before = name[: found.start()]
+        kept = "" if before and before[-1] not in "< &(" else found[1].split(" as ")[0]
+        name = before.removesuffix("::") + kept + name[found.end() :]
+    return "::".join(name.split("::")[-2:])
+
+
+def assembly(text: str) -> str:
+    """An instruction as the assembler reads it: with a label for another place in the program."""
+    text = re.sub(r"\s*(<|//).*", "", text)
+    return re.sub(r"(?<![#\w])0x[0-9a-f]+$", "elsewhere", text)
+
+
+class Program:
+    """The instructions of a program and the functions that they are in."""
+
+    def __init__(self, path: Path, tools: str):
+        symbols = output(f"llvm-nm{tools}", "--demangle", "--defined-only", "-n", path)
+        found = re.findall(r"^([0-9a-f]+) [tTwW] (.*)$", symbols, re.MULTILINE)
+        self.starts = [int(address, 16) for address, _ in found]
+        self.names = [short(name) for _, name in found]
+        flags = ["--disassemble", "--no-show-raw-insn", f"--mattr={FEATURES}"]
+        listing = output(f"llvm-objdump{tools}", *flags, path)
+        lines = re.findall(r"^ *([0-9a-f]+):\s+(.*)$", listing, re.MULTILINE)
+        self.text = {int(at, 16): assembly(text) for at, text in lines}
+
+    def function(self, address: int) -> str:
+        index = bisect_right(self.starts, address) - 1
+        return self.names[index] if address in self.text and index >= 0 else "other libraries"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Instructions in a row that a token executes equally often."""
+
+    function: str
+    lines: tuple[str, ...]
+    times: float
+
+    def executed(self) -> float:
+        return len(self.lines) * self.times
+
+
+def pieces(program: Program, counts: dict[int, float]) -> list[Piece]:
+    """The pieces of a token, those that execute most first."""
+    found, run = [], []
+    for at in sorted(at for at, times in counts.items() if times > 0):
+        starts = run and (at != run[-1] + BYTES or abs(counts[at] - counts[run[0]]) > 0.01)
+        if starts or (run and program.function(at) != program.function(run[0])):
+            found.append(run)
+            run = []
+        run.append(at)
+    found.append(run)
+    made = []
+    for run in found:
+        lines = tuple(program.text.get(at, "") for at in run)
+        made.append(Piece(program.function(run[0]), lines, counts[run[0]]))
+    return sorted(made, key=Piece.executed, reverse=True)
+
+
+def cycles(found: list[Piece], model: str, tools: str) -> list[float]:
+    """What llvm-mca predicts for one execution of each piece."""
+    regions = [
+        f"// LLVM-MCA-BEGIN {i}\n" + "\n".join(piece.lines) + "\n// LLVM-MCA-END\n"
+        for i, piece in enumerate(found)
+    ]
+    command = [f"llvm-mca{tools}", "-mtriple=aarch64", f"-mcpu={model}", f"-mattr={FEATURES}"]
+    command += [f"-iterations={ITERATIONS}", "--json"]
+    done = subprocess.run(command, input="".join(regions), capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{done.stderr[-2000:]}\nllvm-mca fails for {model}")
+    views = json.loads(done.stdout)["CodeRegions"]
+    summaries = {int(view["Name"]): view["SummaryView"] for view in views}
+    return [summaries[i]["TotalCycles"] / ITERATIONS for i in range(len(found))]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A token's millions of instructions and cycles, by function."""
+
+    instructions: Counter
+    cycles: Counter
+
+    def cell(self, names: set[str]) -> str:
+        parts = [sum(part[name] for name in names) for part in (self.instructions, self.cycles)]
+        return f"{parts[0]:.1f} → {parts[1]:.1f}"
+
+
+def predict(program: Program, counts: dict[int, float], model: str, tools: str) -> Prediction:
+    everything = sum(counts.values())
+    chosen, covered = [], 0.0
+    for piece in pieces(program, counts):
+        if covered < COVERED * everything and all(piece.lines):
+            chosen.append(piece)
+            covered += piece.executed()
+    instructions, taken = Counter(), Counter()
+    for piece, each in zip(chosen, cycles(chosen, model, tools)):
+        instructions[piece.function] += piece.executed() / 1e6
+        taken[piece.function] += each * piece.times / 1e6
+    rest = everything / 1e6 - instructions.total()
+    taken["rest"] = rest * taken.total() / instructions.total()
+    instructions["rest"] = rest
+    return Prediction(instructions, taken)
+
+
+def row(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |")
+
+
+def kernel_rows(title: str, predictions: dict[str, Prediction]) -> None:
+    """Millions of instructions and cycles of a token, by function and core."""
+    shown = {
+        name
+        for p in predictions.values()
+        for name, count in p.instructions.items()
+        if count > SHOWN * p.instructions.total() and name != "rest"
+    }
+    first = next(iter(predictions.values()))
+    groups = {f"`{name}`": {name} for name in sorted(shown, key=lambda n: -first.cycles[n])}
+    everything = set().union(*(p.cycles for p in predictions.values()))
+    groups |= {"others": everything - shown, "**all**": everything}
+    for label, names in groups.items():
+        row(title, label, *(p.cell(names) for p in predictions.values()))
+
+
+def speeds(board: Board, cost: Cost, decode: Prediction, prefill: Prediction) -> list[str]:
+    """Cells of decode, with what cycles alone would allow, and of prefill, in tokens/s."""
+    per_second = board.ghz * 1e3 * board.threads
+    computed = per_second / decode.cycles.total()
+    expected = min(computed, board.bandwidth / cost.gigabytes)
+    return [f"**{expected:.0f}** ({computed:.0f})", f"{per_second / prefill.cycles.total():.0f}"]
+
+
+def board_table(models: list[Path], costs: dict, predicted: dict) -> None:
+    """A row for each board."""
+    heads = [f"{model.stem}, {phase}" for model in models for phase in ("decode", "prefill")]
+    row("board", "cores", "GB/s", *heads)
+    print("|---" * (3 + len(heads)) + "|")
+    for board in BOARDS:
+        cells = [board.name, f"{board.threads} × {board.core} at {board.ghz} GHz"]
+        cells.append(f"{board.bandwidth:g}{'*' if board.assumed else ''}")
+        for model in models:
+            cost = costs[CORES[board.core][0], model]
+            cells += speeds(board, cost, *predicted[board.core, model])
+        row(*cells)
+
+
+def newest_tools() -> str:
+    """What stands behind the names of LLVM's programs: `-19`, or nothing."""
+    versions = [f"-{n}" for n in range(40, 16, -1)] + [""]
+    for version in versions:
+        if shutil.which(f"llvm-mca{version}"):
+            return version
+    sys.exit("llvm-mca is missing: install llvm-19")
+
+
+def measure(emulator: Emulator, models: list[Path]) -> dict[tuple[str, Path], Cost]:
+    """Costs by emulated core and model."""
+    runs = sorted({(core, model) for core, _ in CORES.values() for model in models})
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(runs, pool.map(lambda run: emulator.cost(*run), runs)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL.kinglet")
+    parser.add_argument("--kinglet", type=Path, help="a program for arm64 instead of a new build")
+    args = parser.parse_args()
+    tools = newest_tools()
+    emulator = prepare(args.kinglet)
+    program = Program(emulator.program, tools)
+    costs = measure(emulator, args.models)
+    predicted = {}
+    for core, (emulated, model_of_llvm) in CORES.items():
+        for model in args.models:
+            cost = costs[emulated, model]
+            parts = (cost.decode, cost.prefill)
+            predicted[core, model] = [predict(program, p, model_of_llvm, tools) for p in parts]
+    row("token", "function", *TABLE)
+    print("|---" * (2 + len(TABLE)) + "|")
+    for model in args.models:
+        for i, phase in enumerate(["decode", "prefill"]):
+            chosen = {core: predicted[core, model][i] for core in TABLE}
+            kernel_rows(f"{model.stem}, {phase}", chosen)
+    print()
+    board_table(args.models, costs, predicted)
+
+
+main()

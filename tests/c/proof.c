@@ -1,0 +1,113 @@
+// Checks, models and sessions.
+#include "proof.h"
+
+const char *MODEL, *OTHER_MODEL;
+size_t STEP = 1;
+const uint32_t PROMPT[PROMPT_TOKENS] = {40, 41, 42, 43, 44, 45, 40, 41, 42, 43, 44, 45};
+
+void check(bool holds, const char *what, const char *file, int line) {
+  if (!holds) {
+    fprintf(stderr, "%s:%d: %s\n", file, line, what);
+    exit(1);
+  }
+}
+
+void check_status(kinglet_status expected, kinglet_status status, const char *call,
+                  const char *file, int line) {
+  if (status != expected) {
+    fprintf(stderr, "%s:%d: %s is %d (%s) instead of %d (%s)\n", file, line, call, (int)status,
+            kinglet_status_text(status), (int)expected, kinglet_status_text(expected));
+    exit(1);
+  }
+}
+
+void *take(size_t bytes) {
+  void *memory = NULL;
+  CHECK(posix_memalign(&memory, KINGLET_ALIGNMENT, bytes > 0 ? bytes : 1) == 0);
+  // What it holds before must not matter.
+  memset(memory, 0xA5, bytes);
+  return memory;
+}
+
+void *read_file(const char *path, size_t *bytes) {
+  FILE *file = fopen(path, "rb");
+  CHECK(file != NULL && fseek(file, 0, SEEK_END) == 0);
+  *bytes = (size_t)ftell(file);
+  void *memory = take(*bytes);
+  rewind(file);
+  CHECK(fread(memory, 1, *bytes, file) == *bytes);
+  fclose(file);
+  return memory;
+}
+
+kinglet_model *open_model(const char *path) {
+  kinglet_model *model = NULL;
+  RETURNS(OK, kinglet_model_open_path(path, NULL, 0, &model, NULL, 0));
+  return model;
+}
+
+kinglet_session *new_session(const kinglet_model *model, const kinglet_session_options *options) {
+  kinglet_session *session = NULL;
+  RETURNS(OK, kinglet_session_new(model, options, NULL, 0, &session, NULL, 0));
+  return session;
+}
+
+kinglet_session_options small_options(void) {
+  kinglet_session_options options = {0};
+  options.struct_size = sizeof options;
+  options.context = 64;
+  options.batch = 8;
+  return options;
+}
+
+kinglet_session *new_prompted(const kinglet_model *model) {
+  const kinglet_session_options options = small_options();
+  kinglet_session *session = new_session(model, &options);
+  RETURNS(OK, kinglet_session_prefill(session, PROMPT, PROMPT_TOKENS));
+  return session;
+}
+
+typedef struct {
+  uint32_t *tokens;
+  size_t count;
+} collector;
+
+static int collect(void *user, uint32_t token, const char *text, size_t text_bytes) {
+  (void)text;
+  (void)text_bytes;
+  collector *own = user;
+  if (token != KINGLET_NO_TOKEN) {
+    own->tokens[own->count++] = token;
+  }
+  return 0;
+}
+
+size_t generate_tokens(kinglet_session *session, uint32_t *tokens, size_t capacity,
+                       kinglet_generation *told) {
+  kinglet_generate_options options = {0};
+  options.struct_size = sizeof options;
+  options.max_tokens = (uint32_t)capacity;
+  options.flags = KINGLET_GENERATE_IGNORE_END;
+  told->struct_size = sizeof *told;
+  collector own = {tokens, 0};
+  RETURNS(OK, kinglet_session_generate(session, &options, collect, &own, told));
+  CHECK(own.count == told->tokens);
+  return own.count;
+}
+
+wrong_handles make_wrong(void *open, size_t bytes, void *of_other_kind) {
+  // No more than the tag is looked at: a foreign pointer need not have more.
+  wrong_handles wrong = {{NULL}, calloc(1, 64), take(bytes)};
+  memcpy(wrong.copied, open, bytes);
+  wrong.handles[0] = NULL;
+  wrong.handles[1] = wrong.foreign;
+  wrong.handles[2] = wrong.copied;
+  wrong.handles[3] = (char *)open + 1;
+  wrong.handles[4] = of_other_kind;
+  return wrong;
+}
+
+void free_wrong(wrong_handles *wrong) {
+  free(wrong->foreign);
+  free(wrong->copied);
+}

@@ -1,0 +1,178 @@
+// Sessions: what they need, how they are made, and what is no session.
+#include "proof.h"
+
+static void refuse_options(const kinglet_model *model) {
+  size_t bytes = 1;
+  kinglet_session_options options = small_options();
+  options.struct_size = 0;
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
+  options.struct_size = 5000;
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
+  CHECK(bytes == 0);
+  options = small_options();
+  options.context = 513;
+  CHECK(kinglet_session_bytes(model, &options, &bytes) != KINGLET_STATUS_OK);
+  options.context = UINT32_MAX;
+  CHECK(kinglet_session_bytes(model, &options, &bytes) != KINGLET_STATUS_OK);
+  options = small_options();
+  options.batch = UINT32_MAX;
+  CHECK(kinglet_session_bytes(model, &options, &bytes) != KINGLET_STATUS_OK);
+  options = small_options();
+  options.threads = UINT32_MAX;
+  CHECK(kinglet_session_bytes(model, &options, &bytes) != KINGLET_STATUS_OK);
+  options = small_options();
+  options.kv = 2;
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
+  options = small_options();
+  options.flags = 4;
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
+  options = small_options();
+  options.reserved = 1;
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
+  options = small_options();
+  options.tier = "sse9";
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
+  options.tier = "\xFF";
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
+#if defined(__x86_64__)
+  options.tier = "neon";
+#else
+  options.tier = "avx2";
+#endif
+  RETURNS(TIER_UNAVAILABLE, kinglet_session_bytes(model, &options, &bytes));
+  options = small_options();
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, NULL));
+  const void *misaligned = (const char *)&options + 1;
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, misaligned, &bytes));
+}
+
+// Options of a newer version: what this library does not know must be zero.
+static void prove_versions(const kinglet_model *model) {
+  size_t bytes = 0, same = 0;
+  struct {
+    kinglet_session_options options;
+    uint32_t added[4];
+  } newer = {small_options(), {0}};
+  RETURNS(OK, kinglet_session_bytes(model, &newer.options, &bytes));
+  newer.options.struct_size = sizeof newer;
+  RETURNS(OK, kinglet_session_bytes(model, &newer.options, &same));
+  CHECK(same == bytes);
+  newer.added[3] = 1;
+  RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &newer.options, &same));
+}
+
+static void refuse_places(const kinglet_model *model) {
+  const kinglet_session_options options = small_options();
+  size_t needed = 0;
+  RETURNS(OK, kinglet_session_bytes(model, &options, &needed));
+  char *memory = take(needed + 64), message[320] = "";
+  kinglet_session *session = NULL;
+  RETURNS(BUDGET_TOO_SMALL, kinglet_session_new(model, &options, memory, needed - 1, &session,
+                                                message, sizeof message));
+  CHECK(strlen(message) > 0);
+  RETURNS(MISALIGNED, kinglet_session_new(model, &options, memory + 32, needed, &session, NULL, 0));
+  RETURNS(BAD_ARGUMENT, kinglet_session_new(model, &options, NULL, 1, &session, NULL, 0));
+  RETURNS(BAD_ARGUMENT, kinglet_session_new(model, &options, memory, needed, NULL, NULL, 0));
+  CHECK(session == NULL);
+  RETURNS(OK, kinglet_session_new(model, &options, memory, needed, &session, message,
+                                  sizeof message));
+  CHECK((void *)session == memory && strlen(message) == 0);
+  RETURNS(OK, kinglet_session_destroy(session));
+  RETURNS(BAD_HANDLE, kinglet_session_destroy(session));
+  RETURNS(BAD_HANDLE, kinglet_session_reset(session));
+  free(memory);
+  RETURNS(OK, kinglet_session_destroy(NULL));
+}
+
+static void prove_description(const kinglet_model *model) {
+  kinglet_session_options options = small_options();
+  options.threads = 2;
+  options.kv = KINGLET_KV_F16;
+  options.flags = KINGLET_SESSION_PIN_THREADS;
+  options.tier = "scalar";
+  size_t needed = 0;
+  RETURNS(OK, kinglet_session_bytes(model, &options, &needed));
+  kinglet_session *session = new_session(model, &options);
+  kinglet_session_info info = {0};
+  RETURNS(BAD_ARGUMENT, kinglet_session_describe(session, &info));
+  RETURNS(BAD_ARGUMENT, kinglet_session_describe(session, NULL));
+  info.struct_size = sizeof info;
+  RETURNS(OK, kinglet_session_describe(session, &info));
+  CHECK(info.bytes == needed && info.tokens == 0 && info.context == 64 && info.batch == 8);
+  CHECK(info.threads == 2 && strcmp(info.tier, "scalar") == 0);
+  RETURNS(OK, kinglet_session_destroy(session));
+  // Without options there are defaults.
+  session = new_session(model, NULL);
+  RETURNS(OK, kinglet_session_describe(session, &info));
+  CHECK(info.context == 512 && info.threads == 1);
+  char message[320] = "";
+  RETURNS(BAD_ARGUMENT, kinglet_session_prefill(session, NULL, 0));
+  RETURNS(OK, kinglet_session_message(session, message, sizeof message));
+  CHECK(strstr(message, "empty") != NULL);
+  RETURNS(OK, kinglet_session_message(session, NULL, 0));
+  RETURNS(OK, kinglet_session_destroy(session));
+}
+
+static kinglet_status do_with(size_t function, kinglet_session *session) {
+  kinglet_session_info info = {0};
+  info.struct_size = sizeof info;
+  char text[64] = "";
+  uint32_t token = 20;
+  size_t count = 0;
+  const float *logits;
+  kinglet_candidate candidate;
+  switch (function) {
+    case 0: return kinglet_session_describe(session, &info);
+    case 1: return kinglet_session_message(session, text, sizeof text);
+    case 2: return kinglet_session_cancel(session);
+    case 3: return kinglet_session_set_sampling(session, NULL);
+    case 4: return kinglet_session_set_deadline(session, 0);
+    case 5: return kinglet_session_set_progress(session, NULL, NULL);
+    case 6: return kinglet_session_prefill(session, &token, 1);
+    case 7: return kinglet_session_next(session, &token);
+    case 8: return kinglet_session_generate(session, NULL, NULL, NULL, NULL);
+    case 9: return kinglet_session_logits(session, &logits, &count);
+    case 10: return kinglet_session_top(session, &candidate, 1, &count);
+    case 11: return kinglet_session_reset(session);
+    case 12: return kinglet_session_rewind(session, 0);
+    case 13: return kinglet_session_tokens(session, &token, 1, &count);
+    case 14: return kinglet_session_state_bytes(session, &count);
+    case 15: return kinglet_session_save(session, text, sizeof text, &count);
+    case 16: return kinglet_session_restore(session, text, 0);
+    case 17: return kinglet_session_fork(session, session, 0);
+    default: return session == NULL ? KINGLET_STATUS_BAD_HANDLE : kinglet_session_destroy(session);
+  }
+}
+
+// Every function that wants a session, with what is none.
+static void prove_handles(kinglet_model *model) {
+  const kinglet_session_options options = small_options();
+  size_t needed = 0;
+  RETURNS(OK, kinglet_session_bytes(model, &options, &needed));
+  void *memory = take(needed);
+  kinglet_session *session = NULL;
+  RETURNS(OK, kinglet_session_new(model, &options, memory, needed, &session, NULL, 0));
+  wrong_handles wrong = make_wrong(session, needed, model);
+  for (size_t i = 0; i < WRONG_HANDLES; i++) {
+    for (size_t function = 0; function < 19; function++) {
+      RETURNS(BAD_HANDLE, do_with(function, wrong.handles[i]));
+    }
+    RETURNS(BAD_HANDLE, kinglet_session_fork(session, wrong.handles[i], 0));
+  }
+  RETURNS(OK, kinglet_session_destroy(session));
+  free_wrong(&wrong);
+  for (size_t function = 0; function < 19; function++) {
+    RETURNS(BAD_HANDLE, do_with(function, session));
+  }
+  free(memory);
+}
+
+void prove_sessions(void) {
+  kinglet_model *model = open_model(MODEL);
+  refuse_options(model);
+  prove_versions(model);
+  refuse_places(model);
+  prove_description(model);
+  prove_handles(model);
+  RETURNS(OK, kinglet_model_close(model));
+}

@@ -1,0 +1,150 @@
+// Text to tokens and back, and conversations to text.
+#include "proof.h"
+
+#include <pthread.h>
+
+static const char TEXT[] = "Once upon a time <|im_end|> \xC3\xA9 123";
+
+static void prove_tokenization(const kinglet_model *model) {
+  uint32_t tokens[128];
+  size_t count = 0, bytes = 0;
+  char text[128];
+  const size_t length = strlen(TEXT);
+  RETURNS(OK, kinglet_tokenize(model, TEXT, length, 0, tokens, 128, &count));
+  RETURNS(OK, kinglet_detokenize(model, tokens, count, 0, text, sizeof text, &bytes));
+  CHECK(bytes == length && memcmp(text, TEXT, length) == 0);
+  RETURNS(OK, kinglet_tokenize(model, NULL, 0, 0, NULL, 0, &count));
+  CHECK(count == 0);
+  RETURNS(BUFFER_TOO_SMALL, kinglet_tokenize(model, TEXT, length, 0, tokens, 2, &count));
+  CHECK(count == length);
+  RETURNS(BUFFER_TOO_SMALL, kinglet_tokenize(model, TEXT, length, 0, NULL, 0, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, TEXT, length, 0, NULL, 128, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, NULL, length, 0, tokens, 128, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, TEXT, length, 0, tokens, 128, NULL));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, TEXT, length, 2, tokens, 128, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, TEXT, SIZE_MAX, 0, tokens, 128, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, TEXT, length, 0, tokens, SIZE_MAX, &count));
+  uint32_t *misaligned = (uint32_t *)(void *)((char *)tokens + 1);
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, TEXT, length, 0, misaligned, 100, &count));
+  // Any bytes have tokens.
+  RETURNS(OK, kinglet_tokenize(model, "\xFF\xC0\x80", 3, 0, tokens, 128, &count));
+}
+
+static void prove_control_tokens(const kinglet_model *model) {
+  size_t count = 0, bytes = 0;
+  uint32_t tokens[16];
+  RETURNS(OK, kinglet_tokenize(model, "<|im_end|>", 10, KINGLET_TOKENIZE_CONTROL, tokens, 16,
+                               &count));
+  CHECK(count == 1);
+  const char *text = NULL;
+  uint32_t kind = 0;
+  RETURNS(OK, kinglet_token_text(model, tokens[0], &text, &bytes, &kind));
+  CHECK(kind == (KINGLET_TOKEN_END | KINGLET_TOKEN_CONTROL));
+  CHECK(bytes == 10 && memcmp(text, "<|im_end|>", 10) == 0);
+  RETURNS(OK, kinglet_detokenize(model, tokens, 1, KINGLET_DETOKENIZE_SKIP_CONTROL, NULL, 0,
+                                 &bytes));
+  CHECK(bytes == 0);
+  kinglet_model_info info = {0};
+  info.struct_size = sizeof info;
+  RETURNS(OK, kinglet_model_describe(model, &info));
+  const uint32_t outside = info.vocabulary;
+  RETURNS(TOKEN_OUT_OF_RANGE, kinglet_token_text(model, outside, &text, &bytes, &kind));
+  RETURNS(TOKEN_OUT_OF_RANGE, kinglet_token_text(model, UINT32_MAX, &text, &bytes, &kind));
+  RETURNS(BAD_ARGUMENT, kinglet_token_text(model, 20, NULL, &bytes, &kind));
+  RETURNS(BAD_ARGUMENT, kinglet_token_text(model, 20, &text, NULL, &kind));
+  RETURNS(BAD_ARGUMENT, kinglet_token_text(model, 20, &text, &bytes, NULL));
+  for (uint32_t token = 0; token < outside; token++) {
+    RETURNS(OK, kinglet_token_text(model, token, &text, &bytes, &kind));
+    CHECK(bytes <= info.longest_token_bytes);
+  }
+}
+
+static void prove_detokenization(const kinglet_model *model) {
+  const uint32_t tokens[] = {20, 21, 22};
+  const uint32_t wrong[] = {20, UINT32_MAX};
+  char text[64];
+  size_t bytes = 0;
+  memset(text, 'x', sizeof text);
+  RETURNS(BUFFER_TOO_SMALL, kinglet_detokenize(model, tokens, 3, 0, text, 1, &bytes));
+  CHECK(bytes > 1 && text[0] == 'x');
+  RETURNS(OK, kinglet_detokenize(model, tokens, 3, 0, text, bytes, &bytes));
+  CHECK(text[bytes] == 'x');
+  RETURNS(OK, kinglet_detokenize(model, NULL, 0, 0, NULL, 0, &bytes));
+  RETURNS(TOKEN_OUT_OF_RANGE, kinglet_detokenize(model, wrong, 2, 0, text, 64, &bytes));
+  RETURNS(BAD_ARGUMENT, kinglet_detokenize(model, NULL, 3, 0, text, 64, &bytes));
+  RETURNS(BAD_ARGUMENT, kinglet_detokenize(model, tokens, 3, 0, NULL, 64, &bytes));
+  RETURNS(BAD_ARGUMENT, kinglet_detokenize(model, tokens, 3, 0, text, 64, NULL));
+  RETURNS(BAD_ARGUMENT, kinglet_detokenize(model, tokens, 3, 2, text, 64, &bytes));
+  RETURNS(BAD_ARGUMENT, kinglet_detokenize(model, tokens, SIZE_MAX / 2, 0, text, 64, &bytes));
+}
+
+static void prove_conversations(const kinglet_model *model) {
+  const char expected[] = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+  const kinglet_message messages[] = {{"user", "Hi"}};
+  char text[128];
+  size_t bytes = 0;
+  const uint32_t flags = KINGLET_CHAT_REPLY_NEXT;
+  RETURNS(OK, kinglet_chat_render(model, messages, 1, flags, text, sizeof text, &bytes));
+  CHECK(bytes == strlen(expected) && memcmp(text, expected, bytes) == 0);
+  RETURNS(OK, kinglet_chat_render(model, messages, 1, 0, text, bytes, &bytes));
+  RETURNS(BUFFER_TOO_SMALL, kinglet_chat_render(model, messages, 1, flags, NULL, 0, &bytes));
+  CHECK(bytes == strlen(expected));
+  RETURNS(BUFFER_TOO_SMALL, kinglet_chat_render(model, messages, 1, flags, text, 9, &bytes));
+  RETURNS(OK, kinglet_chat_render(model, NULL, 0, 0, text, sizeof text, &bytes));
+  CHECK(bytes == 0);
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, NULL, 1, 0, text, sizeof text, &bytes));
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, messages, 1, 2, text, sizeof text, &bytes));
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, messages, 1, 0, text, sizeof text, NULL));
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, messages, 1, 0, NULL, 64, &bytes));
+  const kinglet_message without_role[] = {{NULL, "Hi"}}, without_content[] = {{"user", NULL}};
+  const kinglet_message broken[] = {{"user", "\xFF"}};
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, without_role, 1, 0, text, 64, &bytes));
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, without_content, 1, 0, text, 64, &bytes));
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, broken, 1, 0, text, 64, &bytes));
+}
+
+static void *render_deeply(void *user) {
+  const kinglet_message messages[] = {{"user", "Hi"}};
+  size_t bytes = 0;
+  RETURNS(BUFFER_TOO_SMALL, kinglet_chat_render(user, messages, 1, 0, NULL, 0, &bytes));
+  CHECK(bytes >= strlen("xy"));
+  return NULL;
+}
+
+// The stack is enough for a template that nests as deeply as its place in the file allows.
+static void prove_stack(void) {
+  const char first[] = "{% for message in messages %}", last[] = "{% endif %}";
+  const char deep[] =
+      "{%for m in messages%}"
+      "{%if 1%}{%if 1%}{%if 1%}{%if 1%}{%if 1%}{%if 1%}{%if 1%}"
+      "{{(((((('x'~'y'))))))}}"
+      "{%endif%}{%endif%}{%endif%}{%endif%}{%endif%}{%endif%}{%endif%}"
+      "{%endfor%}";
+  size_t bytes = 0;
+  char *data = read_file(MODEL, &bytes);
+  char *template = memmem(data, bytes, first, strlen(first));
+  CHECK(template != NULL);
+  const char *end = memmem(template, (size_t)(data + bytes - template), last, strlen(last));
+  CHECK(end != NULL && (size_t)(end + strlen(last) - template) >= strlen(deep));
+  memset(template, ' ', (size_t)(end + strlen(last) - template));
+  memcpy(template, deep, strlen(deep));
+  kinglet_model *model = NULL;
+  RETURNS(OK, kinglet_model_open_memory(data, bytes, NULL, 0, &model, NULL, 0));
+  pthread_attr_t small;
+  pthread_t thread;
+  CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 192 << 10) == 0);
+  CHECK(pthread_create(&thread, &small, render_deeply, model) == 0);
+  CHECK(pthread_join(thread, NULL) == 0 && pthread_attr_destroy(&small) == 0);
+  RETURNS(OK, kinglet_model_close(model));
+  free(data);
+}
+
+void prove_tokens(void) {
+  prove_stack();
+  kinglet_model *model = open_model(MODEL);
+  prove_tokenization(model);
+  prove_control_tokens(model);
+  prove_detokenization(model);
+  prove_conversations(model);
+  RETURNS(OK, kinglet_model_close(model));
+}

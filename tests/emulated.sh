@@ -1,0 +1,12 @@
+# How tests are compiled for emulators, for the scripts that source this: most of the time would be
+# the compiler's, so it optimises only what emulators run for long.
+
+export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
+export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_TEST_OPT_LEVEL=0
+
+EMULATED=()
+for package in kinglet kinglet-{quant,core,backends,tests} bytemuck half safetensors sha2; do
+    for profile in dev test; do
+        EMULATED+=(--config "profile.$profile.package.$package.opt-level=2")
+    done
+done

@@ -1,0 +1,189 @@
+//! Calls that run the model, with callbacks that do what they must not.
+
+use super::abi::GenerateOptions;
+use super::input::{Input, Sized};
+use super::library::{Handle, Library};
+use super::world::{Kind, OK, World};
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+const BUSY: i32 = 407;
+
+/// What callbacks do.
+struct Watcher<'w> {
+    library: &'w Library,
+    session: Handle,
+    /// Calls until they say to stop, or cancel.
+    left: u32,
+    /// What they do besides.
+    deed: usize,
+}
+
+impl Watcher<'_> {
+    fn answer(&mut self) -> i32 {
+        let (library, session) = (self.library, self.session);
+        let mut token = 0;
+        // SAFETY: the session is the one that calls back; the place is right.
+        let refused = unsafe {
+            match self.deed {
+                0 => (library.session_next)(session, &mut token),
+                1 => (library.session_destroy)(session),
+                2 => (library.session_fork)(session, session, 0),
+                3 => (library.session_reset)(session),
+                _ => BUSY,
+            }
+        };
+        assert_eq!(refused, BUSY, "{}", self.deed);
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 && self.deed == 4 {
+            // SAFETY: as above.
+            assert_eq!(unsafe { (library.session_cancel)(session) }, OK);
+        }
+        i32::from(self.left == 0)
+    }
+}
+
+unsafe extern "C" fn on_piece(
+    user: *mut c_void,
+    _token: u32,
+    text: *const c_char,
+    text_bytes: usize,
+) -> i32 {
+    // SAFETY: the text has as many bytes.
+    let text = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), text_bytes) };
+    assert!(str::from_utf8(text).is_ok());
+    // SAFETY: the watcher that was given, which nobody else uses.
+    unsafe { &mut *user.cast::<Watcher<'_>>() }.answer()
+}
+
+unsafe extern "C" fn on_progress(user: *mut c_void, done: usize, total: usize) -> i32 {
+    assert!(done < total);
+    // SAFETY: as above.
+    unsafe { &mut *user.cast::<Watcher<'_>>() }.answer()
+}
+
+impl World<'_> {
+    fn watcher(&self, session: Handle, input: &mut Input<'_>) -> Watcher<'_> {
+        Watcher { library: self.library, session, left: input.byte().into(), deed: input.pick(12) }
+    }
+
+    pub fn prefill(&mut self, input: &mut Input<'_>) {
+        let given = self.handle(Kind::Session, input);
+        let (base, spread) = (u32::from(input.byte()), 1 + input.pick(40) as u32);
+        let mut tokens: Vec<u32> =
+            (0..input.pick(40)).map(|_| base + u32::from(input.byte()) % spread).collect();
+        if let Some(last) = tokens.last_mut().filter(|_| input.rarely(8)) {
+            *last = input.edge(384);
+        }
+        let mut watcher = self.watcher(given.handle, input);
+        let user = (&raw mut watcher).cast();
+        let watch = if input.rarely(2) { Some(on_progress as _) } else { None };
+        let library = self.library;
+        let start = if input.rarely(24) { ptr::null() } else { tokens.as_ptr() };
+        let count = if input.rarely(64) { usize::MAX / 2 } else { tokens.len() };
+        // SAFETY: the watcher stays until it is taken away again; there are as many tokens, more
+        // than memory can have are refused.
+        let statuses = unsafe {
+            [
+                (library.session_set_progress)(given.handle, watch, user),
+                (library.session_prefill)(given.handle, start, count),
+                (library.session_set_progress)(given.handle, None, ptr::null_mut()),
+            ]
+        };
+        for status in statuses {
+            self.check_with(given, status);
+        }
+    }
+
+    pub fn next(&mut self, input: &mut Input<'_>) {
+        let given = self.handle(Kind::Session, input);
+        let mut token = 0;
+        let place = if input.rarely(24) { ptr::null_mut() } else { &raw mut token };
+        // SAFETY: the place is right or null.
+        let status = unsafe { (self.library.session_next)(given.handle, place) };
+        self.check_with(given, status);
+    }
+
+    pub fn set_deadline(&mut self, input: &mut Input<'_>) {
+        let given = self.handle(Kind::Session, input);
+        let time = if input.rarely(2) { 0 } else { input.edge(20) };
+        // SAFETY: nothing but the handle.
+        let status = unsafe { (self.library.session_set_deadline)(given.handle, time) };
+        self.check_with(given, status);
+    }
+
+    pub fn generate(&mut self, input: &mut Input<'_>) {
+        let given = self.handle(Kind::Session, input);
+        let stops: Vec<*const c_char> = (0..input.pick(10))
+            .map(|_| match input.pick(6) {
+                0 => ptr::null(),
+                1 => c"".as_ptr(),
+                2 => c"e".as_ptr(),
+                3 => c"\xFF".as_ptr(),
+                _ => c"no such text".as_ptr(),
+            })
+            .collect();
+        let most = 1 + u32::from(input.byte() / 8);
+        let options = GenerateOptions {
+            struct_size: 0,
+            max_tokens: input.mostly(most, 8),
+            flags: input.flags(1),
+            stop: if input.rarely(24) { ptr::null() } else { stops.as_ptr() },
+            stop_count: if input.rarely(4) { stops.len() } else { 0 },
+        };
+        let mut options = Sized::new(options, input);
+        let options = options.pointer::<GenerateOptions>(input).cast_const();
+        // SAFETY: all numbers.
+        let mut told = Sized::new(unsafe { std::mem::zeroed::<super::abi::Generation>() }, input);
+        let told = told.pointer(input);
+        let mut watcher = self.watcher(given.handle, input);
+        let watch = if input.rarely(4) { None } else { Some(on_piece as _) };
+        let user = (&raw mut watcher).cast();
+        // SAFETY: the structs have as many bytes as they may claim to have, there are as many
+        // stops, and the watcher stays.
+        let status =
+            unsafe { (self.library.session_generate)(given.handle, options, watch, user, told) };
+        self.check_with(given, status);
+    }
+
+    /// Lets another thread call while a reply is generated.
+    pub fn generate_twice(&mut self, input: &mut Input<'_>) {
+        let given = self.handle(Kind::Session, input);
+        if !given.is_right {
+            return;
+        }
+        let (library, session) = (self.library, given.handle.expose_provenance());
+        let deeds: [usize; 6] = std::array::from_fn(|_| input.pick(6));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let session = ptr::with_exposed_provenance_mut(session);
+                let (mut token, mut count, mut text) = (0, 0, [0; 100]);
+                for deed in deeds {
+                    // SAFETY: the session stays open; the places are right.
+                    let status = unsafe {
+                        match deed {
+                            0 => (library.session_next)(session, &mut token),
+                            1 => (library.session_rewind)(session, 3),
+                            2 => (library.session_cancel)(session),
+                            3 => (library.session_state_bytes)(session, &mut count),
+                            4 => (library.session_message)(session, text.as_mut_ptr(), text.len()),
+                            _ => (library.session_prefill)(session, [20, 21].as_ptr(), 2),
+                        }
+                    };
+                    assert!(status != 601 && status != 411, "status {status}");
+                }
+            });
+            // SAFETY: null is right everywhere here.
+            let status = unsafe {
+                (library.session_generate)(
+                    given.handle,
+                    ptr::null(),
+                    None,
+                    ptr::null_mut(),
+                    ptr::null_mut(),
+                )
+            };
+            self.check_with(given, status);
+        });
+    }
+}
