@@ -80,9 +80,7 @@ impl Moments {
             panels.push((first, panel.subrows_mut(first, width - first)));
             rest = behind;
         }
-        // The first columns reach furthest down: deal long and short ones to each thread.
-        let share = |(first, _): &(usize, MatMut<'_, f32>)| first / PANEL % threads.max(1);
-        panels.sort_by_key(share);
+        // The first columns reach furthest down: the longest work comes first.
         deal(&mut panels, threads, |(first, panel)| add_panel(inputs, *first, panel.as_mut()));
     }
 }

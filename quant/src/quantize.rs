@@ -18,6 +18,8 @@ use codes::{Bytes, Codebook, Codes, Linear, MAX_GROUP_SCALE, inverse, largest, s
 use half::bf16;
 use pack::{Packer, Place, Row};
 use std::ops::AddAssign;
+use std::sync::{Mutex, PoisonError};
+use std::{iter, thread};
 
 /// Rows of smaller scales count as zeros: products with it would lose their precision.
 pub(crate) const MIN_ROW_SCALE: f32 = 4.0 * f32::MIN_POSITIVE;
@@ -252,16 +254,15 @@ pub(crate) fn jobs<'a>(
     jobs
 }
 
-/// Does jobs that do not depend on each other.
+/// Does jobs that do not depend on each other: whoever is done takes the next.
 pub(crate) fn deal<T: Send>(jobs: &mut [T], threads: usize, work: impl Fn(&mut T) + Sync) {
-    let share = jobs.len().div_ceil(threads.max(1)).max(1);
-    std::thread::scope(|scope| {
-        let mut shares = jobs.chunks_mut(share);
-        let own = shares.next();
-        for share in shares {
-            scope.spawn(|| share.iter_mut().for_each(&work));
-        }
-        own.into_iter().flatten().for_each(&work);
+    let helpers = threads.min(jobs.len()).saturating_sub(1);
+    let jobs = Mutex::new(jobs.iter_mut());
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let take_jobs = || iter::from_fn(next).for_each(&work);
+    thread::scope(|scope| {
+        (0..helpers).for_each(|_| drop(scope.spawn(take_jobs)));
+        take_jobs();
     });
 }
 

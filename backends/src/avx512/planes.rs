@@ -15,7 +15,7 @@ use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile};
 
 /// Tokens that share one unpacking of weights; the sums of more than one live in memory.
-const TOKENS: usize = 16;
+const TOKENS: usize = 32;
 /// Lines of a block: column quads in the low nibbles, 16 columns later in the high ones.
 const LINES: usize = 4;
 /// Bytes of a block.

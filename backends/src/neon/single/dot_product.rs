@@ -19,38 +19,10 @@ macro_rules! each {
     };
 }
 
-/// Loads the first line of a block of `$bytes`, and goes on to the next block.
-macro_rules! load_first {
-    ($bytes:literal) => {
-        concat!(
-            "ldp q20, q21, [{codes}], #",
-            $bytes,
-            "\nldp q22, q23, [{codes}, #32-",
-            $bytes,
-            "]\n",
-        )
-    };
-}
-
-/// Loads a line that begins `$before` bytes before the end of the block.
+/// Loads a line of codes into 4 registers, or the scales of a strip, and goes on to the next.
 macro_rules! load {
-    ([$a:literal $b:literal $c:literal $d:literal], $before:literal) => {
-        concat!(
-            "ldp q",
-            $a,
-            ", q",
-            $b,
-            ", [{codes}, #-",
-            $before,
-            "]\n",
-            "ldp q",
-            $c,
-            ", q",
-            $d,
-            ", [{codes}, #32-",
-            $before,
-            "]\n",
-        )
+    ($first:literal, $last:literal) => {
+        concat!("ld1 {{v", $first, ".16b-v", $last, ".16b}}, [{codes}], #64\n")
     };
 }
 
@@ -78,12 +50,12 @@ macro_rules! nibbles {
     ($high:tt) => {
         concat!(
             "ldp q16, q17, [{input}], #32\n",
-            load_first!("256"),
-            load!([24 25 26 27], "192"),
+            load!(20, 23),
+            load!(24, 27),
             multiply_nibbles!([20 21 22 23], $high, "0"),
-            load!([20 21 22 23], "128"),
+            load!(20, 23),
             multiply_nibbles!([24 25 26 27], $high, "1"),
-            load!([24 25 26 27], "64"),
+            load!(24, 27),
             multiply_nibbles!([20 21 22 23], $high, "2"),
             multiply_nibbles!([24 25 26 27], $high, "3"),
         )
@@ -165,11 +137,10 @@ macro_rules! nibble_groups {
 macro_rules! nibble_block {
     ($scales:literal) => {
         concat!(
-            "ldr d9, [{starts}], #8\n",
-            "sqrdmulh v9.2s, v9.2s, v8.2s\n",
-            "addp v9.2s, v9.2s, v9.2s\n",
-            "neg v9.2s, v9.2s\n",
-            each!("dup v", [4 5 6 7], ".4s, v", [9 9 9 9], ".s[0]"),
+            "ld1r {{v9.2d}}, [{starts}], #8\n",
+            "sqrdmulh v9.4s, v9.4s, v8.4s\n",
+            "addp v9.4s, v9.4s, v9.4s\n",
+            each!("neg v", [4 5 6 7], ".4s, v", [9 9 9 9], ".4s"),
             nibbles!([4 5 6 7]),
             narrow!([4 5 6 7], "v4", "v5"),
             scale_narrow!("smull", "v4", "v5", $scales),
@@ -183,21 +154,21 @@ macro_rules! byte_block {
     ($scales:literal) => {
         concat!(
             "ldp q16, q17, [{input}], #32\n",
-            load_first!("512"),
-            load!([24 25 26 27], "448"),
+            load!(20, 23),
+            load!(24, 27),
             each!("movi v", [4 5 6 7], ".4s, #", [0 0 0 0], ""),
             multiply!([4 5 6 7], [20 21 22 23], "v16", "0"),
-            load!([28 29 30 31], "384"),
+            load!(28, 31),
             multiply!([4 5 6 7], [24 25 26 27], "v16", "1"),
-            load!([20 21 22 23], "320"),
+            load!(20, 23),
             multiply!([4 5 6 7], [28 29 30 31], "v16", "2"),
-            load!([24 25 26 27], "256"),
+            load!(24, 27),
             multiply!([4 5 6 7], [20 21 22 23], "v16", "3"),
-            load!([28 29 30 31], "192"),
+            load!(28, 31),
             multiply!([4 5 6 7], [24 25 26 27], "v17", "0"),
-            load!([20 21 22 23], "128"),
+            load!(20, 23),
             multiply!([4 5 6 7], [28 29 30 31], "v17", "1"),
-            load!([24 25 26 27], "64"),
+            load!(24, 27),
             multiply!([4 5 6 7], [20 21 22 23], "v17", "2"),
             "sxtl v28.8h, ", $scales, ".8b\n",
             "sxtl2 v30.8h, ", $scales, ".16b\n",
@@ -230,8 +201,7 @@ macro_rules! over_strips {
         asm!(
             ".arch_extension dotprod",
             "2:",
-            "ldp q14, q15, [{codes}, #32]",
-            "ldp q12, q13, [{codes}], #64",
+            load!(12, 15),
             $($code,)*
             "b.ne 2b",
             "3:",

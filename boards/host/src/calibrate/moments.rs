@@ -9,8 +9,8 @@ use kinglet_quant::{Code, Result, ensure};
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Tokens of one step: enough for products of matrices at full speed.
-const BATCH: usize = 256;
+/// Tokens of one step: a whole text of a calibration, so that threads seldom meet.
+const BATCH: usize = 512;
 
 /// A model's inputs on some texts, gathered for as many layers at a time as memory allows.
 pub struct Observed<'a> {

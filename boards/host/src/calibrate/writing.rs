@@ -15,8 +15,8 @@ use std::sync::{Mutex, PoisonError};
 /// How texts begin: an opening, then a line of three dashes, and so on.
 const OPENINGS: &str = include_str!("openings.txt");
 const SEPARATOR: &str = "\n---\n";
-/// Texts that one thread writes at a time.
-const SIDE_BY_SIDE: usize = 12;
+/// Texts that one thread writes at a time, at most: they share the reading of the weights.
+const SIDE_BY_SIDE: usize = 24;
 /// Logits this far below the largest are never chosen: less than one in a million.
 const REACH: f32 = 14.0;
 
@@ -46,12 +46,13 @@ pub fn write(
     let openings: Vec<Vec<u32>> = openings.collect::<Result<_>>()?;
     let mut authors: Vec<Author<'_>> =
         (0..writing.texts).map(|number| Author::new(&openings, writing.seed, number)).collect();
+    let side_by_side = writing.texts.div_ceil(threads.max(1)).clamp(1, SIDE_BY_SIDE);
     let work = Work {
         model,
         length: writing.length,
-        groups: Mutex::new(authors.chunks_mut(SIDE_BY_SIDE)),
+        groups: Mutex::new(authors.chunks_mut(side_by_side)),
         steps: AtomicUsize::new(0),
-        all_steps: writing.texts.div_ceil(SIDE_BY_SIDE) * writing.length,
+        all_steps: writing.texts.div_ceil(side_by_side) * writing.length,
         is_over: AtomicBool::new(false),
     };
     std::thread::scope(|scope| {
