@@ -108,19 +108,21 @@ fn quantized_models_stay_close_to_the_unquantized_one() {
     let Some(bf16) = rescaled(test, Type::Bf16) else { return };
     let q8 = rescaled(test, Type::Q8).expect("the checkpoint is there");
     let q4 = calibrated(test, Preset::Q4).expect("the checkpoint is there");
-    let models =
+    let [exact, int8_cache, q8_runs, q4_runs] =
         [(&bf16, KvType::F16), (&bf16, KvType::Int8), (&q8, KvType::Int8), (&q4, KvType::Int8)];
-    let wiki = score(models, &text);
-    let second = score(models, &golden_path("second.txt"));
+    let wiki = score([exact, q8_runs, q4_runs], &text);
+    let second = score([exact, q8_runs, q4_runs, int8_cache], &golden_path("second.txt"));
     assert_eq!(wiki[0].positions(), (CHUNKS * (CONTEXT / 2 - 1)) as u64);
     let ratio = |score: &Score| score.perplexity() / wiki[0].perplexity();
-    for (name, score) in ["int8 cache", "q8", "q4"].into_iter().zip(&wiki[1..]) {
+    for (name, score) in ["q8", "q4"].into_iter().zip(&wiki[1..]) {
         println!("{name}: perplexity × {:.4}", ratio(score));
     }
-    assert!(wiki[1].mean_divergence().unwrap() <= 0.0015);
-    assert!((ratio(&wiki[2]) - 1.0).abs() <= 0.006);
+    let cache = second[3].mean_divergence().unwrap();
+    println!("int8 cache: KL {cache:.5} on the second text");
+    assert!(cache <= 0.0015, "int8 cache: KL {cache}");
+    assert!((ratio(&wiki[1]) - 1.0).abs() <= 0.006);
     let limits = Limits { file_bytes: 142_000_000, read_bytes: 126_000_000, divergence: 0.0028 };
-    check("q8", &q8, [&wiki[2], &second[2]], &limits);
+    check("q8", &q8, [&wiki[1], &second[1]], &limits);
     let limits = Limits { file_bytes: 94_000_000, read_bytes: 78_000_000, divergence: 0.042 };
-    check("q4", &q4, [&wiki[3], &second[3]], &limits);
+    check("q4", &q4, [&wiki[2], &second[2]], &limits);
 }
