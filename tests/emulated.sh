@@ -5,8 +5,13 @@ export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_TEST_OPT_LEVEL=0
 
 EMULATED=()
-for package in kinglet kinglet-{quant,core,backends,tests} bytemuck half safetensors sha2; do
-    for profile in dev test; do
-        EMULATED+=(--config "profile.$profile.package.$package.opt-level=2")
+emulated_at() { # opt-level packages...
+    local package profile
+    for package in "${@:2}"; do
+        for profile in dev test; do
+            EMULATED+=(--config "profile.$profile.package.$package.opt-level=$1")
+        done
     done
-done
+}
+emulated_at 2 kinglet kinglet-{quant,core,backends,tests} bytemuck half safetensors sha2
+emulated_at 0 gemm-{common,f32} nano-gemm nano-gemm-f32 private-gemm-x86 pulp regex-automata tokenizers

@@ -72,9 +72,12 @@ fn compare(name: &str, model: &Model, tier: Tier) {
 fn small_models_compute_what_transformers_computes() {
     for name in SMALL {
         let model = small(name, Type::Bf16);
-        for tier in tiers::available() {
-            compare(name, &model, tier);
-        }
+        std::thread::scope(|scope| {
+            for tier in tiers::available() {
+                let model = &model;
+                scope.spawn(move || compare(name, model, tier));
+            }
+        });
     }
 }
 

@@ -11,7 +11,7 @@ use kinglet_tests::models::{SMALL, real, small};
 use kinglet_tests::shared::shared;
 
 /// Positions of WikiText-2 that are compared.
-const POSITIONS: usize = 20_480;
+const POSITIONS: usize = 8192;
 /// Tokens of a chunk, each from an empty cache.
 const CONTEXT: usize = 256;
 /// Positions of a step.

@@ -141,10 +141,13 @@ pub fn products() -> Vec<Product> {
         let mut add = |rows, cols, tokens, extreme| {
             cases.push(Product { kind, group, table, rows, cols, tokens, extreme });
         };
-        for (rows, cols) in [(1, 32), (16, 64), (17, 96), (40, 576), (100, 96), (33, 1536)] {
+        for (rows, cols) in [(1, 32), (16, 64), (17, 96), (40, 576), (100, 96)] {
             for tokens in [1, 2, 3, 7, 8, 13, 19] {
                 add(rows, cols, tokens, false);
             }
+        }
+        for tokens in [1, 3, 13] {
+            add(33, 1536, tokens, false);
         }
         for tokens in 1..=19 {
             add(20, 64, tokens, false);
@@ -342,29 +345,29 @@ fn product_bounds(w: &Matrix<'_>, x: &Activations<'_>) -> Vec<f32> {
     let width = w.tile_count() * TILE_ROWS;
     let additions = if w.kind().is_quantized() { w.cols() / BLOCK + 4 } else { w.cols() + 4 };
     let mut bounds = vec![0.0; x.tokens * width];
-    for (token, bounds) in bounds.chunks_exact_mut(width).enumerate() {
-        for (row, bound) in bounds.iter_mut().enumerate().take(w.rows()) {
+    for row in 0..w.rows() {
+        let weights: Vec<f32> = (0..w.cols()).map(|k| w.weight(row, k)).collect();
+        for token in 0..x.tokens {
             let magnitude = |block: usize| -> f32 {
                 let columns = block * BLOCK..(block + 1) * BLOCK;
+                let at = token * x.cols;
                 if !w.kind().is_quantized() {
-                    let products = columns.map(|k| w.weight(row, k) * x.values[token * x.cols + k]);
-                    return products.map(f32::abs).sum();
+                    return columns.map(|k| (weights[k] * x.values[at + k]).abs()).sum();
                 }
-                let products =
-                    columns.map(|k| w.weight(row, k) * f32::from(x.codes[token * x.cols + k]));
+                let products = columns.map(|k| weights[k] * f32::from(x.codes[at + k]));
                 // The sum within a block is exact, so only its result counts.
                 let slack = 1.0 + 64.0 * ROUNDING;
-                let scale = x.scales[token * x.cols / BLOCK + block];
+                let scale = x.scales[at / BLOCK + block];
                 products.sum::<f32>().abs() * slack * scale
                     + 2.0 * planes::low_magnitude(w, row, token, block, x)
                     + f32::MIN_POSITIVE
             };
             let sum: f32 = (0..w.cols() / BLOCK).map(magnitude).sum();
-            *bound = 2.0 * additions as f32 * ROUNDING * sum;
+            bounds[token * width + row] = 2.0 * additions as f32 * ROUNDING * sum;
         }
-        // Rows that pad the last tile: whatever lies in them, its products.
-        bounds[w.rows()..].fill(f32::INFINITY);
     }
+    // Rows that pad the last tile: whatever lies in them, its products.
+    bounds.chunks_exact_mut(width).for_each(|token| token[w.rows()..].fill(f32::INFINITY));
     bounds
 }
 
