@@ -4,7 +4,8 @@
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_TEST_OPT_LEVEL=0
 
-EMULATED=()
+# The same packages in every call: with others, what they share would be compiled anew.
+EMULATED=(-p kinglet-tests -p kinglet-quant -p kinglet-core)
 emulated_at() { # opt-level packages...
     local package profile
     for package in "${@:2}"; do

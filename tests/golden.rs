@@ -72,12 +72,7 @@ fn compare(name: &str, model: &Model, tier: Tier) {
 fn small_models_compute_what_transformers_computes() {
     for name in SMALL {
         let model = small(name, Type::Bf16);
-        std::thread::scope(|scope| {
-            for tier in tiers::available() {
-                let model = &model;
-                scope.spawn(move || compare(name, model, tier));
-            }
-        });
+        tiers::each(|tier| compare(name, &model, tier));
     }
 }
 

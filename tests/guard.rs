@@ -196,11 +196,11 @@ fn attend<K: Kernels>(k: K, layout: KvLayout, len: usize, side: Side, random: &m
 
 #[test]
 fn kernels_stay_within_their_arguments() {
-    for tier in tiers::available() {
+    tiers::each(|tier| {
         for side in [Side::Front, Side::Back] {
             // Shown only when the process dies before the test ends.
             eprintln!("guard pages: tier {}, {side:?}", tier.name());
             tier.with(Everything(side));
         }
-    }
+    });
 }

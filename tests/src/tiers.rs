@@ -1,6 +1,17 @@
 //! The tiers that a run of the tests must have.
 
 use kinglet::Tier;
+use std::thread;
+
+/// Runs `test` for every one of [`available`], side by side: emulators are slow.
+pub fn each(test: impl Fn(Tier) + Sync) {
+    thread::scope(|scope| {
+        for tier in available() {
+            let (test, thread) = (&test, thread::Builder::new().name(tier.name().to_owned()));
+            thread.spawn_scoped(scope, move || test(tier)).unwrap();
+        }
+    });
+}
 
 /// The tiers of this processor, which are those that `KINGLET_TEST_TIERS` names where it is set.
 ///

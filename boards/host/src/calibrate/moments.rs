@@ -9,9 +9,6 @@ use kinglet_quant::{Code, Result, ensure};
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Tokens of one step: a whole text of a calibration, so that threads seldom meet.
-const BATCH: usize = 512;
-
 /// A model's inputs on some texts, gathered for as many layers at a time as memory allows.
 pub struct Observed<'a> {
     session: Session,
@@ -42,7 +39,8 @@ impl<'a> Observed<'a> {
         let options = SessionOptions {
             context: Some(longest),
             threads: Some(threads),
-            batch: BATCH,
+            // Whole texts, so that threads seldom meet.
+            batch: longest,
             ..SessionOptions::default()
         };
         let config = model.config();
