@@ -1,8 +1,7 @@
 //! A screened head chooses the token that all logits would give.
 
-use kinglet::{KvType, Model, Sampling, Tier, Type};
+use kinglet::{KvType, Model, Pool, Sampling, Tier, Type};
 use kinglet_backends::UseKernels;
-use kinglet_core::kernels::Alone;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
 use kinglet_core::session::Logits;
@@ -10,7 +9,6 @@ use kinglet_core::{Kernels, Session};
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, real, small};
 use kinglet_tests::shared::shared;
-use std::thread;
 
 /// Positions of WikiText-2 that are compared.
 const POSITIONS: usize = 20_480;
@@ -50,9 +48,10 @@ impl UseKernels for Compare<'_> {
     type Output = Vec<Comparison>;
 
     fn run<K: Kernels>(self, kernels: K) -> Vec<Comparison> {
+        let pool = Pool::new(2, false).unwrap();
         let context = CONTEXT.min(self.model.config().max_context as usize);
         let (batch, kv) = (BATCH.min(context), KvType::Int8);
-        let limits = Limits { context, batch, logit_rows: batch, workers: 1, kv };
+        let limits = Limits { context, batch, logit_rows: batch, workers: 2, kv };
         let plan = Plan::new(&self.model.file(), &limits).unwrap();
         let mut memory = Aligned::zeroed(plan.total_bytes());
         let mut session = Session::new(self.model.file(), &limits, memory.as_mut()).unwrap();
@@ -72,10 +71,10 @@ impl UseKernels for Compare<'_> {
             if session.room() < step.len() {
                 session.rewind(0);
             }
-            session.step(kernels, &Alone, step, Logits::All).unwrap();
+            session.step(kernels, &pool, step, Logits::All).unwrap();
             let exact: Vec<Vec<f32>> = (0..step.len()).map(|r| session.logits(r).into()).collect();
             for comparison in &mut comparisons {
-                session.repeat_head(kernels, &Alone, comparison.screened.screen());
+                session.repeat_head(kernels, &pool, comparison.screened.screen());
                 comparison.add(&mut session, &exact);
             }
         }
@@ -101,24 +100,16 @@ fn screened_choices_are_those_of_all_logits_on_real_texts() {
     let Some(path) = shared(test, "data/wikitext2-valid.txt") else { return };
     let Some(model) = real(test, Type::Q4) else { return };
     let text = model.tokenize(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let (samplings, model) = (&samplings()[..3], &model);
-    // Sampling is the most of it, and has one thread only.
-    let halves: Vec<Vec<Comparison>> = thread::scope(|scope| {
-        let halves = text[..POSITIONS].chunks(POSITIONS / 2);
-        let threads: Vec<_> = halves
-            .map(|text| scope.spawn(|| Tier::best().with(Compare { model, text, samplings })))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
-    for half in &halves {
-        for Comparison { name, survivors, different, .. } in half {
-            let mean = survivors / (POSITIONS / 2);
-            println!("{name}: {mean} survivors, {different} of {} tokens differ", POSITIONS / 2);
-        }
-        assert!(half.iter().all(|comparison| comparison.different == 0));
-        let greedy = half[0].survivors / (POSITIONS / 2);
-        assert!(greedy < 500, "{greedy} survivors: the screen saves nothing");
+    let samplings = &samplings()[..3];
+    let compare = Compare { model: &model, text: &text[..POSITIONS], samplings };
+    let comparisons = Tier::best().with(compare);
+    for Comparison { name, survivors, different, .. } in &comparisons {
+        let mean = *survivors as f64 / POSITIONS as f64;
+        println!("{name}: {mean:.0} survivors, {different} of {POSITIONS} tokens differ");
     }
+    assert!(comparisons.iter().all(|comparison| comparison.different == 0));
+    let greedy = comparisons[0].survivors / POSITIONS;
+    assert!(greedy < 500, "{greedy} survivors: the screen saves nothing");
 }
 
 #[test]
