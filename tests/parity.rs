@@ -30,7 +30,11 @@ impl UseKernels for Check {
 
 #[test]
 fn tiers_agree_with_scalar() {
-    tiers::each(|tier| tier.with(Check));
+    tiers::each(|tier| {
+        if tier != Tier::Scalar {
+            tier.with(Check);
+        }
+    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! What number formats cost, on the real model and 24 chunks of WikiText-2;
-//! `tests/bench/quality.py` measures every type.
+//! What number formats cost, on the real model and the first chunks of two texts: WikiText-2, and
+//! one of the project's own. `tests/bench/quality.py` measures every type, as `kinglet convert`
+//! makes it, on 24 chunks.
 //!
 //! Channels are first re-scaled by factors that cancel, since the published weights lie on a 4-bit
 //! grid. The protocol is that of `kinglet eval`: chunks of 512 tokens, each from an empty cache,
@@ -15,11 +16,8 @@ use std::path::Path;
 
 /// Tokens of a chunk.
 const CONTEXT: usize = 512;
-/// Chunks.
-const CHUNKS: usize = 24;
-
-/// Chunks that the shorter of the texts has.
-const MIN_CHUNKS: usize = 7;
+/// Chunks of each text.
+const CHUNKS: usize = 4;
 
 /// Positions whose logits are in memory at a time.
 const ROWS: usize = 64;
@@ -72,32 +70,30 @@ fn score_chunk(judges: &mut [Judge], chunk: &[u32]) {
     }
 }
 
-/// What a type may cost at most.
+/// What a type may cost at most, where it costs about a twentieth less.
 struct Limits {
     file_bytes: usize,
     read_bytes: usize,
-    divergence: f64,
+    /// On WikiText-2 and on the second text.
+    divergences: [f64; 2],
 }
 
-/// A text of the project's own may cost so many times as much.
-const SECOND_TEXT: f64 = 1.6;
-
-fn check(name: &str, model: &Model, [wiki, second]: [&Score; 2], limits: &Limits) {
+fn check(name: &str, model: &Model, scores: [&Score; 2], limits: &Limits) {
     let (file, read) = (model.file_bytes(), model.read_bytes_per_token());
-    let [wiki, second] = [wiki, second].map(|score| score.mean_divergence().unwrap());
-    println!("{name}: KL {wiki:.5}, on a second text {second:.5}, {file} bytes, {read} per token");
-    assert!(wiki <= limits.divergence, "{name}: KL {wiki}");
-    assert!(second <= SECOND_TEXT * limits.divergence, "{name}: KL {second} on a second text");
+    let divergences = scores.map(|score| score.mean_divergence().unwrap());
+    println!("{name}: KL {divergences:.5?}, {file} bytes, {read} per token");
+    for (divergence, limit) in divergences.iter().zip(limits.divergences) {
+        assert!(*divergence <= limit, "{name}: KL {divergence}, more than {limit}");
+    }
     assert!(file <= limits.file_bytes && read <= limits.read_bytes, "{name}: {file}, {read}");
 }
 
-/// The scores of models on up to [`CHUNKS`] chunks of a text; the first is what the others are
-/// compared to.
+/// The scores of models on a text; the first is what the others are compared to.
 fn score<const N: usize>(models: [(&Model, KvType); N], text: &Path) -> [Score; N] {
     let tokens = models[0].0.tokenize(&fs::read_to_string(text).unwrap()).unwrap();
     let mut judges = models.map(|(model, kv)| Judge::new(model, kv));
     let chunks = tokens.chunks_exact(CONTEXT).take(CHUNKS);
-    assert!(chunks.len() >= MIN_CHUNKS);
+    assert_eq!(chunks.len(), CHUNKS);
     chunks.for_each(|chunk| score_chunk(&mut judges, chunk));
     judges.map(|judge| judge.score)
 }
@@ -113,7 +109,6 @@ fn quantized_models_stay_close_to_the_unquantized_one() {
         [(&bf16, KvType::F16), (&bf16, KvType::Int8), (&q8, KvType::Int8), (&q4, KvType::Int8)];
     let wiki = score([exact, q8_runs, q4_runs], &text);
     let second = score([exact, q8_runs, q4_runs, int8_cache], &golden_path("second.txt"));
-    assert_eq!(wiki[0].positions(), (CHUNKS * (CONTEXT / 2 - 1)) as u64);
     let ratio = |score: &Score| score.perplexity() / wiki[0].perplexity();
     for (name, score) in ["q8", "q4"].into_iter().zip(&wiki[1..]) {
         println!("{name}: perplexity × {:.4}", ratio(score));
@@ -121,9 +116,11 @@ fn quantized_models_stay_close_to_the_unquantized_one() {
     let cache = second[3].mean_divergence().unwrap();
     println!("int8 cache: KL {cache:.5} on the second text");
     assert!(cache <= 0.0015, "int8 cache: KL {cache}");
-    assert!((ratio(&wiki[1]) - 1.0).abs() <= 0.006);
-    let limits = Limits { file_bytes: 142_000_000, read_bytes: 126_000_000, divergence: 0.0028 };
+    assert!((ratio(&wiki[1]) - 1.0).abs() <= 0.008);
+    let (file_bytes, read_bytes) = (142_000_000, 126_000_000);
+    let limits = Limits { file_bytes, read_bytes, divergences: [0.0028, 0.0036] };
     check("q8", &q8, [&wiki[1], &second[1]], &limits);
-    let limits = Limits { file_bytes: 94_000_000, read_bytes: 78_000_000, divergence: 0.042 };
+    let (file_bytes, read_bytes) = (94_000_000, 78_000_000);
+    let limits = Limits { file_bytes, read_bytes, divergences: [0.064, 0.062] };
     check("q4", &q4, [&wiki[2], &second[2]], &limits);
 }

@@ -1,7 +1,7 @@
 //! The models that tests run: small random ones in the repository, and the real one where it is.
 
 use crate::rescale::random_folds;
-use kinglet::calibrate::{Calibrate, Text, convert_calibrated, smooth};
+use kinglet::calibrate::{Calibrate, Text, Writing, convert_calibrated, smooth, write};
 use kinglet::{Model, Type};
 use kinglet_quant::arrange::Preset;
 use kinglet_quant::convert::{Options, convert};
@@ -118,14 +118,19 @@ pub fn rescaled(test: &str, kind: Type) -> Option<Model> {
     }))
 }
 
+/// What the real model writes to be calibrated on here: an eighth of what `kinglet convert` takes.
+const WRITING: Writing = Writing { texts: 12, length: 512, seed: 1 };
+
 /// The real model with re-scaled channels, calibrated on its own text: takes minutes.
 pub fn calibrated(test: &str, preset: Preset) -> Option<Model> {
-    let source = rescaled_source(test)?;
-    let folder = cache().join("converted");
-    fs::create_dir_all(&folder).unwrap();
-    let path = folder.join(format!("{REAL}-calibrated.{}.kinglet", preset.name()));
+    let (source, author) = (rescaled_source(test)?, rescaled(test, Type::Q8)?);
+    let tokens = write(&author, &WRITING, threads(), &mut |_| true).unwrap().concat();
+    let tokenizer = author.tokenizer();
+    let text: Vec<u8> = tokens.iter().flat_map(|&token| tokenizer.decode(token)).copied().collect();
+    let name = format!("{REAL}-calibrated.{}.kinglet", preset.name());
+    let path = cache().join("converted").join(name);
     let work = path.with_extension("work");
-    let calibrate = Calibrate { text: Text::Own { seed: 1 }, work: &work, cache: None };
+    let calibrate = Calibrate { text: Text::Given(&text), work: &work, cache: None };
     let options = Options::new(preset, threads());
     convert_calibrated(&source, &path, &options, &calibrate, &mut |_| ControlFlow::Continue(()))
         .unwrap();

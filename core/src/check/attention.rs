@@ -23,7 +23,10 @@ pub(super) fn cases<K: Kernels>(k: K, random: &mut Random) {
     for kind in [KvType::Int8, KvType::F16] {
         for (number, head_dim) in (16..=256).step_by(16).enumerate() {
             let group = number % 8 + 1;
-            for positions in ranges.clone() {
+            // Emulators are slow, and kernels treat all widths of one remainder by 64 alike.
+            let every_length = number % 3 == 0;
+            for positions in ranges.iter().filter(|range| every_length || range.len() < 20) {
+                let positions = positions.clone();
                 attend(k, &Case { kind, head_dim, group, positions }, random);
             }
         }
