@@ -1,6 +1,8 @@
 # How tests are compiled for emulators, for the scripts that source this: most of the time would be
 # the compiler's, so it optimises only what emulators run for long.
 
+# Models are converted there, too.
+unset KINGLET_TEST_REUSE
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_TEST_OPT_LEVEL=0
 

@@ -64,7 +64,10 @@ pub fn converted_path(name: &str, kind: Type) -> PathBuf {
     cache().join("converted").join(format!("{name}.{}.kinglet", kind.name()))
 }
 
-/// What `open` opens, converted to `kind` once in every run of a test program.
+/// Set by `tests/run`, which first removes what other versions have converted.
+const REUSE_VARIABLE: &str = "KINGLET_TEST_REUSE";
+
+/// What `open` opens, converted to `kind`: once in a run of a test program, or of `tests/run`.
 fn converted(name: &str, kind: Type, open: impl FnOnce() -> Source) -> Model {
     static MADE: Mutex<Option<HashMap<PathBuf, Model>>> = Mutex::new(None);
     let path = converted_path(name, kind);
@@ -74,9 +77,11 @@ fn converted(name: &str, kind: Type, open: impl FnOnce() -> Source) -> Model {
     if let Some(model) = made.get(&path) {
         return model.clone();
     }
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let options = Options { name: Some(name.to_owned()), ..Options::new(kind, threads()) };
-    convert(&open(), &path, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    if std::env::var_os(REUSE_VARIABLE).is_none() || !path.exists() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let options = Options { name: Some(name.to_owned()), ..Options::new(kind, threads()) };
+        convert(&open(), &path, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    }
     let model = Model::open(&path).unwrap();
     made.insert(path, model.clone());
     model
