@@ -23,10 +23,9 @@ pub(super) fn cases<K: Kernels>(k: K, random: &mut Random) {
     for kind in [KvType::Int8, KvType::F16] {
         for (number, head_dim) in (16..=256).step_by(16).enumerate() {
             let group = number % 8 + 1;
-            // Emulators are slow, and kernels treat all widths of one remainder by 64 alike.
-            let every_length = number % 3 == 0;
-            for positions in ranges.iter().filter(|range| every_length || range.len() < 20) {
-                let positions = positions.clone();
+            // Long spans for some widths, every remainder by 64 among them: emulators are slow.
+            let long_spans = number % 3 == 0;
+            for positions in ranges.iter().filter(|range| long_spans || range.len() < 20).cloned() {
                 attend(k, &Case { kind, head_dim, group, positions }, random);
             }
         }
