@@ -3,6 +3,8 @@
 
 # Models are converted there, too.
 unset KINGLET_TEST_REUSE
+# Cargo lets only one build at a time into a folder, and this machine's tests are built meanwhile.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/emulated
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_TEST_OPT_LEVEL=0
 

@@ -7,6 +7,7 @@ use kinglet_quant::arrange::Preset;
 use kinglet_quant::convert::{Options, convert};
 use kinglet_quant::source::Source;
 use std::collections::HashMap;
+use std::env::consts::ARCH;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -59,9 +60,15 @@ pub fn real_source(test: &str) -> Option<PathBuf> {
     path
 }
 
-/// Where a converted model lies.
+/// Where a model lies that has been converted: each processor's apart, since `tests/run` tests on
+/// emulators at the same time.
+fn converted_file(name: &str, kind: &str) -> PathBuf {
+    cache().join("converted").join(ARCH).join(format!("{name}.{kind}.kinglet"))
+}
+
+/// Where a model lies that has been converted without calibration.
 pub fn converted_path(name: &str, kind: Type) -> PathBuf {
-    cache().join("converted").join(format!("{name}.{}.kinglet", kind.name()))
+    converted_file(name, kind.name())
 }
 
 /// Set by `tests/run`, which first removes what other versions have converted.
@@ -132,8 +139,7 @@ pub fn calibrated(test: &str, preset: Preset) -> Option<Model> {
     let tokens = write(&author, &WRITING, threads(), &mut |_| true).unwrap().concat();
     let tokenizer = author.tokenizer();
     let text: Vec<u8> = tokens.iter().flat_map(|&token| tokenizer.decode(token)).copied().collect();
-    let name = format!("{REAL}-calibrated.{}.kinglet", preset.name());
-    let path = cache().join("converted").join(name);
+    let path = converted_file(&format!("{REAL}-calibrated"), preset.name());
     let work = path.with_extension("work");
     let calibrate = Calibrate { text: Text::Given(&text), work: &work, cache: None };
     let options = Options::new(preset, threads());
