@@ -3,9 +3,9 @@
 use super::batch::{Batch, dot_product, widening};
 use super::cpu::{Sdot, Smmla, Widening};
 use super::registers::*;
-use super::rows::{OneTile, Quads, Starts, Sums, Total, Weights, widen};
+use super::rows::{BYTE_BLOCK, NIBBLE_BLOCK, widen};
+use super::rows::{OneTile, Quads, Starts, Sums, Total, Weights};
 use super::single::{self, by_halves, bytes, raised};
-use super::unpack::{Bytes, Nibbles, Unpack};
 use core::arch::aarch64::vld1q_s8;
 use core::arch::asm;
 use kinglet_core::kernels::START_GROUP;
@@ -63,14 +63,14 @@ impl Dot for Widening {
 
     #[inline(always)]
     fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2] {
-        by_halves(of, Nibbles::BYTES, START_GROUP, |total, half, x| {
+        by_halves(of, NIBBLE_BLOCK, START_GROUP, |total, half, x| {
             // SAFETY: `x` has 32 codes.
             *total = unsafe { raised::widening_groups(*total, half.with(x), *x.starts) };
         })
     }
     #[inline(always)]
     fn nibble_blocks(self, of: OneTile<'_>, starts: Starts) -> [Total; 2] {
-        by_halves(of, Nibbles::BYTES, BLOCK, |total, half, x| {
+        by_halves(of, NIBBLE_BLOCK, BLOCK, |total, half, x| {
             let start = starts.of_block(*x.starts);
             // SAFETY: `x` has 32 codes.
             *total = unsafe { raised::widening_block(*total, half.with(x), start) };
@@ -78,7 +78,7 @@ impl Dot for Widening {
     }
     #[inline(always)]
     fn bytes(self, of: OneTile<'_>) -> [Total; 2] {
-        by_halves(of, Bytes::BYTES, BLOCK, |total, half, x| {
+        by_halves(of, BYTE_BLOCK, BLOCK, |total, half, x| {
             // SAFETY: `x` has 32 codes.
             *total = unsafe { bytes::widening_block(*total, half.with(x)) };
         })

@@ -2,13 +2,13 @@
 
 use super::dot::Dot;
 use super::registers::*;
+use super::rows::{BYTE_BLOCK, NIBBLE_BLOCK, add_scaled, group_scales, scaled, widen};
 use super::rows::{HalfBlock, OneInput, OneTile, Quads, Starts, Total};
-use super::rows::{add_scaled, group_scales, scaled, widen};
 use super::single::by_halves;
 use core::arch::aarch64::vld1q_s8;
 use kinglet_core::kernels::START_GROUP;
 use kinglet_quant::Matrix;
-use kinglet_quant::format::{ALIGN, BLOCK, MAX_CODE, Q3_HIGH, Q5_HIGH, TILE_ROWS};
+use kinglet_quant::format::{ALIGN, BLOCK, MAX_CODE, Q3_HIGH, Q5_HIGH};
 
 /// Quads of 16 columns.
 const QUADS: usize = 4;
@@ -57,7 +57,7 @@ pub(super) struct Threes(Table);
 type Table = int8x16_t;
 
 impl Unpack for Bytes {
-    const BYTES: usize = TILE_ROWS * BLOCK;
+    const BYTES: usize = BYTE_BLOCK;
     const REACH: u8 = 128;
 
     #[inline(always)]
@@ -74,7 +74,7 @@ impl Unpack for Bytes {
 }
 
 impl Unpack for Nibbles {
-    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+    const BYTES: usize = NIBBLE_BLOCK;
     const REACH: u8 = 8;
 
     #[inline(always)]
@@ -99,7 +99,7 @@ impl Entries {
 }
 
 impl Unpack for Entries {
-    const BYTES: usize = TILE_ROWS * BLOCK / 2;
+    const BYTES: usize = NIBBLE_BLOCK;
     const REACH: u8 = MAX_CODE as u8;
 
     #[inline(always)]
@@ -109,7 +109,7 @@ impl Unpack for Entries {
 }
 
 impl Unpack for Fives {
-    const BYTES: usize = TILE_ROWS * BLOCK / 8 * 5;
+    const BYTES: usize = BYTE_BLOCK / 8 * 5;
     const REACH: u8 = 16;
 
     #[inline(always)]
@@ -135,7 +135,7 @@ impl Threes {
 }
 
 impl Unpack for Threes {
-    const BYTES: usize = TILE_ROWS * BLOCK / 8 * 3;
+    const BYTES: usize = BYTE_BLOCK / 8 * 3;
     const REACH: u8 = MAX_CODE as u8;
 
     #[inline(always)]
