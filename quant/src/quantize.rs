@@ -354,8 +354,11 @@ pub(crate) fn scales<C: Codes>(
     importance: &[f32],
 ) -> Option<(f32, Vec<f32>)> {
     let groups = || row.chunks_exact(width).zip(importance.chunks_exact(width));
-    let mut scales: Vec<f32> =
-        groups().map(|(weights, importance)| codes.scale(weights, importance)).collect();
+    // Collecting instead would search in a function that is compiled without this machine's vectors.
+    let mut scales = vec![0f32; row.len() / width];
+    for (scale, (weights, importance)) in scales.iter_mut().zip(groups()) {
+        *scale = codes.scale(weights, importance);
+    }
     let row_scale = largest(&scales) / MAX_GROUP_SCALE;
     if row_scale < MIN_ROW_SCALE {
         return None;

@@ -17,6 +17,7 @@ use crate::quantize::pack::{Packer, Row};
 use crate::quantize::{Job, Power, Scheme, Tiles, UseCodes, deal, jobs, scales};
 use bytemuck::{Pod, Zeroable};
 use pulp::{Simd, WithSimd};
+use std::array;
 use std::ops::AddAssign;
 
 /// A value of each row of a tile.
@@ -227,12 +228,13 @@ impl Tile {
         for (k, &col) in metric.order().iter().enumerate() {
             let made_up = weighted_sum(simd, &errors, metric.feedback(k));
             let group = &self.group_scales[col / width];
-            let mut error = [0.0; TILE_ROWS];
-            for (r, row) in rows.chunks_exact(cols).enumerate() {
+            let mut error: Lanes =
+                array::from_fn(|r| rows.get(r * cols + col).copied().unwrap_or(0.0));
+            for r in 0..TILE_ROWS {
                 let scale = self.row_scales[r] * group[r];
-                let code = codes.nearest_alone((row[col] + made_up[r]) * inverse(scale));
+                let code = codes.nearest((error[r] + made_up[r]) * inverse(scale));
                 self.integers[col][r] = code;
-                error[r] = row[col] - scale * code;
+                error[r] -= scale * code;
             }
             errors.push(error);
         }

@@ -1,6 +1,7 @@
 //! The integers that quantized weights can become, and the search for scales.
 
 use crate::format::MAX_CODE;
+use std::array;
 
 /// Largest group scale.
 pub(crate) const MAX_GROUP_SCALE: f32 = 127.0;
@@ -17,12 +18,6 @@ pub(crate) trait Codes: Sync {
     /// The nearest of them.
     fn nearest(&self, x: f32) -> f32;
 
-    /// The same where one value follows from another, and not many stand side by side.
-    #[inline(always)]
-    fn nearest_alone(&self, x: f32) -> f32 {
-        self.nearest(x)
-    }
-
     /// The best scale for a group, before it is snapped to the row's grid.
     fn scale(&self, weights: &[f32], importance: &[f32]) -> f32;
 }
@@ -36,8 +31,10 @@ pub(crate) struct Linear<const LOW: i8, const HIGH: i8>;
 /// Any ascending table.
 pub(crate) struct Codebook<const N: usize> {
     values: [f32; N],
-    /// `middles[i]` lies between `values[i - 1]` and `values[i]`; the first is never looked at.
+    /// What lies between `values[i - 1]` and `values[i]`, and how far apart they are; the first of
+    /// each is never looked at.
     middles: [f32; N],
+    steps: [f32; N],
 }
 
 impl Codes for Bytes {
@@ -68,29 +65,27 @@ impl<const LOW: i8, const HIGH: i8> Codes for Linear<LOW, HIGH> {
 impl<const N: usize> Codebook<N> {
     /// The first `N` entries of a table, which must ascend within ±32.
     pub fn new(table: &[i8; 16]) -> Self {
-        let values: [f32; N] = std::array::from_fn(|i| f32::from(table[i]));
+        let values: [f32; N] = array::from_fn(|i| f32::from(table[i]));
         assert!(values.is_sorted_by(|a, b| a < b));
         assert!(values.iter().all(|value| value.abs() <= f32::from(MAX_CODE)));
-        let middles = std::array::from_fn(|i| (values[i.max(1) - 1] + values[i]) / 2.0);
-        Self { values, middles }
+        let before = |i: usize| values[i.max(1) - 1];
+        let middles = array::from_fn(|i| (before(i) + values[i]) / 2.0);
+        let steps = array::from_fn(|i| values[i] - before(i));
+        Self { values, middles, steps }
     }
 }
 
 impl<const N: usize> Codes for Codebook<N> {
     #[inline(always)]
     fn nearest(&self, x: f32) -> f32 {
-        // Sums of steps instead of a look-up: vectors have no cheap one.
+        // Sums of steps instead of a look-up: vectors have no cheap one. Each step is read whether
+        // it counts or not, because loops with reads that depend on `x` become gathers.
         let mut value = self.values[0];
         for i in 1..N {
-            value += if x > self.middles[i] { self.values[i] - self.values[i - 1] } else { 0.0 };
+            let step = self.steps[i];
+            value += if x > self.middles[i] { step } else { 0.0 };
         }
         value
-    }
-
-    #[inline(always)]
-    fn nearest_alone(&self, x: f32) -> f32 {
-        // Comparisons do not wait for each other.
-        self.values[self.middles[1..].iter().filter(|&&middle| x > middle).count()]
     }
 
     #[inline(always)]
@@ -153,7 +148,7 @@ fn search_scale<C: Codes>(codes: &C, reach: f32, weights: &[f32], importance: &[
     if largest < f32::MIN_POSITIVE {
         return 0.0;
     }
-    let inverses: [f32; CANDIDATES] = std::array::from_fn(|k| {
+    let inverses: [f32; CANDIDATES] = array::from_fn(|k| {
         let factor = FIRST_FACTOR + (k / 2) as f32 * FACTOR_STEP;
         if k % 2 == 0 { factor * reach } else { -factor * reach }
     });

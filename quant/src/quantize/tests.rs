@@ -254,20 +254,3 @@ fn important_columns_have_smaller_errors() {
     };
     assert!(weighted(Some(&importance)) < 0.5 * weighted(None));
 }
-
-#[test]
-fn one_value_is_rounded_as_many_are() {
-    fn check(codes: &impl Codes) {
-        for step in -4000..=4000 {
-            let x = step as f32 / 100.0;
-            assert_eq!(codes.nearest_alone(x), codes.nearest(x), "{x}");
-        }
-        let extremes = [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -0.0];
-        assert!(extremes.iter().all(|&x| codes.nearest_alone(x) == codes.nearest(x)));
-    }
-    check(&Codebook::<16>::new(&CURVED));
-    check(&Codebook::<16>::new(&Q4_TABLE));
-    check(&Codebook::<8>::new(&Q3_TABLE));
-    check(&Linear::<-8, 7>);
-    check(&Bytes);
-}

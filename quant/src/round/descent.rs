@@ -1,10 +1,11 @@
 //! Coordinate descent over codes and scales, one group of columns after the other.
 
-use super::Tile;
+use super::{Lanes, Tile};
 use crate::format::TILE_ROWS;
 use crate::metric::Metric;
 use crate::quantize::codes::{Codes, MAX_GROUP_SCALE, inverse};
 use pulp::Simd;
+use std::array;
 
 /// Rounds over all groups.
 const PASSES: usize = 4;
@@ -39,16 +40,10 @@ fn descend_groups<S: Simd, C: Codes, const GROUP: usize>(
     metric: &Metric,
     rows: &[f32],
 ) {
-    let cols = metric.cols();
     let mut gradients = gradients(simd, tile, metric, rows);
     for _ in 0..PASSES {
         for group in 0..tile.group_scales.len() {
-            for r in 0..rows.len() / cols {
-                if tile.row_scales[r] > 0.0 {
-                    let gradient = &mut gradients[r * cols..][..cols];
-                    improve::<C, GROUP>(tile, codes, metric, r, group, gradient);
-                }
-            }
+            improve::<S, C, GROUP>(simd, tile, codes, metric, group, &mut gradients);
         }
     }
 }
@@ -73,103 +68,163 @@ fn gradients<S: Simd>(simd: S, tile: &Tile, metric: &Metric, rows: &[f32]) -> Ve
     gradients
 }
 
-/// A scale and the codes that go with it.
+/// A scale for every row and the codes that go with it.
 #[derive(Clone, Copy)]
 struct Trial<const GROUP: usize> {
-    scale: f32,
-    integers: [f32; GROUP],
+    scales: Lanes,
+    integers: [Lanes; GROUP],
     /// What changes in the stored weights.
-    change: [f32; GROUP],
+    changes: [Lanes; GROUP],
     /// What changes in the cost.
-    cost: f32,
+    costs: Lanes,
 }
 
-/// Takes the best scale and codes for one group of a row, everything else as it is.
+impl<const GROUP: usize> Trial<GROUP> {
+    /// Takes from `other` the rows in which it costs less.
+    #[inline(always)]
+    fn keep_better(&mut self, other: &Self) {
+        let better: [bool; TILE_ROWS] = array::from_fn(|r| {
+            other.costs[r] < self.costs[r] && other.scales[r].abs() <= MAX_GROUP_SCALE
+        });
+        let keep = |lanes: &mut Lanes, other: &Lanes| {
+            for r in 0..TILE_ROWS {
+                lanes[r] = if better[r] { other[r] } else { lanes[r] };
+            }
+        };
+        keep(&mut self.costs, &other.costs);
+        keep(&mut self.scales, &other.scales);
+        for i in 0..GROUP {
+            keep(&mut self.integers[i], &other.integers[i]);
+            keep(&mut self.changes[i], &other.changes[i]);
+        }
+    }
+}
+
+/// A group of columns, as it is.
+struct Group<'a, const GROUP: usize> {
+    row_scales: &'a Lanes,
+    hessian: [[f32; GROUP]; GROUP],
+    /// One over the diagonal.
+    inverses: [f32; GROUP],
+    stored: [Lanes; GROUP],
+    gradient: [Lanes; GROUP],
+}
+
+/// Takes the best scales and codes for one group of columns, everything else as it is.
 #[inline(always)]
-fn improve<C: Codes, const GROUP: usize>(
+fn improve<S: Simd, C: Codes, const GROUP: usize>(
+    simd: S,
     tile: &mut Tile,
     codes: &C,
     metric: &Metric,
-    r: usize,
     group: usize,
-    gradient: &mut [f32],
+    gradients: &mut [f32],
 ) {
-    let first = group * GROUP;
-    let mut hessian = [[0f32; GROUP]; GROUP];
-    for (i, row) in hessian.iter_mut().enumerate() {
-        row.copy_from_slice(&metric.row(first + i)[first..first + GROUP]);
-    }
-    let inverses: [f32; GROUP] = std::array::from_fn(|i| 1.0 / hessian[i][i]);
-    let mut stored = [0f32; GROUP];
-    for (i, stored) in stored.iter_mut().enumerate() {
-        *stored = tile.stored(r, first + i);
-    }
-    let mut local = [0f32; GROUP];
-    local.copy_from_slice(&gradient[first..first + GROUP]);
-    let mut best: Option<Trial<GROUP>> = None;
-    for step in STEPS {
-        let scale = tile.group_scales[group][r] + step;
-        if scale.abs() > MAX_GROUP_SCALE {
-            continue;
-        }
-        let found = attempt(codes, tile.row_scales[r], scale, &hessian, &inverses, &stored, &local);
-        if found.cost < best.map_or(0.0, |best| best.cost) {
-            best = Some(found);
-        }
-    }
-    let Some(best) = best else { return };
-    tile.group_scales[group][r] = best.scale;
+    let (cols, first) = (metric.cols(), group * GROUP);
+    let scales = tile.group_scales[group];
+    let mut best = Trial {
+        scales,
+        integers: *tile.integers[first..].first_chunk().expect("whole groups"),
+        changes: [[0.0; TILE_ROWS]; GROUP],
+        costs: [0.0; TILE_ROWS],
+    };
+    let mut part = Group {
+        row_scales: &tile.row_scales,
+        hessian: array::from_fn(|i| {
+            *metric.row(first + i)[first..].first_chunk().expect("whole groups")
+        }),
+        inverses: [0.0; GROUP],
+        stored: best.integers,
+        gradient: [[0.0; TILE_ROWS]; GROUP],
+    };
     for i in 0..GROUP {
-        tile.integers[first + i][r] = best.integers[i];
-        let change = best.change[i];
-        if change != 0.0 {
-            for (g, h) in gradient.iter_mut().zip(metric.row(first + i)) {
-                *g -= change * h;
-            }
+        part.inverses[i] = 1.0 / part.hessian[i][i];
+        for r in 0..TILE_ROWS {
+            part.stored[i][r] *= tile.row_scales[r] * scales[r];
         }
     }
-}
-
-/// The codes of one group for a scale: the nearest first, then each in turn where it costs least.
-#[inline(always)]
-fn attempt<C: Codes, const GROUP: usize>(
-    codes: &C,
-    row_scale: f32,
-    group_scale: f32,
-    hessian: &[[f32; GROUP]; GROUP],
-    inverses: &[f32; GROUP],
-    stored: &[f32; GROUP],
-    gradient: &[f32; GROUP],
-) -> Trial<GROUP> {
-    let scale = row_scale * group_scale;
-    let inverse = inverse(scale);
-    let mut trial =
-        Trial { scale: group_scale, integers: [0.0; GROUP], change: [0.0; GROUP], cost: 0.0 };
-    let mut local = *gradient;
-    for i in 0..GROUP {
-        trial.integers[i] = codes.nearest_alone(stored[i] * inverse);
-        trial.change[i] = scale * trial.integers[i] - stored[i];
-        for j in 0..GROUP {
-            local[j] -= trial.change[i] * hessian[i][j];
-        }
-    }
-    for _ in 0..SWEEPS {
+    for (r, gradient) in gradients.chunks_exact(cols).enumerate() {
         for i in 0..GROUP {
-            let current = scale * trial.integers[i];
-            let wanted = current + local[i] * inverses[i];
-            let integer = codes.nearest_alone(wanted * inverse);
-            if integer != trial.integers[i] {
-                let change = scale * integer - current;
-                trial.integers[i] = integer;
-                trial.change[i] = scale * integer - stored[i];
-                for j in 0..GROUP {
-                    local[j] -= change * hessian[i][j];
+            part.gradient[i][r] = gradient[first + i];
+        }
+    }
+    for step in STEPS {
+        best.keep_better(&attempt(simd, codes, &part, scales.map(|scale| scale + step)));
+    }
+    tile.group_scales[group] = best.scales;
+    tile.integers[first..][..GROUP].copy_from_slice(&best.integers);
+    for (r, gradient) in gradients.chunks_exact_mut(cols).enumerate() {
+        for i in 0..GROUP {
+            let change = best.changes[i][r];
+            // Most codes stay as they are.
+            if change != 0.0 {
+                for (g, h) in gradient.iter_mut().zip(metric.row(first + i)) {
+                    *g -= change * h;
                 }
             }
         }
     }
+}
+
+/// The codes of one group for these scales: the nearest first, then each in turn where it costs
+/// least.
+#[inline(always)]
+fn attempt<S: Simd, C: Codes, const GROUP: usize>(
+    simd: S,
+    codes: &C,
+    group: &Group<'_, GROUP>,
+    group_scales: Lanes,
+) -> Trial<GROUP> {
+    let Group { row_scales, hessian, inverses, stored, gradient } = group;
+    let zeros = [[0.0; TILE_ROWS]; GROUP];
+    let mut trial =
+        Trial { scales: group_scales, integers: zeros, changes: zeros, costs: [0.0; TILE_ROWS] };
+    let scales: Lanes = array::from_fn(|r| row_scales[r] * group_scales[r]);
+    let scale_inverses = scales.map(inverse);
+    let mut local = *gradient;
+    for i in 0..GROUP {
+        for r in 0..TILE_ROWS {
+            trial.integers[i][r] = codes.nearest(stored[i][r] * scale_inverses[r]);
+            trial.changes[i][r] = scales[r] * trial.integers[i][r] - stored[i][r];
+        }
+        subtract(simd, &mut local, &trial.changes[i], &hessian[i]);
+    }
+    for _ in 0..SWEEPS {
+        for i in 0..GROUP {
+            let mut change = [0.0; TILE_ROWS];
+            for r in 0..TILE_ROWS {
+                let current = scales[r] * trial.integers[i][r];
+                let wanted = current + local[i][r] * inverses[i];
+                trial.integers[i][r] = codes.nearest(wanted * scale_inverses[r]);
+                let next = scales[r] * trial.integers[i][r];
+                change[r] = next - current;
+                trial.changes[i][r] = next - stored[i][r];
+            }
+            subtract(simd, &mut local, &change, &hessian[i]);
+        }
+    }
     // With the gradients before and behind the change `d`: −2 d·g + dᵀHd = −d·(g + (g − Hd)).
-    let parts = trial.change.iter().zip(gradient.iter().zip(&local));
-    trial.cost = parts.map(|(change, (before, behind))| -change * (before + behind)).sum();
+    for i in 0..GROUP {
+        for r in 0..TILE_ROWS {
+            trial.costs[r] -= trial.changes[i][r] * (gradient[i][r] + local[i][r]);
+        }
+    }
     trial
+}
+
+/// Takes what a change of one column makes of them from the gradients.
+#[inline(always)]
+fn subtract<S: Simd, const GROUP: usize>(
+    simd: S,
+    gradients: &mut [Lanes; GROUP],
+    change: &Lanes,
+    hessian: &[f32; GROUP],
+) {
+    let changes = S::as_simd_f32s(change).0;
+    for (gradient, &h) in gradients.iter_mut().zip(hessian) {
+        let h = simd.splat_f32s(h);
+        for (gradient, &change) in S::as_mut_simd_f32s(gradient).0.iter_mut().zip(changes) {
+            *gradient = simd.sub_f32s(*gradient, simd.mul_f32s(change, h));
+        }
+    }
 }

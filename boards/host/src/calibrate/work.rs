@@ -25,11 +25,12 @@ const OBSERVED: Preset = Preset::Q8;
 const PREPARED: f64 = 0.03;
 const WRITTEN: f64 = 0.4;
 /// The share of observing in what follows.
-const OBSERVING: f64 = 0.45;
-/// Seconds that a thread takes for a million weights, to write and to do the rest: 135M and 360M
-/// took 5.7 and 6.1 together on two cores of a busy server.
-const WRITING_SECONDS: f64 = 1.7;
-const OTHER_SECONDS: f64 = 4.2;
+const OBSERVING: f64 = 0.55;
+/// Seconds that a thread takes for a million weights, to write and to do the rest: half more than
+/// the 2.4 that 4 bits took for 135M and 360M together on two cores of a Zen 4 server, because most
+/// machines are slower.
+const WRITING_SECONDS: f64 = 1.4;
+const OTHER_SECONDS: f64 = 2.2;
 /// Memory for moments: as much as the weights take in f32, and so much at least.
 const MIN_BUDGET: usize = 256 << 20;
 
