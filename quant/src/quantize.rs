@@ -354,7 +354,7 @@ pub(crate) fn scales<C: Codes>(
     importance: &[f32],
 ) -> Option<(f32, Vec<f32>)> {
     let groups = || row.chunks_exact(width).zip(importance.chunks_exact(width));
-    // Collecting instead would search in a function that is compiled without this machine's vectors.
+    // A loop, because what `collect` calls is compiled without this machine's vectors.
     let mut scales = vec![0f32; row.len() / width];
     for (scale, (weights, importance)) in scales.iter_mut().zip(groups()) {
         *scale = codes.scale(weights, importance);

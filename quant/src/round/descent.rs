@@ -137,10 +137,11 @@ fn improve<S: Simd, C: Codes, const GROUP: usize>(
         stored: best.integers,
         gradient: [[0.0; TILE_ROWS]; GROUP],
     };
+    let units: Lanes = array::from_fn(|r| tile.row_scales[r] * scales[r]);
     for i in 0..GROUP {
         part.inverses[i] = 1.0 / part.hessian[i][i];
-        for r in 0..TILE_ROWS {
-            part.stored[i][r] *= tile.row_scales[r] * scales[r];
+        for (stored, unit) in part.stored[i].iter_mut().zip(units) {
+            *stored *= unit;
         }
     }
     for (r, gradient) in gradients.chunks_exact(cols).enumerate() {
