@@ -158,11 +158,8 @@ impl WithSimd for Outputs<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Power {
         let Self { tile, metric, rows, noise } = self;
         let cols = metric.cols();
-        let (mut weights, mut errors) = (vec![[0f32; TILE_ROWS]; cols], Vec::new());
-        for (r, row) in rows.chunks_exact(cols).enumerate() {
-            weights.iter_mut().zip(row).for_each(|(lanes, &weight)| lanes[r] = weight);
-        }
-        errors.resize(cols, [0f32; TILE_ROWS]);
+        let weights: Vec<Lanes> = (0..cols).map(|col| column(rows, cols, col)).collect();
+        let mut errors = vec![[0f32; TILE_ROWS]; cols];
         let mut outputs = Power::default();
         for col in 0..cols {
             for r in 0..TILE_ROWS {
@@ -228,8 +225,7 @@ impl Tile {
         for (k, &col) in metric.order().iter().enumerate() {
             let made_up = weighted_sum(simd, &errors, metric.feedback(k));
             let group = &self.group_scales[col / width];
-            let mut error: Lanes =
-                array::from_fn(|r| rows.get(r * cols + col).copied().unwrap_or(0.0));
+            let mut error = column(rows, cols, col);
             for r in 0..TILE_ROWS {
                 let scale = self.row_scales[r] * group[r];
                 let code = codes.nearest((error[r] + made_up[r]) * inverse(scale));
@@ -239,6 +235,12 @@ impl Tile {
             errors.push(error);
         }
     }
+}
+
+/// One weight of every row; zeros for rows that are not there.
+#[inline(always)]
+fn column(rows: &[f32], cols: usize, col: usize) -> Lanes {
+    array::from_fn(|r| rows.get(r * cols + col).copied().unwrap_or(0.0))
 }
 
 /// `Σ_i factors[i] · lanes[i]`.

@@ -254,3 +254,26 @@ fn important_columns_have_smaller_errors() {
     };
     assert!(weighted(Some(&importance)) < 0.5 * weighted(None));
 }
+
+#[test]
+fn table_codes_are_the_nearest_entries() {
+    fn check<const N: usize>(table: &[i8; 16]) {
+        let codes = Codebook::<N>::new(table);
+        // Halfway the lower entry is taken.
+        let nearest = |x: f32| {
+            let entries = table[..N].iter().map(|&entry| f32::from(entry));
+            entries.min_by(|a, b| (x - a).abs().total_cmp(&(x - b).abs())).unwrap()
+        };
+        for step in -4000..=4000 {
+            let x = step as f32 / 64.0;
+            assert_eq!(codes.nearest(x), nearest(x), "{x}");
+        }
+        let (lowest, highest) = (f32::from(table[0]), f32::from(table[N - 1]));
+        let extremes = [f32::NEG_INFINITY, f32::MIN, -0.0, f32::MAX, f32::INFINITY];
+        let wanted = [lowest, lowest, nearest(0.0), highest, highest];
+        assert_eq!(extremes.map(|x| codes.nearest(x)), wanted);
+    }
+    check::<16>(&CURVED);
+    check::<16>(&Q4_TABLE);
+    check::<8>(&Q3_TABLE);
+}

@@ -48,7 +48,7 @@ fn descend_groups<S: Simd, C: Codes, const GROUP: usize>(
     }
 }
 
-/// `H e` for the error `e` of every row, `[rows][cols]`.
+/// `H e` for the error `e` of every row, `[TILE_ROWS][cols]`.
 #[inline(always)]
 fn gradients<S: Simd>(simd: S, tile: &Tile, metric: &Metric, rows: &[f32]) -> Vec<f32> {
     let cols = metric.cols();
@@ -58,7 +58,7 @@ fn gradients<S: Simd>(simd: S, tile: &Tile, metric: &Metric, rows: &[f32]) -> Ve
             error[r] = row[col] - tile.stored(r, col);
         }
     }
-    let mut gradients = vec![0f32; rows.len()];
+    let mut gradients = vec![0f32; TILE_ROWS * cols];
     for col in 0..cols {
         let lanes = super::weighted_sum(simd, &errors, metric.row(col));
         for (gradient, lane) in gradients.chunks_exact_mut(cols).zip(lanes) {
@@ -69,7 +69,6 @@ fn gradients<S: Simd>(simd: S, tile: &Tile, metric: &Metric, rows: &[f32]) -> Ve
 }
 
 /// A scale for every row and the codes that go with it.
-#[derive(Clone, Copy)]
 struct Trial<const GROUP: usize> {
     scales: Lanes,
     integers: [Lanes; GROUP],
@@ -128,27 +127,15 @@ fn improve<S: Simd, C: Codes, const GROUP: usize>(
         changes: [[0.0; TILE_ROWS]; GROUP],
         costs: [0.0; TILE_ROWS],
     };
-    let mut part = Group {
+    let part = Group {
         row_scales: &tile.row_scales,
         hessian: array::from_fn(|i| {
             *metric.row(first + i)[first..].first_chunk().expect("whole groups")
         }),
-        inverses: [0.0; GROUP],
-        stored: best.integers,
-        gradient: [[0.0; TILE_ROWS]; GROUP],
+        inverses: array::from_fn(|i| 1.0 / metric.row(first + i)[first + i]),
+        stored: array::from_fn(|i| array::from_fn(|r| tile.stored(r, first + i))),
+        gradient: array::from_fn(|i| array::from_fn(|r| gradients[r * cols + first + i])),
     };
-    let units: Lanes = array::from_fn(|r| tile.row_scales[r] * scales[r]);
-    for i in 0..GROUP {
-        part.inverses[i] = 1.0 / part.hessian[i][i];
-        for (stored, unit) in part.stored[i].iter_mut().zip(units) {
-            *stored *= unit;
-        }
-    }
-    for (r, gradient) in gradients.chunks_exact(cols).enumerate() {
-        for i in 0..GROUP {
-            part.gradient[i][r] = gradient[first + i];
-        }
-    }
     for step in STEPS {
         best.keep_better(&attempt(simd, codes, &part, scales.map(|scale| scale + step)));
     }
@@ -184,11 +171,12 @@ fn attempt<S: Simd, C: Codes, const GROUP: usize>(
     let scale_inverses = scales.map(inverse);
     let mut local = *gradient;
     for i in 0..GROUP {
+        let mut change = [0.0; TILE_ROWS];
         for r in 0..TILE_ROWS {
             trial.integers[i][r] = codes.nearest(stored[i][r] * scale_inverses[r]);
-            trial.changes[i][r] = scales[r] * trial.integers[i][r] - stored[i][r];
+            change[r] = scales[r] * trial.integers[i][r] - stored[i][r];
         }
-        subtract(simd, &mut local, &trial.changes[i], &hessian[i]);
+        subtract(simd, &mut local, &change, &hessian[i]);
     }
     for _ in 0..SWEEPS {
         for i in 0..GROUP {
@@ -197,17 +185,18 @@ fn attempt<S: Simd, C: Codes, const GROUP: usize>(
                 let current = scales[r] * trial.integers[i][r];
                 let wanted = current + local[i][r] * inverses[i];
                 trial.integers[i][r] = codes.nearest(wanted * scale_inverses[r]);
-                let next = scales[r] * trial.integers[i][r];
-                change[r] = next - current;
-                trial.changes[i][r] = next - stored[i][r];
+                change[r] = scales[r] * trial.integers[i][r] - current;
             }
             subtract(simd, &mut local, &change, &hessian[i]);
         }
     }
-    // With the gradients before and behind the change `d`: −2 d·g + dᵀHd = −d·(g + (g − Hd)).
     for i in 0..GROUP {
         for r in 0..TILE_ROWS {
-            trial.costs[r] -= trial.changes[i][r] * (gradient[i][r] + local[i][r]);
+            let change = scales[r] * trial.integers[i][r] - stored[i][r];
+            trial.changes[i][r] = change;
+            // With the gradients before and behind the change `d`:
+            // −2 d·g + dᵀHd = −d·(g + (g − Hd)).
+            trial.costs[r] -= change * (gradient[i][r] + local[i][r]);
         }
     }
     trial
