@@ -2,12 +2,19 @@
 //!
 //! Of two groups of 16 columns the second one's sums go on from those of the first: with `s` and
 //! `t` for the scales, `a·s + b·t = a·(s − t) + (a + b)·t`.
+//!
+//! Multiplying integers and making floats of them take cores two steps each. Sums with one scale,
+//! which are within 20 bits, grow in the low bits of a float of 1.5 instead: without its 1.5 it is
+//! the sum in steps of 2⁻²³, and its product with a scale is rounded once, as that of integers is.
 
 use super::Batch;
 use crate::neon::cpu::{Sdot, Smmla};
 use crate::neon::registers::*;
 use crate::neon::rows::{Quads, Sums};
 use core::arch::asm;
+
+/// What sums that are floats begin with.
+const START: f32 = 1.5;
 
 /// `v0` and `v1` have 32 columns of the first of two tokens, `v2` and `v3` of the second.
 macro_rules! load_pair {
@@ -17,15 +24,19 @@ macro_rules! load_pair {
     };
 }
 
+/// Where sums begin: integers with `"movi"` at `"0"`, the low bits of floats with `"fmov"` at
+/// `"1.5"`.
+macro_rules! begin {
+    ($op:literal, $start:literal, [$($sums:literal)*]) => {
+        concat!($($op, " ", $sums, ".4s, #", $start, "\n",)*)
+    };
+}
+
 /// Multiplies the first 16 columns: sums of the first token are in `p` and `q`, of the second in
 /// `r` and `u`.
 macro_rules! sdot_low {
     () => {
-        "movi {p:v}.4s, #0
-         movi {q:v}.4s, #0
-         movi {r:v}.4s, #0
-         movi {u:v}.4s, #0
-         sdot {p:v}.4s, {a0:v}.16b, v0.4b[0]
+        "sdot {p:v}.4s, {a0:v}.16b, v0.4b[0]
          sdot {q:v}.4s, {b0:v}.16b, v0.4b[0]
          sdot {r:v}.4s, {a0:v}.16b, v2.4b[0]
          sdot {u:v}.4s, {b0:v}.16b, v2.4b[0]
@@ -80,11 +91,7 @@ macro_rules! interleave_pair {
 /// weights: two rows and two tokens in each of `v0` to `v3`.
 macro_rules! smmla_low {
     () => {
-        "movi v0.4s, #0
-         movi v1.4s, #0
-         movi v2.4s, #0
-         movi v3.4s, #0
-         smmla v0.4s, {a0:v}.16b, v4.16b
+        "smmla v0.4s, {a0:v}.16b, v4.16b
          smmla v1.4s, {a1:v}.16b, v4.16b
          smmla v2.4s, {b0:v}.16b, v4.16b
          smmla v3.4s, {b1:v}.16b, v4.16b
@@ -121,27 +128,43 @@ macro_rules! scale_first {
     };
 }
 
-/// Adds the sums of [`smmla_high`], multiplied with the scales at `{second}`.
+/// Adds the sums of [`smmla_high`], multiplied with the scales at `{second}`, and makes floats of
+/// them.
 macro_rules! scale_second {
     () => {
         "ld1 {{v4.4s, v5.4s, v6.4s, v7.4s}}, [{second}]
          mla v16.4s, v4.4s, v0.4s
          mla v17.4s, v5.4s, v1.4s
          mla v18.4s, v6.4s, v2.4s
-         mla v19.4s, v7.4s, v3.4s"
+         mla v19.4s, v7.4s, v3.4s
+         scvtf v16.4s, v16.4s
+         scvtf v17.4s, v17.4s
+         scvtf v18.4s, v18.4s
+         scvtf v19.4s, v19.4s"
     };
 }
 
-/// Adds the sums in `v16` to `v19`, two rows and two tokens in each, to totals in this order.
+/// Multiplies sums that are floats with the scales of their rows at `{first}`: in `v16` to `v19`.
+macro_rules! scale_row_pairs {
+    () => {
+        "ld1 {{v16.4s, v17.4s, v18.4s, v19.4s}}, [{first}]
+         fsub v0.4s, v0.4s, {start:v}.4s
+         fsub v1.4s, v1.4s, {start:v}.4s
+         fsub v2.4s, v2.4s, {start:v}.4s
+         fsub v3.4s, v3.4s, {start:v}.4s
+         fmul v16.4s, v16.4s, v0.4s
+         fmul v17.4s, v17.4s, v1.4s
+         fmul v18.4s, v18.4s, v2.4s
+         fmul v19.4s, v19.4s, v3.4s"
+    };
+}
+
+/// Adds what is in `v16` to `v19`, two rows and two tokens in each, to totals in this order.
 macro_rules! add_row_pairs {
     () => {
         "ld1r {{v0.4s}}, [{scales}], {blocks}
          ld1r {{v1.4s}}, [{scales}], {blocks}
          ld1 {{v4.4s, v5.4s, v6.4s, v7.4s}}, [{totals}]
-         scvtf v16.4s, v16.4s
-         scvtf v17.4s, v17.4s
-         scvtf v18.4s, v18.4s
-         scvtf v19.4s, v19.4s
          zip1 v0.4s, v0.4s, v1.4s
          fmla v4.4s, v16.4s, v0.4s
          fmla v5.4s, v17.4s, v0.4s
@@ -151,38 +174,32 @@ macro_rules! add_row_pairs {
     };
 }
 
-/// Scales the sums `p` and `q` of the first token and `r` and `u` of the second by row.
+/// Multiplies sums that are floats with the scales of their rows: of the first token in `v4` and
+/// `v5`, of the second in `v6` and `v7`.
 macro_rules! scale_pair {
     () => {
-        "mul {p:v}.4s, {p:v}.4s, {s:v}.4s
-         mul {q:v}.4s, {q:v}.4s, {t:v}.4s
-         mul {r:v}.4s, {r:v}.4s, {s:v}.4s
-         mul {u:v}.4s, {u:v}.4s, {t:v}.4s"
+        "fsub {p:v}.4s, {p:v}.4s, {start:v}.4s
+         fsub {q:v}.4s, {q:v}.4s, {start:v}.4s
+         fsub {r:v}.4s, {r:v}.4s, {start:v}.4s
+         fsub {u:v}.4s, {u:v}.4s, {start:v}.4s
+         fmul v4.4s, {p:v}.4s, {s:v}.4s
+         fmul v5.4s, {q:v}.4s, {t:v}.4s
+         fmul v6.4s, {r:v}.4s, {s:v}.4s
+         fmul v7.4s, {u:v}.4s, {t:v}.4s"
     };
 }
 
-/// Adds sums, two registers of the first token and two of the second, to their totals.
+/// Adds what is in `v4` to `v7`, two registers for each token, to the totals.
 macro_rules! add_pair {
-    ($p:literal, $q:literal, $r:literal, $u:literal) => {
-        concat!(
-            "scvtf v4.4s, ",
-            $p,
-            ".4s\nscvtf v5.4s, ",
-            $q,
-            ".4s\nscvtf v6.4s, ",
-            $r,
-            ".4s\nscvtf v7.4s, ",
-            $u,
-            ".4s\n",
-            "ld1 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{totals}]
-             ld1r {{{p:v}.4s}}, [{scales}], {blocks}
-             ld1r {{{q:v}.4s}}, [{scales}], {blocks}
-             fmla v0.4s, v4.4s, {p:v}.4s
-             fmla v1.4s, v5.4s, {p:v}.4s
-             fmla v2.4s, v6.4s, {q:v}.4s
-             fmla v3.4s, v7.4s, {q:v}.4s
-             st1 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{totals}], #64"
-        )
+    () => {
+        "ld1 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{totals}]
+         ld1r {{{p:v}.4s}}, [{scales}], {blocks}
+         ld1r {{{q:v}.4s}}, [{scales}], {blocks}
+         fmla v0.4s, v4.4s, {p:v}.4s
+         fmla v1.4s, v5.4s, {p:v}.4s
+         fmla v2.4s, v6.4s, {q:v}.4s
+         fmla v3.4s, v7.4s, {q:v}.4s
+         st1 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{totals}], #64"
     };
 }
 
@@ -211,13 +228,15 @@ pub(in crate::neon) fn sdot_scaled(
     scales: Sums,
     batch: &mut Batch<'_>,
 ) {
+    let scales = scales.map(in_float_steps);
     over_pairs!(weights, batch, [
         ".arch_extension dotprod",
+        begin!("fmov", "1.5", ["{p:v}" "{q:v}" "{r:v}" "{u:v}"]),
         sdot_low!(),
         sdot_high!(),
         scale_pair!(),
-        add_pair!("{p:v}", "{q:v}", "{r:v}", "{u:v}"),
-    ], s = in(vreg) scales[0], t = in(vreg) scales[1],
+        add_pair!(),
+    ], s = in(vreg) scales[0], t = in(vreg) scales[1], start = in(vreg) vdupq_n_f32(START),
         p = out(vreg) _, q = out(vreg) _, r = out(vreg) _, u = out(vreg) _,);
 }
 
@@ -233,6 +252,7 @@ pub(in crate::neon) fn sdot_groups(
 ) {
     over_pairs!(weights, batch, [
         ".arch_extension dotprod",
+        begin!("movi", "0", ["{p:v}" "{q:v}" "{r:v}" "{u:v}"]),
         sdot_low!(),
         "mul v4.4s, {p:v}.4s, {s:v}.4s",
         "mul v5.4s, {q:v}.4s, {t:v}.4s",
@@ -243,7 +263,11 @@ pub(in crate::neon) fn sdot_groups(
         "mla v5.4s, {q:v}.4s, {t2:v}.4s",
         "mla v6.4s, {r:v}.4s, {s2:v}.4s",
         "mla v7.4s, {u:v}.4s, {t2:v}.4s",
-        add_pair!("v4", "v5", "v6", "v7"),
+        "scvtf v4.4s, v4.4s",
+        "scvtf v5.4s, v5.4s",
+        "scvtf v6.4s, v6.4s",
+        "scvtf v7.4s, v7.4s",
+        add_pair!(),
     ], s = in(vreg) differences[0], t = in(vreg) differences[1],
         s2 = in(vreg) scales[0], t2 = in(vreg) scales[1],
         p = out(vreg) _, q = out(vreg) _, r = out(vreg) _, u = out(vreg) _,);
@@ -268,13 +292,14 @@ pub(in crate::neon) fn smmla_scaled(
     scales: Sums,
     batch: &mut Batch<'_>,
 ) {
-    let scales = twice(scales);
+    let scales = twice(scales).map(in_float_steps);
     over_pairs_of_rows!(weights, batch, [
+        begin!("fmov", "1.5", ["v0" "v1" "v2" "v3"]),
         smmla_low!(),
         smmla_high!(),
-        scale_first!(),
+        scale_row_pairs!(),
         add_row_pairs!(),
-    ], first = in(reg) scales.as_ptr(),);
+    ], first = in(reg) scales.as_ptr(), start = in(vreg) vdupq_n_f32(START),);
 }
 
 /// [`sdot_groups`] with `smmla`, to totals in the order of [`add_row_pairs`].
@@ -288,12 +313,20 @@ pub(in crate::neon) fn smmla_groups(
 ) {
     let (differences, scales) = (twice(differences), twice(scales));
     over_pairs_of_rows!(weights, batch, [
+        begin!("movi", "0", ["v0" "v1" "v2" "v3"]),
         smmla_low!(),
         scale_first!(),
         smmla_high!(),
         scale_second!(),
         add_row_pairs!(),
     ], first = in(reg) differences.as_ptr(), second = in(reg) scales.as_ptr(),);
+}
+
+/// Scales of sums that are floats.
+#[inline(always)]
+fn in_float_steps(scales: int32x4_t) -> float32x4_t {
+    const STEPS: f32 = (1 << (f32::MANTISSA_DIGITS - 1)) as f32;
+    vmulq_n_f32(vcvtq_f32_s32(scales), STEPS)
 }
 
 /// Each scale twice, for two tokens.
