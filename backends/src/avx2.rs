@@ -41,7 +41,9 @@ impl Lanes for Avx2 {
     const COUNT: usize = 8;
     type F32 = __m256;
     type I32 = __m256i;
+    /// 4 rows, the products of their 4 columns in pairs.
     type Sum = __m256i;
+    const SUMS: usize = 4;
 
     register_methods! {
         fn splat(x: f32) -> __m256 { _mm256_set1_ps(x) }
@@ -60,9 +62,12 @@ impl Lanes for Avx2 {
         fn add_quad_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
             _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
         }
-        fn row_sums(low: __m256i, high: __m256i) -> __m256i {
+        fn row_sums(sums: [__m256i; 4]) -> [__m256i; 2] {
             // Within halves of registers: the quarters come out as 0, 2, 1, 3.
-            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high))
+            [
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(sums[0], sums[1])),
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(sums[2], sums[3])),
+            ]
         }
         fn power_of_two(n: __m256i) -> __m256 {
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(
@@ -116,7 +121,7 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_i8_pairs(self, from: *const u8) -> __m256i {
+    unsafe fn load_quads(self, from: *const u8) -> __m256i {
         // SAFETY: by this function's contract; `self` proves AVX2.
         unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
     }
@@ -135,7 +140,7 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn store_i16(self, x: __m256i, to: &mut [i16]) {
+    fn store_codes(self, x: __m256i, to: &mut [i16]) {
         let to = &mut to[..8];
         // SAFETY: `to` has 8 elements of 2 bytes; `self` proves AVX2.
         unsafe {

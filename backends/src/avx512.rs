@@ -41,7 +41,9 @@ impl Lanes for Avx512 {
     const COUNT: usize = 16;
     type F32 = __m512;
     type I32 = __m512i;
+    /// 8 rows, the products of their 4 columns in pairs.
     type Sum = __m512i;
+    const SUMS: usize = 4;
 
     register_methods! {
         fn splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
@@ -70,15 +72,21 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn row_sums(self, low: __m512i, high: __m512i) -> __m512i {
+    fn row_sums(self, sums: [__m512i; 4]) -> [__m512i; 2] {
         // SAFETY: the value `self` proves that the CPU has AVX-512; registers only.
         unsafe {
             let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
             let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-            _mm512_add_epi32(
-                _mm512_permutex2var_epi32(low, even, high),
-                _mm512_permutex2var_epi32(low, odd, high),
-            )
+            [
+                _mm512_add_epi32(
+                    _mm512_permutex2var_epi32(sums[0], even, sums[1]),
+                    _mm512_permutex2var_epi32(sums[0], odd, sums[1]),
+                ),
+                _mm512_add_epi32(
+                    _mm512_permutex2var_epi32(sums[2], even, sums[3]),
+                    _mm512_permutex2var_epi32(sums[2], odd, sums[3]),
+                ),
+            ]
         }
     }
 
@@ -107,7 +115,7 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn load_i8_pairs(self, from: *const u8) -> __m512i {
+    unsafe fn load_quads(self, from: *const u8) -> __m512i {
         // SAFETY: by this function's contract; `self` proves AVX-512.
         unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.cast())) }
     }
@@ -126,7 +134,7 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn store_i16(self, x: __m512i, to: &mut [i16]) {
+    fn store_codes(self, x: __m512i, to: &mut [i16]) {
         let to = &mut to[..16];
         // SAFETY: `to` has 16 elements of 2 bytes; `self` proves AVX-512.
         unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi16(x)) }

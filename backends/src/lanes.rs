@@ -2,6 +2,9 @@
 
 use half::{bf16, f16};
 
+/// The most that [`Lanes::SUMS`] may be.
+pub(crate) const MAX_SUMS: usize = 4;
+
 /// A SIMD register of `COUNT` floats. A value of the type proves that the CPU has the instructions,
 /// so every method is safe.
 ///
@@ -15,8 +18,10 @@ pub(crate) trait Lanes: Copy {
     type F32: Copy;
     /// `COUNT` × i32.
     type I32: Copy;
-    /// Sums of products of `COUNT / 2` rows, several of a row side by side.
+    /// Sums of products of some rows, for each row one or several.
     type Sum: Copy;
+    /// In how many of them the sums of `2·COUNT` rows are.
+    const SUMS: usize;
 
     fn splat(self, x: f32) -> Self::F32;
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
@@ -35,10 +40,10 @@ pub(crate) trait Lanes: Copy {
     fn to_f32(self, x: Self::I32) -> Self::F32;
     /// Sums of nothing.
     fn no_sum(self) -> Self::Sum;
-    /// Adds the products of 4 16-bit integers of each row, two in a lane, with as many of `b`.
-    fn add_quad_products(self, sum: Self::Sum, a: Self::I32, b: Self::I32) -> Self::Sum;
-    /// The sums of the rows of `low`, then those of `high`.
-    fn row_sums(self, low: Self::Sum, high: Self::Sum) -> Self::I32;
+    /// Adds the products of 4 bytes of each row with as many codes.
+    fn add_quad_products(self, sum: Self::Sum, bytes: Self::I32, codes: Self::I32) -> Self::Sum;
+    /// The sums of `2·COUNT` rows, which are in the first [`Self::SUMS`].
+    fn row_sums(self, sums: [Self::Sum; MAX_SUMS]) -> [Self::I32; 2];
     /// `2ⁿ` for −126 ≤ n ≤ 127.
     fn power_of_two(self, n: Self::I32) -> Self::F32;
     fn sum_of_lanes(self, x: Self::F32) -> f32;
@@ -47,19 +52,20 @@ pub(crate) trait Lanes: Copy {
     fn load(self, from: &[f32]) -> Self::F32;
     fn load_f16(self, from: &[f16]) -> Self::F32;
     fn load_bf16(self, from: &[bf16]) -> Self::F32;
-    /// `2·COUNT` signed bytes as 16-bit integers, two in a lane.
+    /// 4 signed bytes of each row of a sum.
     ///
     /// # Safety
-    /// So many bytes can be read.
-    unsafe fn load_i8_pairs(self, from: *const u8) -> Self::I32;
-    /// 4 16-bit integers over and over, two in a lane.
+    /// `8·COUNT / SUMS` bytes can be read.
+    unsafe fn load_quads(self, from: *const u8) -> Self::I32;
+    /// 4 codes over and over, as [`Self::store_codes`] has written them.
     ///
     /// # Safety
-    /// 4 integers can be read.
+    /// 4 codes can be read.
     unsafe fn repeat_quad(self, from: *const i16) -> Self::I32;
     fn store(self, x: Self::F32, to: &mut [f32]);
-    /// Numbers within ±32,767.
-    fn store_i16(self, x: Self::I32, to: &mut [i16]);
+    /// Numbers within ±[`WIDE_LIMIT`](kinglet_core::round::WIDE_LIMIT), 4 codes in the place of 4
+    /// integers, as [`Self::repeat_quad`] reads them.
+    fn store_codes(self, x: Self::I32, to: &mut [i16]);
     /// Numbers within ±127.
     fn store_i8(self, x: Self::I32, to: &mut [i8]);
     /// The sum of 16 signed bytes.

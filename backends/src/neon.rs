@@ -14,6 +14,7 @@ mod registers;
 mod rows;
 mod single;
 mod unpack;
+mod wide;
 
 use crate::detect;
 use crate::lanes::vector_kernels;

@@ -12,6 +12,9 @@
 //! logits = W_head · rms_norm(x)
 //! ```
 //!
+//! Behind the cache of the last layer only tokens that get logits go on: nothing reads what the
+//! others would become.
+//!
 //! A phase is one call of [`Workers::run`]: five meetings of the workers per layer. What lies
 //! between them is too short to share when there is one token, and is dealt by token otherwise.
 
@@ -67,7 +70,7 @@ pub(crate) struct Step<'s, 'a, K> {
 impl<K: Kernels> Step<'_, '_, K> {
     /// Runs the step; logits are computed for the tokens in `outputs`, from the first logit row on,
     /// as far as `screen` needs them.
-    pub fn run(&mut self, outputs: Range<usize>, screen: Option<Screen>) {
+    pub fn run(&mut self, mut outputs: Range<usize>, screen: Option<Screen>) {
         let config = self.model.config();
         self.embed(config);
         self.rotary_angles(config);
@@ -80,6 +83,13 @@ impl<K: Kernels> Step<'_, '_, K> {
             self.observe(Site::Attention, layer, q.cols());
             self.project_qkv(&[q, k, v]);
             self.append(config, layer);
+            if layer + 1 == config.layers as u16 && self.observer.is_none() {
+                self.keep(config, outputs);
+                outputs = 0..self.tokens.len();
+                if outputs.is_empty() {
+                    return;
+                }
+            }
             self.attend(config, layer);
             self.observe(Site::Output, layer, o.cols());
             self.project_attended(&o);
@@ -98,6 +108,18 @@ impl<K: Kernels> Step<'_, '_, K> {
             self.norm(self.model.norm(Role::FinalNorm, NO_LAYER), outputs.clone());
             self.head(outputs.len(), screen);
         }
+    }
+
+    /// Makes this a step of the tokens in `kept` alone, whose queries have been computed.
+    fn keep(&mut self, config: &Config, kept: Range<usize>) {
+        let (hidden, half) = (config.hidden as usize, config.head_dim as usize / 2);
+        let b = self.buffers.layers();
+        let rows = [(b.x, hidden), (b.q, config.q_dim()), (b.cos, half), (b.sin, half)];
+        for (rows, width) in rows {
+            rows.copy_within(kept.start * width..kept.end * width, 0);
+        }
+        self.first += kept.start;
+        self.tokens = &self.tokens[kept];
     }
 
     /// Hands the inputs of a site to the observer, if there is one.

@@ -191,7 +191,7 @@ pub trait Kernels: Copy + Send + Sync {
     /// then the sum of the weights; [`Kernels::join`] makes one of the spans.
     ///
     /// With keys and values of bytes, dot products are exact integers: a query becomes codes of
-    /// ±32,767 times a scale, and so do the products of weights and scales of values in a span.
+    /// ±32,639 times a scale, and so do the products of weights and scales of values in a span.
     fn attend(
         self,
         queries: &[f32],

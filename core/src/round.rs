@@ -23,9 +23,13 @@ pub fn block_scale(max: f32) -> (f32, f32) {
     if max < 127.0 * f32::MIN_POSITIVE { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) }
 }
 
-/// The scale of a vector whose largest magnitude becomes the code 32,767, and what to multiply the
-/// vector with; both zero where the inverse may be infinite.
+/// Largest magnitude of a wide code: what two signed bytes, one worth 256 of the other, give with
+/// either sign.
+pub const WIDE_LIMIT: i16 = 127 * 256 + 127;
+
+/// The scale of a vector whose largest magnitude becomes the code [`WIDE_LIMIT`], and what to
+/// multiply the vector with; both zero where the inverse may be infinite.
 pub fn wide_scale(max: f32) -> (f32, f32) {
-    const LIMIT: f32 = i16::MAX as f32;
+    const LIMIT: f32 = WIDE_LIMIT as f32;
     if max < LIMIT * f32::MIN_POSITIVE { (0.0, 0.0) } else { (max / LIMIT, LIMIT / max) }
 }

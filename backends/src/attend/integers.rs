@@ -3,7 +3,7 @@
 
 use super::{Partials, Weights, spans};
 use crate::elementwise::exp;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, MAX_SUMS};
 use crate::prefetch::Ahead;
 use core::ops::Range;
 use kinglet_core::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM};
@@ -12,8 +12,6 @@ use kinglet_quant::format::{ALIGN, TILE_ROWS};
 
 /// Codes of a quad.
 const QUAD: usize = 4;
-/// Registers of sums for each query: those of several queries hide the latency of the products.
-const SUMS: usize = 4;
 
 /// Attention of `Q` queries.
 #[inline(always)]
@@ -138,13 +136,13 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
     codes: &[[i16; N]; Q],
 ) -> [[L::I32; 2]; Q] {
     let Pass { lines, quads, ahead, fetched } = pass;
-    let bytes = SUMS * 2 * L::COUNT;
+    let bytes = 2 * L::COUNT * QUAD;
     let line_count = bytes.div_ceil(ALIGN);
     let last = (quads - 1) * lines.next_quad + (line_count - 1) * lines.next_line;
     let end = last + bytes.min(ALIGN);
     assert!(quads > 0 && quads * QUAD <= N && end <= lines.bytes.len());
     let zero = cpu.round(cpu.splat(0.0));
-    let mut sums = [[cpu.no_sum(); SUMS]; Q];
+    let mut sums = [[cpu.no_sum(); MAX_SUMS]; Q];
     for quad in 0..quads {
         ahead.fetch(fetched + quad * line_count, line_count);
         // SAFETY: `quad` is below `quads`, so what is read of this line, and of the next if there
@@ -155,10 +153,10 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
             for q in 0..Q {
                 quads[q] = cpu.repeat_quad(codes[q].as_ptr().add(quad * QUAD));
             }
-            for r in 0..SUMS {
-                let offset = r * 2 * L::COUNT;
+            for r in 0..L::SUMS {
+                let offset = r * (2 * L::COUNT * QUAD / L::SUMS);
                 let at = offset / ALIGN * lines.next_line + offset % ALIGN;
-                let rows = cpu.load_i8_pairs(bytes.add(at));
+                let rows = cpu.load_quads(bytes.add(at));
                 for q in 0..Q {
                     sums[q][r] = cpu.add_quad_products(sums[q][r], rows, quads[q]);
                 }
@@ -167,8 +165,7 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
     }
     let mut rows = [[zero; 2]; Q];
     for q in 0..Q {
-        rows[q][0] = cpu.row_sums(sums[q][0], sums[q][1]);
-        rows[q][1] = cpu.row_sums(sums[q][2], sums[q][3]);
+        rows[q] = cpu.row_sums(sums[q]);
     }
     rows
 }
@@ -182,7 +179,7 @@ fn to_codes<L: Lanes>(cpu: L, x: &[f32], codes: &mut [i16]) -> f32 {
     }
     let (scale, inverse) = wide_scale(cpu.max_of_lanes(max));
     for (x, codes) in x.chunks_exact(L::COUNT).zip(codes.chunks_exact_mut(L::COUNT)) {
-        cpu.store_i16(cpu.round(cpu.mul(cpu.load(x), cpu.splat(inverse))), codes);
+        cpu.store_codes(cpu.round(cpu.mul(cpu.load(x), cpu.splat(inverse))), codes);
     }
     scale
 }

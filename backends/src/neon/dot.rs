@@ -6,6 +6,7 @@ use super::registers::*;
 use super::rows::{BYTE_BLOCK, NIBBLE_BLOCK, widen};
 use super::rows::{OneTile, Quads, Starts, Sums, Total, Weights};
 use super::single::{self, by_halves, bytes, raised};
+use super::wide::WideDot;
 use core::arch::aarch64::vld1q_s8;
 use core::arch::asm;
 use kinglet_core::kernels::START_GROUP;
@@ -19,6 +20,10 @@ pub trait Dot: Copy + Send + Sync + core::fmt::Debug {
     /// Tokens for which unpacking weights into a batch is worth its instructions, counted with
     /// SmolLM2-135M; fewer are multiplied one by one.
     const BATCH: usize;
+
+    /// The way of multiplying bytes with 16-bit codes that goes with this one.
+    type Wide: WideDot;
+    fn wide(self) -> Self::Wide;
 
     /// `Σ scale · Σ group scale · w·a` of the nibbles from 0 to 15 of a tile, in groups of 16
     /// columns.
@@ -60,6 +65,12 @@ fn halves(input: &[i8; BLOCK]) -> [int8x16_t; 2] {
 
 impl Dot for Widening {
     const BATCH: usize = 3;
+
+    type Wide = Self;
+    #[inline(always)]
+    fn wide(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2] {
@@ -199,6 +210,12 @@ fn add_products(
 impl Dot for Sdot {
     const BATCH: usize = 6;
 
+    type Wide = Self;
+    #[inline(always)]
+    fn wide(self) -> Self {
+        self
+    }
+
     #[inline(always)]
     fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2] {
         single::dot_product::nibble_groups(self, of)
@@ -251,6 +268,12 @@ impl Dot for Sdot {
 impl Dot for Smmla {
     const BATCH: usize = Sdot::BATCH;
 
+    type Wide = Sdot;
+    #[inline(always)]
+    fn wide(self) -> Sdot {
+        self.0
+    }
+
     #[inline(always)]
     fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2] {
         self.0.nibble_groups(of)
@@ -301,7 +324,7 @@ impl Dot for Smmla {
 
 /// `sum + Σ w·a` of the 4 bytes of each lane of `w` with those of lane `LANE` of `a`.
 #[inline(always)]
-fn sdot_lane<const LANE: usize>(
+pub(super) fn sdot_lane<const LANE: usize>(
     _cpu: Sdot,
     sum: int32x4_t,
     w: int8x16_t,

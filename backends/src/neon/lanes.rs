@@ -3,8 +3,9 @@
 use super::Neon;
 use super::dot::Dot;
 use super::registers::*;
-use crate::lanes::Lanes;
-use core::arch::aarch64::{vld1_s8, vld1_u16, vld1q_f32, vld1q_s8, vst1_s16, vst1q_f32};
+use super::wide::{WideDot, WideSum};
+use crate::lanes::{Lanes, MAX_SUMS};
+use core::arch::aarch64::{vld1_u16, vld1q_f32, vld1q_s8, vst1q_f32};
 use core::arch::asm;
 use half::{bf16, f16};
 
@@ -12,8 +13,8 @@ impl<D: Dot> Lanes for Neon<D> {
     const COUNT: usize = 4;
     type F32 = float32x4_t;
     type I32 = int32x4_t;
-    /// Two rows, the products of their 4 columns side by side.
-    type Sum = [int32x4_t; 2];
+    type Sum = WideSum;
+    const SUMS: usize = D::Wide::SUMS;
 
     #[inline(always)]
     fn splat(self, x: f32) -> float32x4_t {
@@ -64,17 +65,16 @@ impl<D: Dot> Lanes for Neon<D> {
         vcvtq_f32_s32(x)
     }
     #[inline(always)]
-    fn no_sum(self) -> [int32x4_t; 2] {
+    fn no_sum(self) -> WideSum {
         [vdupq_n_s32(0); 2]
     }
     #[inline(always)]
-    fn add_quad_products(self, sum: [int32x4_t; 2], a: int32x4_t, b: int32x4_t) -> [int32x4_t; 2] {
-        let (a, b) = (vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
-        [vmlal_s16(sum[0], vget_low_s16(a), vget_low_s16(b)), vmlal_high_s16(sum[1], a, b)]
+    fn add_quad_products(self, sum: WideSum, bytes: int32x4_t, codes: int32x4_t) -> WideSum {
+        self.0.wide().add_quad_products(sum, bytes, codes)
     }
     #[inline(always)]
-    fn row_sums(self, low: [int32x4_t; 2], high: [int32x4_t; 2]) -> int32x4_t {
-        vpaddq_s32(vpaddq_s32(low[0], low[1]), vpaddq_s32(high[0], high[1]))
+    fn row_sums(self, sums: [WideSum; MAX_SUMS]) -> [int32x4_t; 2] {
+        self.0.wide().row_sums(sums)
     }
     #[inline(always)]
     fn power_of_two(self, n: int32x4_t) -> float32x4_t {
@@ -123,9 +123,9 @@ impl<D: Dot> Lanes for Neon<D> {
     }
 
     #[inline(always)]
-    unsafe fn load_i8_pairs(self, from: *const u8) -> int32x4_t {
+    unsafe fn load_quads(self, from: *const u8) -> int32x4_t {
         // SAFETY: by this function's contract.
-        vreinterpretq_s32_s16(vmovl_s8(unsafe { vld1_s8(from.cast()) }))
+        unsafe { self.0.wide().load_quads(from) }
     }
 
     #[inline(always)]
@@ -142,10 +142,8 @@ impl<D: Dot> Lanes for Neon<D> {
     }
 
     #[inline(always)]
-    fn store_i16(self, x: int32x4_t, to: &mut [i16]) {
-        let to = &mut to[..4];
-        // SAFETY: `to` has 4 elements.
-        unsafe { vst1_s16(to.as_mut_ptr(), vqmovn_s32(x)) }
+    fn store_codes(self, x: int32x4_t, to: &mut [i16]) {
+        self.0.wide().store_codes(x, to.first_chunk_mut().expect("there are 4"));
     }
 
     #[inline(always)]

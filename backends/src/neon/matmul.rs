@@ -103,10 +103,12 @@ fn in_batches<D: Dot, U: Unpack, const GROUP: usize>(
     output: Output,
 ) {
     for first in (0..x.tokens).step_by(TOKENS) {
-        let mut totals = [[[vdupq_n_f32(0.0); 2]; TOKENS]; 2];
+        // One array: arrays in arrays are made elsewhere and copied.
+        let mut totals = [[vdupq_n_f32(0.0); 2]; 2 * TOKENS];
+        let (low, high) = totals.split_at_mut(TOKENS);
         let tokens = TOKENS.min(x.tokens - first);
-        several(codes, tile, x, first..first + tokens, &mut totals);
-        let [(low, _), (high, _)] = totals.each_ref().map(|totals| totals.as_chunks());
+        several(codes, tile, x, first..first + tokens, [low, high]);
+        let (low, high) = (low.as_chunks().0, high.as_chunks().0);
         for (pair, (&low, &high)) in low.iter().zip(high).enumerate().take(tokens.div_ceil(2)) {
             let halves = D::by_token(low).into_iter().zip(D::by_token(high));
             for (token, (low, high)) in (2 * pair..tokens).zip(halves) {
@@ -125,7 +127,7 @@ fn several<D: Dot, U: Unpack, const GROUP: usize>(
     tile: &Tile<'_>,
     x: &Activations<'_>,
     tokens: Range<usize>,
-    totals: &mut [[Total; TOKENS]; 2],
+    mut totals: [&mut [Total]; 2],
 ) {
     let (count, blocks) = (tokens.len(), x.cols / BLOCK);
     let inputs = &x.codes[tokens.start * x.cols..][..count * x.cols];

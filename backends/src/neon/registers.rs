@@ -70,6 +70,9 @@ instructions! {
     fn vmovl_s8(x: int8x8_t) -> int16x8_t;
     fn vmovl_s16(x: int16x4_t) -> int32x4_t;
     fn vmovl_high_s16(x: int16x8_t) -> int32x4_t;
+    fn vmovn_s16(x: int16x8_t) -> int8x8_t;
+    fn vmovn_s32(x: int32x4_t) -> int16x4_t;
+    fn vrshrn_n_s32<const N>(x: int32x4_t) -> int16x4_t;
     fn vqmovn_s32(x: int32x4_t) -> int16x4_t;
     fn vqmovn_s16(x: int16x8_t) -> int8x8_t;
 
