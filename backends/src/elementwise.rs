@@ -120,7 +120,17 @@ fn rotate<L: Lanes>(cpu: L, [a, b]: [L::F32; 2], cos: L::F32, sin: L::F32) -> (L
 pub(crate) fn silu_mul<L: Lanes>(cpu: L, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len());
     let whole = gate.len() / L::COUNT * L::COUNT;
-    for (gate, up) in gate.chunks_exact_mut(L::COUNT).zip(up.chunks_exact(L::COUNT)) {
+    let mut pairs = gate.chunks_exact_mut(2 * L::COUNT);
+    let mut up_pairs = up.chunks_exact(2 * L::COUNT);
+    // Two at a time, because each alone is a chain of operations that wait for one another.
+    for (gate, up) in (&mut pairs).zip(&mut up_pairs) {
+        let first = gated(cpu, cpu.load(gate), cpu.load(up));
+        let second = gated(cpu, cpu.load(&gate[L::COUNT..]), cpu.load(&up[L::COUNT..]));
+        cpu.store(first, gate);
+        cpu.store(second, &mut gate[L::COUNT..]);
+    }
+    let rest = pairs.into_remainder().chunks_exact_mut(L::COUNT);
+    for (gate, up) in rest.zip(up_pairs.remainder().chunks_exact(L::COUNT)) {
         cpu.store(gated(cpu, cpu.load(gate), cpu.load(up)), gate);
     }
     if whole < gate.len() {
