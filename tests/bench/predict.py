@@ -90,7 +90,7 @@ def short(symbol: str) -> str:
 def assembly(text: str) -> str:
     """An instruction as the assembler reads it: with a label for another place in the program."""
     text = re.sub(r"\s*(<|//).*", "", text)
-    return re.sub(r"(?<![#\w])0x[0-9a-f]+$", "elsewhere", text)
+    return re.sub(r"(?<![#\w-])0x[0-9a-f]+$", "elsewhere", text)
 
 
 class Program:
