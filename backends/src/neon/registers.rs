@@ -1,10 +1,12 @@
 //! NEON's instructions on registers, safe to call: the targets that this is compiled for promise
-//! that every CPU has them.
+//! that every CPU has them. Those that only some have take a proof.
 
+use super::cpu::Sdot;
 pub(super) use core::arch::aarch64::{
     float32x4_t, int8x8_t, int8x16_t, int16x4_t, int16x8_t, int32x2_t, int32x4_t, int64x2_t,
     uint8x16_t, uint16x4_t, uint32x4_t, uint64x2_t,
 };
+use core::arch::asm;
 
 const _: () = assert!(cfg!(target_feature = "neon"), "a target without NEON");
 
@@ -103,4 +105,46 @@ instructions! {
     fn vreinterpretq_u8_s8(x: int8x16_t) -> uint8x16_t;
     fn vreinterpretq_u32_s8(x: int8x16_t) -> uint32x4_t;
     fn vreinterpretq_u64_u32(x: uint32x4_t) -> uint64x2_t;
+}
+
+/// `sum + Σ w·a` of the 4 bytes of each lane of `w` with those of lane `LANE` of `a`.
+#[inline(always)]
+pub(super) fn sdot_lane<const LANE: usize>(
+    _cpu: Sdot,
+    sum: int32x4_t,
+    w: int8x16_t,
+    a: int8x16_t,
+) -> int32x4_t {
+    let mut result = sum;
+    // SAFETY: `_cpu` proves that the CPU has the instruction, which touches registers only.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {sum:v}.4s, {w:v}.16b, {a:v}.4b[{lane}]",
+            sum = inout(vreg) result,
+            w = in(vreg) w,
+            a = in(vreg) a,
+            lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    result
+}
+
+/// `sum + Σ w·a` of the 4 bytes of each lane.
+#[inline(always)]
+pub(super) fn sdot(_cpu: Sdot, sum: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
+    let mut result = sum;
+    // SAFETY: as for `sdot_lane`.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {sum:v}.4s, {w:v}.16b, {a:v}.16b",
+            sum = inout(vreg) result,
+            w = in(vreg) w,
+            a = in(vreg) a,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    result
 }

@@ -1,7 +1,6 @@
 //! Ways of multiplying signed bytes with 16-bit codes, which attention consists of.
 
 use super::cpu::{Sdot, Widening};
-use super::dot::sdot_lane;
 use super::registers::*;
 use crate::lanes::MAX_SUMS;
 use core::arch::aarch64::{vld1_s8, vld1q_s8, vst1_s8, vst1_s16};
