@@ -12,6 +12,7 @@ use super::rows::{HalfBlock, OneInput, OneTile, OneToken, Total, strip_blocks, s
 use super::unpack::{Bytes, Entries, Fives, Nibbles, Threes, Unpack};
 use crate::prefetch::{SLOW_TOKENS, fetch_behind};
 use core::arch::aarch64::{vld1q_f32, vst1q_f32};
+use core::mem;
 use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
@@ -21,6 +22,11 @@ use kinglet_quant::{Matrix, Tile, Type};
 
 /// Tokens that share one unpacking of weights; their sums live in memory.
 const TOKENS: usize = 64;
+/// Sums of nothing for both halves of the rows: a constant is set in place, registers are copied.
+const NO_TOTALS: [Total; 2 * TOKENS] = {
+    // SAFETY: floats may have any bits.
+    unsafe { mem::zeroed() }
+};
 
 /// `out (+)= w · x` for the rows of `tiles`; the caller has checked that shapes fit together.
 pub(super) fn product<D: Dot>(
@@ -103,8 +109,7 @@ fn in_batches<D: Dot, U: Unpack, const GROUP: usize>(
     output: Output,
 ) {
     for first in (0..x.tokens).step_by(TOKENS) {
-        // One array: arrays in arrays are made elsewhere and copied.
-        let mut totals = [[vdupq_n_f32(0.0); 2]; 2 * TOKENS];
+        let mut totals = NO_TOTALS;
         let (low, high) = totals.split_at_mut(TOKENS);
         let tokens = TOKENS.min(x.tokens - first);
         several(codes, tile, x, first..first + tokens, [low, high]);
