@@ -63,11 +63,7 @@ impl Lanes for Avx2 {
             _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
         }
         fn row_sums(sums: [__m256i; 4]) -> [__m256i; 2] {
-            // Within halves of registers: the quarters come out as 0, 2, 1, 3.
-            [
-                _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(sums[0], sums[1])),
-                _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(sums[2], sums[3])),
-            ]
+            [add_pairs(sums[0], sums[1]), add_pairs(sums[2], sums[3])]
         }
         fn power_of_two(n: __m256i) -> __m256 {
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(
@@ -172,6 +168,14 @@ impl Lanes for Avx2 {
             _mm_cvtsi128_si32(sum) - 16 * 128
         }
     }
+}
+
+/// The sums of pairs of lanes, those of `low` first.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_pairs(low: __m256i, high: __m256i) -> __m256i {
+    // Within halves of registers: the quarters come out as 0, 2, 1, 3.
+    _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high))
 }
 
 #[cfg(test)]

@@ -74,20 +74,7 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn row_sums(self, sums: [__m512i; 4]) -> [__m512i; 2] {
         // SAFETY: the value `self` proves that the CPU has AVX-512; registers only.
-        unsafe {
-            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-            [
-                _mm512_add_epi32(
-                    _mm512_permutex2var_epi32(sums[0], even, sums[1]),
-                    _mm512_permutex2var_epi32(sums[0], odd, sums[1]),
-                ),
-                _mm512_add_epi32(
-                    _mm512_permutex2var_epi32(sums[2], even, sums[3]),
-                    _mm512_permutex2var_epi32(sums[2], odd, sums[3]),
-                ),
-            ]
-        }
+        unsafe { [add_pairs(sums[0], sums[1]), add_pairs(sums[2], sums[3])] }
     }
 
     #[inline(always)]
@@ -158,6 +145,18 @@ impl Lanes for Avx512 {
             _mm_cvtsi128_si32(sum) - 16 * 128
         }
     }
+}
+
+/// The sums of pairs of lanes, those of `low` first.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_pairs(low: __m512i, high: __m512i) -> __m512i {
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    _mm512_add_epi32(
+        _mm512_permutex2var_epi32(low, even, high),
+        _mm512_permutex2var_epi32(low, odd, high),
+    )
 }
 
 #[cfg(test)]

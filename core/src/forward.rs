@@ -83,12 +83,13 @@ impl<K: Kernels> Step<'_, '_, K> {
             self.observe(Site::Attention, layer, q.cols());
             self.project_qkv(&[q, k, v]);
             self.append(config, layer);
-            if layer + 1 == config.layers as u16 && self.observer.is_none() {
+            let logits_follow = layer + 1 == config.layers as u16 && self.observer.is_none();
+            if logits_follow && outputs.is_empty() {
+                return;
+            }
+            if logits_follow && outputs.len() < self.tokens.len() {
                 self.keep(config, outputs);
                 outputs = 0..self.tokens.len();
-                if outputs.is_empty() {
-                    return;
-                }
             }
             self.attend(config, layer);
             self.observe(Site::Output, layer, o.cols());

@@ -97,6 +97,7 @@ instructions! {
     fn vreinterpretq_s8_s32(x: int32x4_t) -> int8x16_t;
     fn vreinterpretq_s8_u8(x: uint8x16_t) -> int8x16_t;
     fn vreinterpretq_s8_u64(x: uint64x2_t) -> int8x16_t;
+    fn vreinterpretq_s32_f32(x: float32x4_t) -> int32x4_t;
     fn vreinterpretq_s32_s8(x: int8x16_t) -> int32x4_t;
     fn vreinterpretq_s16_s32(x: int32x4_t) -> int16x8_t;
     fn vreinterpretq_s32_s16(x: int16x8_t) -> int32x4_t;

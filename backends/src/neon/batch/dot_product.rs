@@ -292,7 +292,7 @@ pub(in crate::neon) fn smmla_scaled(
     scales: Sums,
     batch: &mut Batch<'_>,
 ) {
-    let scales = twice(scales).map(in_float_steps);
+    let scales = twice(scales.map(in_float_steps));
     over_pairs_of_rows!(weights, batch, [
         begin!("fmov", "1.5", ["v0" "v1" "v2" "v3"]),
         smmla_low!(),
@@ -322,11 +322,11 @@ pub(in crate::neon) fn smmla_groups(
     ], first = in(reg) differences.as_ptr(), second = in(reg) scales.as_ptr(),);
 }
 
-/// Scales of sums that are floats.
+/// The bits of the floats that scale sums which are floats.
 #[inline(always)]
-fn in_float_steps(scales: int32x4_t) -> float32x4_t {
+fn in_float_steps(scales: int32x4_t) -> int32x4_t {
     const STEPS: f32 = (1 << (f32::MANTISSA_DIGITS - 1)) as f32;
-    vmulq_n_f32(vcvtq_f32_s32(scales), STEPS)
+    vreinterpretq_s32_f32(vmulq_n_f32(vcvtq_f32_s32(scales), STEPS))
 }
 
 /// Each scale twice, for two tokens.
