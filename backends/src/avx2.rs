@@ -35,7 +35,7 @@ impl Avx2 {
     }
 }
 
-vector_kernels!([], Avx2);
+vector_kernels!([], Avx2, const FURTHER_TOKEN_COST: u8 = 40;);
 
 impl Lanes for Avx2 {
     const COUNT: usize = 8;

@@ -35,7 +35,7 @@ impl Avx512 {
     }
 }
 
-vector_kernels!([], Avx512);
+vector_kernels!([], Avx512, const FURTHER_TOKEN_COST: u8 = 25;);
 
 impl Lanes for Avx512 {
     const COUNT: usize = 16;

@@ -2,7 +2,8 @@
 //!
 //! A [`Tier`] is one of a closed list. Its value proves that this CPU has the instructions, so it
 //! can only be made by asking the CPU ([`Tier::best`], [`Tier::available`], [`Tier::from_name`]).
-//! [`Tier::with`] is the one place that goes from the choice to the code compiled for it:
+//! Its [`Choice`](kinglet_core::kernels::Choice) is the one place that goes from the choice to the
+//! code compiled for it:
 //!
 //! | tier | instructions | file |
 //! |---|---|---|
@@ -31,18 +32,18 @@ mod dense;
 mod detect;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod elementwise;
+mod engine;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod lanes;
-pub mod lookahead;
 #[cfg(target_arch = "x86_64")]
 mod low_row;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
-mod pass;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod planes;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod prefetch;
 mod tier;
 
-pub use tier::{Tier, UseKernels};
+pub use engine::Engine;
+pub use tier::Tier;

@@ -1,6 +1,6 @@
 //! The closed list of tiers, and the one match from a tier to its kernels.
 
-use kinglet_core::Kernels;
+use kinglet_core::kernels::{Choice, UseKernels};
 use kinglet_core::scalar::Scalar;
 use kinglet_quant::{Code, Result, fail};
 
@@ -30,15 +30,6 @@ pub enum Tier {
     /// The same with the integer matrix products of ARMv8.6, for many tokens at once.
     #[cfg(target_arch = "aarch64")]
     NeonI8mm(Neon<Smmla>),
-}
-
-/// Work that is compiled once for each tier.
-pub trait UseKernels {
-    /// What the work returns.
-    type Output;
-
-    /// Does the work with the kernels of one tier.
-    fn run<K: Kernels>(self, kernels: K) -> Self::Output;
 }
 
 /// Why there is no tier of a name.
@@ -123,25 +114,10 @@ impl Tier {
             Self::NeonI8mm(_) => "neon-i8mm",
         }
     }
+}
 
-    /// What each further token of a small batch costs, in hundredths of what a single one does:
-    /// measured with SmolLM2-135M, in batches of 2 to 8, and rounded up. For ARM it is predicted,
-    /// by the cycles of a token over the time that memory takes for its weights: 27 on a Raspberry
-    /// Pi 5, 70 on a Jetson Nano.
-    pub fn further_token_cost(self) -> u8 {
-        match self {
-            Self::Scalar => 100,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => 40,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => 25,
-            #[cfg(target_arch = "aarch64")]
-            Self::Neon(_) | Self::NeonDot(_) | Self::NeonI8mm(_) => 70,
-        }
-    }
-
-    /// Does `work` with the kernels of this tier.
-    pub fn with<W: UseKernels>(self, work: W) -> W::Output {
+impl Choice for Tier {
+    fn with<W: UseKernels>(self, work: W) -> W::Output {
         match self {
             Self::Scalar => work.run(Scalar),
             #[cfg(target_arch = "x86_64")]

@@ -9,6 +9,8 @@
 
 /// Tokens of a draft at most.
 pub const MAX_DRAFT: usize = 5;
+/// Rows of logits that a draft of any length needs, with that of the token in front of it.
+pub const LOOKAHEAD_ROWS: usize = MAX_DRAFT + 1;
 /// Tokens that a match needs: single ones are continued as before in one case of four.
 const MIN_MATCH: usize = 2;
 /// Tokens of a match that are compared; of longer ones the latest counts.

@@ -1,4 +1,5 @@
-//! The Llama step (Touvron et al. 2023) for one token or a batch, written once for every backend.
+//! The Llama step (Touvron et al. 2023) for tokens of one or several texts, written once for every
+//! set of kernels.
 //!
 //! ```text
 //! x = embedding[tokens]
@@ -22,11 +23,10 @@ mod attention;
 mod head;
 
 use crate::arena::{Columns, SharedColumns, SharedRows, SharedScratch, Shares, Split};
+use crate::engine::{Chunk, MAX_TEXTS, Observer, Place, Site};
 use crate::kernels::{Activations, Kernels, Output, START_GROUP, Workers};
 use crate::kv::KvLayout;
 use crate::plan::{Buffers, PROMPT_RUN};
-use crate::screen::Screen;
-use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Config, File, Matrix, Role};
@@ -37,40 +37,26 @@ const FEW_TOKENS: usize = 8;
 /// Products of weights and activations that take as long as reading a byte of weights, roughly.
 const PRODUCTS_PER_BYTE: usize = 10;
 
-/// Where the inputs of matrices can be observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Site {
-    /// Inputs of q, k and v `[hidden]`.
-    Attention,
-    /// Inputs of o `[heads × head_dim]`.
-    Output,
-    /// Inputs of gate and up `[hidden]`.
-    FeedForward,
-    /// Inputs of down `[ffn]`.
-    Down,
-    /// Inputs of the head `[hidden]`; its layer is [`NO_LAYER`].
-    Head,
-}
-
-/// Gets the inputs of the matrices of every layer, `[tokens][width of the site]`: for calibration.
-pub type Observer<'o> = &'o mut dyn FnMut(Site, u16, &[f32]);
-
-/// One step: `tokens` at positions `first..`, in a session's buffers.
+/// One step: the tokens of some chunks, in an engine's buffers.
 pub(crate) struct Step<'s, 'a, K> {
     pub kernels: K,
     pub workers: &'s dyn Workers,
     pub model: &'s File<'a>,
     pub layout: KvLayout,
+    /// Bytes of one text's cache.
+    pub cache: usize,
     pub buffers: &'s mut Buffers<'a>,
-    pub first: usize,
-    pub tokens: &'s [u32],
+    /// In ascending order of their texts.
+    pub chunks: heapless::Vec<Chunk<'s>, MAX_TEXTS>,
+    /// Tokens of all chunks: rows of every buffer, in their order.
+    pub count: usize,
     pub observer: Option<Observer<'s>>,
 }
 
 impl<K: Kernels> Step<'_, '_, K> {
-    /// Runs the step; logits are computed for the tokens in `outputs`, from the first logit row on,
-    /// as far as `screen` needs them.
-    pub fn run(&mut self, mut outputs: Range<usize>, screen: Option<Screen>) {
+    /// Runs the step; the logits that chunks want are computed as far as their screens need them if
+    /// `is_screened`.
+    pub fn run(&mut self, is_screened: bool) {
         let config = self.model.config();
         self.embed(config);
         self.rotary_angles(config);
@@ -79,48 +65,52 @@ impl<K: Kernels> Step<'_, '_, K> {
             let [q, k, v, o] = [Role::Q, Role::K, Role::V, Role::O].map(matrix);
             let [gate, up, down] = [Role::Gate, Role::Up, Role::Down].map(matrix);
 
-            self.norm(self.model.norm(Role::AttnNorm, layer), 0..self.tokens.len());
+            self.norm(self.model.norm(Role::AttnNorm, layer));
             self.observe(Site::Attention, layer, q.cols());
             self.project_qkv(&[q, k, v]);
             self.append(config, layer);
-            let logits_follow = layer + 1 == config.layers as u16 && self.observer.is_none();
-            if logits_follow && outputs.is_empty() {
-                return;
-            }
-            if logits_follow && outputs.len() < self.tokens.len() {
-                self.keep(config, outputs);
-                outputs = 0..self.tokens.len();
+            if layer + 1 == config.layers as u16 && self.observer.is_none() {
+                self.keep(config);
+                if self.count == 0 {
+                    return;
+                }
             }
             self.attend(config, layer);
             self.observe(Site::Output, layer, o.cols());
             self.project_attended(&o);
 
-            self.norm(self.model.norm(Role::FfnNorm, layer), 0..self.tokens.len());
+            self.norm(self.model.norm(Role::FfnNorm, layer));
             self.observe(Site::FeedForward, layer, gate.cols());
             self.gate_and_up(&gate, &up);
             self.observe(Site::Down, layer, down.cols());
             self.project_down(&down);
         }
+        self.norm(self.model.norm(Role::FinalNorm, NO_LAYER));
         if self.observer.is_some() {
-            self.norm(self.model.norm(Role::FinalNorm, NO_LAYER), 0..self.tokens.len());
             self.observe(Site::Head, NO_LAYER, config.hidden as usize);
-        }
-        if !outputs.is_empty() {
-            self.norm(self.model.norm(Role::FinalNorm, NO_LAYER), outputs.clone());
-            self.head(outputs.len(), screen);
+        } else {
+            self.head(is_screened);
         }
     }
 
-    /// Makes this a step of the tokens in `kept` alone, whose queries have been computed.
-    fn keep(&mut self, config: &Config, kept: Range<usize>) {
+    /// Makes this a step of the tokens that get logits, whose queries have been computed.
+    fn keep(&mut self, config: &Config) {
         let (hidden, half) = (config.hidden as usize, config.head_dim as usize / 2);
         let b = self.buffers.layers();
-        let rows = [(b.x, hidden), (b.q, config.q_dim()), (b.cos, half), (b.sin, half)];
-        for (rows, width) in rows {
-            rows.copy_within(kept.start * width..kept.end * width, 0);
+        let mut buffers = [(b.x, hidden), (b.q, config.q_dim()), (b.cos, half), (b.sin, half)];
+        let (mut end, mut kept) = (0, 0);
+        for chunk in &mut self.chunks {
+            end += chunk.tokens.len();
+            *chunk = chunk.with_logits();
+            let start = end - chunk.tokens.len();
+            if start > kept {
+                for (rows, width) in &mut buffers {
+                    rows.copy_within(start * *width..end * *width, kept * *width);
+                }
+            }
+            kept += chunk.tokens.len();
         }
-        self.first += kept.start;
-        self.tokens = &self.tokens[kept];
+        self.count = kept;
     }
 
     /// Hands the inputs of a site to the observer, if there is one.
@@ -131,13 +121,13 @@ impl<K: Kernels> Step<'_, '_, K> {
                 Site::Attention | Site::Output | Site::FeedForward | Site::Head => &*b.input,
                 Site::Down => &*b.gate,
             };
-            observer(site, layer, &values[..self.tokens.len() * width]);
+            observer(site, layer, &values[..self.count * width]);
         }
     }
 
     /// How what is dealt by token is cut: with one token the caller does it alone.
     fn token_shares(&self) -> Shares {
-        Shares::tapering(if self.tokens.len() == 1 { 1 } else { self.workers.count() })
+        Shares::tapering(if self.count == 1 { 1 } else { self.workers.count() })
     }
 
     /// How the tiles of a product are cut.
@@ -148,14 +138,14 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// `x[token] = embedding[token]`.
     fn embed(&mut self, config: &Config) {
         let embedding = self.model.matrix(Role::Embedding, NO_LAYER);
-        let (tokens, hidden, shares) = (self.tokens, config.hidden as usize, self.token_shares());
-        let split = Split::whole(tokens.len(), shares);
+        let (chunks, hidden, shares) = (&self.chunks, config.hidden as usize, self.token_shares());
+        let split = Split::whole(self.count, shares);
         let b = self.buffers.layers();
-        let x = SharedRows::new(&mut b.x[..tokens.len() * hidden], hidden, split);
+        let x = SharedRows::new(&mut b.x[..self.count * hidden], hidden, split);
         self.workers.run(shares.count(), &|part| {
             let rows = x.take(part).chunks_exact_mut(hidden);
-            for (&token, x) in tokens[split.range(part)].iter().zip(rows) {
-                embedding.read_row(token as usize, x);
+            for (row, x) in split.range(part).zip(rows) {
+                embedding.read_row(place(chunks, row).token as usize, x);
             }
         });
     }
@@ -167,20 +157,21 @@ impl<K: Kernels> Step<'_, '_, K> {
         for i in 0..half {
             let exponent = (2 * i) as f32 / config.head_dim as f32;
             let frequency = 1.0 / libm::powf(config.rope_theta, exponent);
-            for token in 0..self.tokens.len() {
-                let angle = f64::from((self.first + token) as f32 * frequency);
-                b.cos[token * half + i] = libm::cos(angle) as f32;
-                b.sin[token * half + i] = libm::sin(angle) as f32;
+            let places = self.chunks.iter().flat_map(|chunk| chunk.places());
+            for (row, place) in places.enumerate() {
+                let angle = f64::from(place.position as f32 * frequency);
+                b.cos[row * half + i] = libm::cos(angle) as f32;
+                b.sin[row * half + i] = libm::sin(angle) as f32;
             }
         }
     }
 
-    /// `input = rms_norm(x)` for some tokens, from the first row on, and quantizes it.
-    fn norm(&mut self, gain: &[f32], tokens: Range<usize>) {
+    /// `input = rms_norm(x)`, and quantizes it.
+    fn norm(&mut self, gain: &[f32]) {
         let (kernels, hidden, eps) = (self.kernels, gain.len(), self.model.config().rms_eps);
-        let (count, shares) = (tokens.len(), self.token_shares());
+        let (count, shares) = (self.count, self.token_shares());
         let b = self.buffers.layers();
-        let x = &b.x[tokens.start * hidden..tokens.end * hidden];
+        let x = &b.x[..count * hidden];
         let split = Split::whole(count, shares);
         let normed = SharedRows::new(&mut b.input[..count * hidden], hidden, split);
         let quantized = SharedQuantized::new(b.codes, b.scales, b.starts, hidden, split);
@@ -196,7 +187,7 @@ impl<K: Kernels> Step<'_, '_, K> {
 
     /// `q, k, v = W_qkv · input`: one pass over the tiles of three matrices.
     fn project_qkv(&mut self, [q, k, v]: &[Matrix<'_>; 3]) {
-        let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
+        let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.count);
         let b = self.buffers.layers();
         let x = activations(count, q.cols(), b.input, b.codes, b.scales, b.starts);
         let cost = |w: &Matrix<'_>| w.tile_count() as u64 * tile_cost(w, count);
@@ -227,14 +218,14 @@ impl<K: Kernels> Step<'_, '_, K> {
     fn project_attended(&mut self, o: &Matrix<'_>) {
         let shares = self.tile_shares();
         let b = self.buffers.layers();
-        let x = activations(self.tokens.len(), o.cols(), b.input, b.codes, b.scales, b.starts);
+        let x = activations(self.count, o.cols(), b.input, b.codes, b.scales, b.starts);
         add_product(self.kernels, self.workers, shares, o, &x, b.x, b.panels);
     }
 
     /// `gate = silu(W_gate · input) · (W_up · input)`: each worker owns both halves of its
     /// columns.
     fn gate_and_up(&mut self, gate: &Matrix<'_>, up: &Matrix<'_>) {
-        let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.tokens.len());
+        let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.count);
         let b = self.buffers.layers();
         let x = activations(count, gate.cols(), b.input, b.codes, b.scales, b.starts);
         const { assert!(K::GATE_RUN <= PROMPT_RUN) };
@@ -267,13 +258,13 @@ impl<K: Kernels> Step<'_, '_, K> {
         self.quantize(Source::Gate, down.cols());
         let shares = self.tile_shares();
         let b = self.buffers.layers();
-        let x = activations(self.tokens.len(), down.cols(), b.gate, b.codes, b.scales, b.starts);
+        let x = activations(self.count, down.cols(), b.gate, b.codes, b.scales, b.starts);
         add_product(self.kernels, self.workers, shares, down, &x, b.x, b.panels);
     }
 
     /// Quantizes the inputs of a product that were not normed.
     fn quantize(&mut self, source: Source, cols: usize) {
-        let (kernels, shares, count) = (self.kernels, self.token_shares(), self.tokens.len());
+        let (kernels, shares, count) = (self.kernels, self.token_shares(), self.count);
         let b = self.buffers.layers();
         let values = match source {
             Source::Input => &*b.input,
@@ -286,6 +277,17 @@ impl<K: Kernels> Step<'_, '_, K> {
             quantized.fill(kernels, part, &values[rows.start * cols..rows.end * cols]);
         });
     }
+}
+
+/// The token that a row of the buffers belongs to.
+fn place(chunks: &[Chunk<'_>], mut row: usize) -> Place {
+    for chunk in chunks {
+        if let Some(&token) = chunk.tokens.get(row) {
+            return Place { text: chunk.text, position: chunk.first + row, token };
+        }
+        row -= chunk.tokens.len();
+    }
+    unreachable!("there is a row for each token of the chunks")
 }
 
 /// Which buffer holds the inputs of a product.

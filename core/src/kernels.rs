@@ -112,6 +112,10 @@ pub trait Kernels: Copy + Send + Sync {
     /// calls.
     const GATE_RUN: usize = 1;
 
+    /// What each further token of a pass of 2 to 8 tokens costs, in hundredths of what a single one
+    /// does: measured with SmolLM2-135M and rounded up.
+    const FURTHER_TOKEN_COST: u8 = 100;
+
     /// `out[token][r] (+)= Σ_k w[r][k] · x[token][k]` for the rows of `tiles`.
     ///
     /// `out` is `x.tokens × 16·tiles.len()`. Quantized weights multiply the quantized activations:
@@ -205,6 +209,27 @@ pub trait Kernels: Copy + Send + Sync {
     fn join(self, partials: &[f32], head_dim: usize, out: &mut [f32]);
 }
 
+/// Work that is compiled once for each set of kernels.
+pub trait UseKernels {
+    /// What the work returns.
+    type Output;
+
+    /// Does the work with one set of kernels.
+    fn run<K: Kernels>(self, kernels: K) -> Self::Output;
+}
+
+/// A set of kernels that was chosen: one itself, or a closed list with its one match.
+pub trait Choice: Copy {
+    /// Does `work` with the chosen kernels.
+    fn with<W: UseKernels>(self, work: W) -> W::Output;
+}
+
+impl<K: Kernels> Choice for K {
+    fn with<W: UseKernels>(self, work: W) -> W::Output {
+        work.run(self)
+    }
+}
+
 /// Asserts what every [`Kernels::rescore`] relies on.
 pub fn check_rescore(
     w: &Matrix<'_>,
@@ -232,6 +257,16 @@ pub trait Workers: Sync {
     /// [`crate::arena::MAX_PARTS`], and returns when all calls have. Calls of different parts may
     /// run at the same time; lower ones start first.
     fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync));
+}
+
+impl<W: Workers + ?Sized> Workers for &W {
+    fn count(&self) -> usize {
+        (**self).count()
+    }
+
+    fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
+        (**self).run(parts, task);
+    }
 }
 
 /// The calling thread alone.

@@ -94,6 +94,23 @@ impl KvLayout {
         ]
     }
 
+    /// Zeroes what a copied [`KvLayout::prefix`] of as many positions has behind them.
+    pub fn clear_behind(&self, positions: usize, prefix: &mut [&mut [u8]; 4]) {
+        let [keys, values, key_scales, value_scales] = prefix;
+        let width = self.vectors / (self.context * self.head_dim);
+        for position in positions..positions.next_multiple_of(TILE_ROWS) {
+            for d in 0..self.head_dim {
+                keys[self.key_index(position, d) * width..][..width].fill(0);
+                values[self.value_index(position, d) * width..][..width].fill(0);
+            }
+            for scales in [&mut *key_scales, &mut *value_scales] {
+                if let Some(scale) = scales.chunks_exact_mut(size_of::<f16>()).nth(position) {
+                    scale.fill(0);
+                }
+            }
+        }
+    }
+
     /// The block of one head, to read.
     pub fn head<'a>(&self, block: &'a [u8]) -> KvHead<'a> {
         let (keys, rest) = block[..self.block_bytes()].split_at(self.vectors);

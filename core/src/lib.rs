@@ -1,10 +1,11 @@
 //! What the model means: the Llama step on a weight file, inside memory known to the byte.
 //!
-//! Reading order: [`plan`] (every buffer with its shape), [`forward`](mod@forward) (the step, as in
-//! the paper), [`kernels`] (the operations a backend implements), [`scalar`] (what they mean),
-//! [`kv`] (the cache), [`arena`] (how one buffer is cut and shared between workers), [`session`]
-//! (positions and history), [`sample`], [`draft`], [`tokenizer`], [`chat`],
-//! [`piece`] (the streamed reply).
+//! Reading order: [`plan`] (every buffer with its shape), [`engine`] (what runs a pass), [`cpu`] (the
+//! engine over kernels), [`forward`](mod@forward) (the step, as in the paper), [`kernels`] (the
+//! operations of an instruction set), [`scalar`] (what they mean), [`kv`] (the cache), [`arena`] (how
+//! one buffer is cut and shared between workers), [`texts`] and [`text`](mod@text) (tokens, and how
+//! far each text is), [`generate`](mod@generate) (the loop that chooses tokens), [`sample`],
+//! [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
 #![no_std]
@@ -18,9 +19,12 @@ pub mod chat;
 #[cfg(feature = "check")]
 pub mod check;
 pub mod claims;
+pub mod cpu;
 pub mod draft;
+pub mod engine;
 pub mod exp;
 pub mod forward;
+pub mod generate;
 pub mod kernels;
 pub mod kv;
 pub mod piece;
@@ -29,13 +33,17 @@ pub mod round;
 pub mod sample;
 pub mod scalar;
 pub mod screen;
-pub mod session;
 pub mod stop;
+pub mod text;
+pub mod texts;
 pub mod tokenizer;
 pub mod top;
 pub mod unicode;
 
+pub use cpu::Cpu;
+pub use engine::Engine;
 pub use kernels::{Activations, Kernels, Workers};
 pub use kv::KvType;
 pub use plan::{Limits, Plan};
-pub use session::Session;
+pub use text::Text;
+pub use texts::Texts;

@@ -1,6 +1,7 @@
 //! The memory of a session: every buffer with its shape, added up before anything is taken.
 
 use crate::arena::{Arena, MAX_WORKERS, padded_bytes};
+use crate::engine::MAX_TEXTS;
 use crate::kernels::{PANEL_ROWS, START_GROUP};
 use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use crate::screen::ScreenBuffers;
@@ -15,24 +16,29 @@ pub const MAX_BATCH: usize = 4096;
 pub(crate) const PROMPT_RUN: usize = 4;
 /// Buffers of a plan.
 const PARTS: usize = 10;
+/// How many of them, from the first, are the engine's.
+const ENGINE_PARTS: usize = 8;
 
 /// What a session must be able to do; its memory follows from this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Positions that the cache holds.
+    /// Texts, each with a cache and a position of its own; [`MAX_TEXTS`] at most.
+    pub texts: usize,
+    /// Positions that the cache of a text holds.
     pub context: usize,
-    /// Tokens per step in prefill.
+    /// Tokens that a pass takes at most, as it does in prefill.
     pub batch: usize,
-    /// Positions of one step that can have logits: 1, or up to `batch` to
-    /// verify drafts and to score texts.
+    /// Tokens of a pass that can have logits: one for each text, or up to `batch` to verify drafts
+    /// and to score texts.
     pub logit_rows: usize,
-    /// Workers that will run the steps.
+    /// Workers that will run the passes.
     pub workers: usize,
     /// How keys and values are stored.
     pub kv: KvType,
 }
 
-/// Elements of every buffer. `B` is the batch, `W` the workers, `R` the logit rows.
+/// Elements of every buffer. `T` are the texts, `B` is the batch, `W` the workers, `R` the logit
+/// rows.
 ///
 /// What only layers need lies where the logits are written later.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +77,9 @@ pub(crate) struct Counts {
     screen: (usize, usize),
     /// Candidates of the sampler u32 `[vocabulary]`.
     candidates: usize,
-    /// Tokens so far u32 `[context]`.
+    /// Tokens so far u32 `[T][context]`.
     history: usize,
-    /// Key-value cache `[layers][kv_heads][block]`, see [`crate::kv`].
+    /// Key-value cache `[T][layers][kv_heads][block]`, see [`crate::kv`].
     cache: usize,
 }
 
@@ -127,6 +133,22 @@ impl Plan {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
+    /// Bytes of the buffers that an engine computes in, the first ones of all; the others are those
+    /// of [`crate::Texts`].
+    pub fn engine_bytes(&self) -> usize {
+        self.parts[..ENGINE_PARTS].iter().map(|part| part.bytes).sum()
+    }
+
+    /// Blocks of one text's cache: one for each layer and key-value head.
+    pub(crate) fn blocks_of_text(&self) -> usize {
+        self.text_cache_bytes() / self.layout.block_bytes()
+    }
+
+    /// Bytes of one text's cache.
+    pub(crate) fn text_cache_bytes(&self) -> usize {
+        self.counts.cache / self.limits.texts
+    }
+
     /// Whether a token's logits are the same to the bit whatever the batch that it comes in: with
     /// quantized weights they are, whose products are exact sums.
     pub fn is_batch_exact(&self) -> bool {
@@ -140,22 +162,27 @@ impl Plan {
 }
 
 fn check_limits(config: &Config, limits: &Limits) -> Result<()> {
-    let Limits { context, batch, logit_rows, workers, .. } = *limits;
+    let Limits { texts, context, batch, logit_rows, workers, .. } = *limits;
     let most = config.max_context as usize;
+    ensure!(
+        (1..=MAX_TEXTS).contains(&texts),
+        Code::BadArgument,
+        "{texts} texts at once: 1 to {MAX_TEXTS} are supported"
+    );
     ensure!(
         (1..=most).contains(&context),
         Code::BadArgument,
         "a context of {context}: this model supports 1 to {most} positions"
     );
     ensure!(
-        (1..=MAX_BATCH).contains(&batch),
+        (texts..=MAX_BATCH).contains(&batch),
         Code::BadArgument,
-        "a batch of {batch}: 1 to {MAX_BATCH} tokens are supported"
+        "a batch of {batch}: {texts} to {MAX_BATCH} tokens are supported"
     );
     ensure!(
-        (1..=batch).contains(&logit_rows),
+        (texts..=batch).contains(&logit_rows),
         Code::BadArgument,
-        "{logit_rows} rows of logits: 1 to the batch of {batch} are supported"
+        "{logit_rows} rows of logits: {texts} to the batch of {batch} are supported"
     );
     ensure!(
         (1..=MAX_WORKERS).contains(&workers),
@@ -164,7 +191,7 @@ fn check_limits(config: &Config, limits: &Limits) -> Result<()> {
     );
     // Twice the largest buffers in 64 bits: then no product below can overflow.
     let width = config.hidden.max(config.ffn).max(config.heads * config.head_dim);
-    let rows = u64::from(config.layers) * config.kv_dim() as u64;
+    let rows = texts as u64 * u64::from(config.layers) * config.kv_dim() as u64;
     let cache = rows.saturating_mul(context as u64 + 64).saturating_mul(8);
     let steps = (batch + PANEL_ROWS * workers) as u64 * u64::from(width) * 64;
     let logits = logit_rows as u64 * u64::from(config.vocab_size) * 16;
@@ -210,8 +237,8 @@ impl Counts {
             logits: limits.logit_rows * padded_vocab(config),
             screen: (limits.logit_rows, screen_tiles),
             candidates: config.vocab_size as usize,
-            history: limits.context,
-            cache: config.layers as usize * config.kv_heads as usize * layout.block_bytes(),
+            history: limits.texts * limits.context,
+            cache: limits.texts * (config.layers * config.kv_heads) as usize * layout.block_bytes(),
         }
     }
 
@@ -227,9 +254,9 @@ impl Counts {
             part("activation_starts", padded_bytes::<i32>(self.starts)),
             part("weight_panels", f32s(self.panels)),
             part("head_screen", ScreenBuffers::bytes(self.screen.0, self.screen.1)),
+            part("kv_cache", padded_bytes::<u8>(self.cache)),
             part("candidates", u32s(self.candidates)),
             part("history", u32s(self.history)),
-            part("kv_cache", padded_bytes::<u8>(self.cache)),
         ]
     }
 
@@ -260,7 +287,7 @@ pub(crate) fn padded_vocab(config: &Config) -> usize {
     (config.vocab_size as usize).next_multiple_of(TILE_ROWS)
 }
 
-/// The buffers of a session.
+/// The buffers of an engine.
 #[derive(Debug)]
 pub(crate) struct Buffers<'a> {
     counts: Counts,
@@ -271,9 +298,7 @@ pub(crate) struct Buffers<'a> {
     starts: &'a mut [i32],
     panels: &'a mut [f32],
     pub screen: ScreenBuffers<'a>,
-    pub candidates: &'a mut [u32],
-    pub history: &'a mut [u32],
-    cache: &'a mut [u8],
+    pub cache: &'a mut [u8],
 }
 
 /// What layers compute in; shapes are those of [`Counts`].
@@ -295,6 +320,27 @@ pub(crate) struct LayerBuffers<'b> {
     pub cache: &'b mut [u8],
 }
 
+/// The buffers of [`crate::Texts`].
+#[derive(Debug)]
+pub(crate) struct TextBuffers<'a> {
+    /// `[vocabulary]`
+    pub candidates: &'a mut [u32],
+    /// `[T][context]`
+    pub history: &'a mut [u32],
+}
+
+impl<'a> TextBuffers<'a> {
+    /// Cuts what lies behind [`Plan::engine_bytes`] of a plan's memory.
+    pub fn cut(plan: &Plan, memory: &'a mut [u8]) -> Self {
+        let bytes = plan.total_bytes() - plan.engine_bytes();
+        let mut arena = Arena::new(&mut memory[..bytes]);
+        let candidates = arena.take(plan.counts.candidates);
+        let history = arena.take(plan.counts.history);
+        assert_eq!(arena.left(), 0, "the plan and the cut must agree to the byte");
+        Self { candidates, history }
+    }
+}
+
 /// What the head computes in; shapes are those of [`Counts`].
 pub(crate) struct HeadBuffers<'b, 'a> {
     pub logits: &'b mut [f32],
@@ -307,10 +353,10 @@ pub(crate) struct HeadBuffers<'b, 'a> {
 }
 
 impl<'a> Buffers<'a> {
-    /// Cuts all buffers; exactly [`Plan::total_bytes`] of the arena are used.
+    /// Cuts all buffers; exactly [`Plan::engine_bytes`] of the arena are used.
     pub fn cut(plan: &Plan, memory: &'a mut [u8]) -> Self {
         let counts = plan.counts;
-        let mut arena = Arena::new(&mut memory[..plan.total_bytes()]);
+        let mut arena = Arena::new(&mut memory[..plan.engine_bytes()]);
         let buffers = Self {
             counts,
             layers_or_logits: arena.take(counts.layers_or_logits()),
@@ -320,22 +366,10 @@ impl<'a> Buffers<'a> {
             starts: arena.take(counts.starts),
             panels: arena.take(counts.panels),
             screen: ScreenBuffers::cut(&mut arena, counts.screen.0, counts.screen.1),
-            candidates: arena.take(counts.candidates),
-            history: arena.take(counts.history),
             cache: arena.take(counts.cache),
         };
         assert_eq!(arena.left(), 0, "the plan and the cut must agree to the byte");
         buffers
-    }
-
-    /// The key-value cache.
-    pub fn cache(&self) -> &[u8] {
-        self.cache
-    }
-
-    /// The key-value cache, to write.
-    pub fn cache_mut(&mut self) -> &mut [u8] {
-        self.cache
     }
 
     /// The buffers of layers, which hold anything once the head has run.

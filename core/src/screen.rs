@@ -143,11 +143,6 @@ impl<'a> ScreenBuffers<'a> {
         count
     }
 
-    /// How many tokens of a row of logits survived.
-    pub fn count_survivors(&self, row: usize) -> usize {
-        self.survivors[self.span(row)].iter().map(|mask| mask.count_ones() as usize).sum()
-    }
-
     /// The tiles of a row of logits.
     fn span(&self, row: usize) -> Range<usize> {
         row * self.tiles..(row + 1) * self.tiles

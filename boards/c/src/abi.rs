@@ -15,6 +15,8 @@ pub const KINGLET_ALIGNMENT: usize = 64;
 pub const KINGLET_NO_TOKEN: u32 = 0xFFFF_FFFF;
 /// Entries that `kinglet_sampling.logit_bias` can have.
 pub const KINGLET_MAX_LOGIT_BIAS: usize = 64;
+/// Texts that a session can have at most.
+pub const KINGLET_MAX_TEXTS: usize = 8;
 /// Entries that `kinglet_generate_options.stop` can have, each of 1 to 64 bytes.
 pub const KINGLET_MAX_STOP: usize = 8;
 
@@ -80,6 +82,16 @@ pub type RunPart = Option<unsafe extern "C" fn(context: *mut c_void, part: usize
 /// twice does nothing, but `run_part` must not be called once `run_parts` has returned.
 pub type RunParts = Option<
     unsafe extern "C" fn(user: *mut c_void, parts: usize, run_part: RunPart, context: *mut c_void),
+>;
+/// `kinglet_on_piece` for several replies: `reply` is the place of the reply in the array that was given.
+pub type OnReplyPiece = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        reply: usize,
+        token: u32,
+        text: *const c_char,
+        text_bytes: usize,
+    ) -> i32,
 >;
 /// Milliseconds since any fixed time.
 pub type Clock = Option<unsafe extern "C" fn(user: *mut c_void) -> u64>;
@@ -171,6 +183,12 @@ pub struct SessionOptions {
     pub clock: Clock,
     /// Handed to `clock`.
     pub clock_user: *mut c_void,
+    /// Texts, each with a cache and a way of choosing tokens of its own, up to
+    /// `KINGLET_MAX_TEXTS`; 0 takes 1. See `kinglet_session_select` and
+    /// `kinglet_session_generate_all`.
+    pub texts: u32,
+    /// Zero.
+    pub reserved_texts: u32,
 }
 
 /// What a session is, and how far its text is.
@@ -191,6 +209,24 @@ pub struct SessionInfo {
     pub threads: u32,
     /// The name of the kernels in use, filled with zeros.
     pub tier: [c_char; 16],
+    /// Texts.
+    pub texts: u32,
+    /// The text that calls work on.
+    pub text: u32,
+}
+
+/// A reply to one of several texts. Never changes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Reply {
+    /// The number of the text.
+    pub text: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// How to generate, or null.
+    pub options: *const GenerateOptions,
+    /// What was done, or null.
+    pub generation: *mut Generation,
 }
 
 /// A change of one token's logit. Never changes.

@@ -1,9 +1,9 @@
 //! Kinglet for C and everything that can call C: `kinglet.h` describes every function.
 //!
 //! Reading order: [`abi`] (what crosses the boundary), [`status`] (the numbers), [`handle`] (how a
-//! pointer from outside is checked, and who may use it), [`text`] and [`reply`] (a session without
-//! the boundary: safe Rust), then the functions: [`library`], [`model`], [`tokens`], [`session`],
-//! [`work`], [`state`]. `workers` and `clock` bring the caller's threads and time, `place` the
+//! pointer from outside is checked, and who may use it), then the functions: [`library`], [`model`],
+//! [`tokens`], [`session`], [`work`], [`replies`], [`state`]. What sessions do is
+//! [`kinglet_core::Texts`]; [`choice`] keeps how tokens are chosen. `workers` and `clock` bring the caller's threads and time, `place` the
 //! memory, `reserve` a little for when the system has none.
 //!
 //! Without the feature `std` the crate is `no_std`, and functions that need files, memory of their
@@ -11,16 +11,16 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod abi;
+mod choice;
 mod clock;
 mod handle;
 mod library;
 mod model;
 mod place;
-mod reply;
+mod replies;
 mod session;
 mod state;
 mod status;
-mod text;
 mod tokens;
 mod work;
 mod workers;

@@ -6,16 +6,16 @@ use crate::handle::{self, Handle, LastError, Lock, Tag, User, caught, put};
 use crate::model::{self, Model};
 use crate::place::{Keeper, Place};
 use crate::status::Status;
-use crate::text::Text;
+use crate::choice::Choice;
 use crate::workers::{Crew, Hook};
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_void};
 use core::ptr;
 use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
-use kinglet_backends::Tier;
-use kinglet_backends::lookahead::LOOKAHEAD_ROWS;
-use kinglet_core::{KvType, Limits, Plan};
+use kinglet_backends::{Engine, Tier};
+use kinglet_core::draft::LOOKAHEAD_ROWS;
+use kinglet_core::{KvType, Limits, Plan, Text, texts};
 use kinglet_quant::{Code, Error, File, Result, ensure, fail};
 
 /// The context that a session has unless told otherwise.
@@ -25,7 +25,12 @@ const DEFAULT_BATCH: u32 = 64;
 /// Bytes of the handle in front of the session's buffers.
 const HANDLE_BYTES: usize = size_of::<Session>().next_multiple_of(KINGLET_ALIGNMENT);
 
-/// A model, the memory of one text, and the threads that work on it.
+/// Bytes of what a session keeps of how tokens are chosen, between its handle and its buffers.
+fn choice_bytes(texts: usize) -> usize {
+    (texts * size_of::<Choice>()).next_multiple_of(KINGLET_ALIGNMENT)
+}
+
+/// A model, the memory of one or several texts, and the threads that work on them.
 ///
 /// One thread at a time can use a session: a second one gets `Busy`, and so does a callback that
 /// uses the session which called it. `kinglet_session_cancel` alone can be called at any time.
@@ -52,9 +57,18 @@ unsafe impl Handle for Session {
     const NAME: &'static str = "session";
 }
 
+/// Texts on an engine with the workers of a session.
+pub(crate) type Texts = kinglet_core::Texts<'static, Engine<'static, Crew>>;
+
+const _: () = assert!(abi::KINGLET_MAX_TEXTS == kinglet_core::engine::MAX_TEXTS);
+
 /// What the functions of a session work with.
 pub(crate) struct Work {
-    pub text: Text<'static>,
+    pub texts: Texts,
+    /// The text that calls work on.
+    pub number: usize,
+    /// How the tokens of each text are chosen `[texts]`.
+    pub choices: &'static mut [Choice],
     pub clock: Clock,
     /// Milliseconds that a call may take; 0 for any.
     pub deadline_ms: u32,
@@ -62,6 +76,13 @@ pub(crate) struct Work {
     pub on_progress_user: User,
     /// Whether an invariant broke, so that nothing can be relied on.
     is_broken: bool,
+}
+
+impl Work {
+    /// The text that calls work on.
+    pub fn text(&mut self) -> Text<'_, 'static, Engine<'static, Crew>> {
+        self.texts.text(self.number)
+    }
 }
 
 impl Session {
@@ -117,10 +138,12 @@ impl Request {
         let or = |value: u32, default: u32| if value == 0 { default } else { value } as usize;
         let batch = or(options.batch, DEFAULT_BATCH);
         let speculates = options.flags & abi::KINGLET_SESSION_SPECULATE != 0;
+        let texts = or(options.texts, 1);
         let limits = Limits {
+            texts,
             context: or(options.context, DEFAULT_CONTEXT.min(file.config().max_context)),
             batch,
-            logit_rows: if speculates { LOOKAHEAD_ROWS.min(batch) } else { 1 },
+            logit_rows: if speculates { LOOKAHEAD_ROWS.max(texts).min(batch) } else { texts },
             workers: or(options.threads, 1),
             kv: match options.kv {
                 abi::KINGLET_KV_INT8 => KvType::Int8,
@@ -130,7 +153,7 @@ impl Request {
         };
         let known = abi::KINGLET_SESSION_PIN_THREADS | abi::KINGLET_SESSION_SPECULATE;
         ensure!(
-            options.flags & !known == 0 && options.reserved == 0,
+            options.flags & !known == 0 && (options.reserved, options.reserved_texts) == (0, 0),
             Code::BadArgument,
             "there are no session flags {:#x}",
             options.flags
@@ -147,7 +170,7 @@ impl Request {
     /// Bytes of handle and buffers.
     fn bytes(&self, file: &File<'_>) -> Result<usize> {
         let buffers = Plan::new(file, &self.limits)?.total_bytes();
-        match buffers.checked_add(HANDLE_BYTES) {
+        match buffers.checked_add(HANDLE_BYTES + choice_bytes(self.limits.texts)) {
             Some(bytes) => Ok(bytes),
             None => fail!(Code::BadArgument, "the session is larger than memory"),
         }
@@ -252,18 +275,29 @@ unsafe fn create(
     bytes: usize,
 ) -> Result<*mut Session> {
     const { assert!(align_of::<Session>() <= KINGLET_ALIGNMENT) };
-    // SAFETY: the handle's bytes and the buffers' do not overlap, and both lie in the place. What
-    // the caller's memory holds before is any bytes, which are valid.
+    const { assert!(align_of::<Choice>() <= KINGLET_ALIGNMENT) };
+    let texts = request.limits.texts;
+    let before = HANDLE_BYTES + choice_bytes(texts);
+    // SAFETY: handle, choices and buffers lie in the place one behind the other, so they do not
+    // overlap. What the caller's memory holds before is any bytes, which are valid.
     let buffers = unsafe {
-        slice::from_raw_parts_mut::<'static, u8>(
-            place.start.add(HANDLE_BYTES),
-            bytes - HANDLE_BYTES,
-        )
+        slice::from_raw_parts_mut::<'static, u8>(place.start.add(before), bytes - before)
     };
-    let core = kinglet_core::Session::new(model.file, &request.limits, buffers)?;
-    let text = Text::new(core, request.tier, request.crew()?)?;
+    let plan = Plan::new(&model.file, &request.limits)?;
+    texts::check_memory(&plan, buffers)?;
+    let crew = request.crew()?;
+    // SAFETY: as above; the start is aligned for choices, and each is written before it is read.
+    let choices = unsafe {
+        let start = place.start.add(HANDLE_BYTES).cast::<Choice>();
+        (0..texts).for_each(|text| start.add(text).write(Choice::greedy()));
+        slice::from_raw_parts_mut::<'static, Choice>(start, texts)
+    };
+    let (own, rest) = buffers.split_at_mut(plan.engine_bytes());
+    let engine = Engine::cpu(request.tier, crew, model.file, plan, own);
     let work = Work {
-        text,
+        texts: Texts::new(model.file, engine, rest),
+        number: 0,
+        choices,
         clock: Clock::new(request.options.clock, User(request.options.clock_user)),
         deadline_ms: 0,
         on_progress: None,
@@ -333,15 +367,17 @@ pub unsafe extern "C" fn kinglet_session_describe(
     info: *mut SessionInfo,
 ) -> Status {
     let work = |work: &mut Work, session: &Session| {
-        let limits = work.text.core().plan().limits();
+        let limits = work.texts.plan().limits();
         let own = SessionInfo {
             struct_size: size_of::<SessionInfo>(),
             bytes: session.bytes,
-            tokens: work.text.len() as u32,
+            tokens: work.texts.tokens(work.number).len() as u32,
             context: limits.context as u32,
             batch: limits.batch as u32,
             threads: limits.workers as u32,
-            tier: name_in_c(work.text.tier().name()),
+            tier: name_in_c(work.texts.engine().tier().name()),
+            texts: limits.texts as u32,
+            text: work.number as u32,
         };
         // SAFETY: as promised by the caller.
         unsafe { abi::fill(info, &own) }
@@ -357,6 +393,26 @@ fn name_in_c(name: &str) -> [c_char; 16] {
         *own = byte as c_char;
     }
     own
+}
+
+/// Chooses the text that the session's later calls work on; the first one has the number 0.
+/// `KINGLET_STATUS_BAD_ARGUMENT` when there are fewer, see `kinglet_session_options.texts`.
+///
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_select(session: *mut Session, text: u32) -> Status {
+    let work = |work: &mut Work, _: &Session| {
+        let texts = work.choices.len();
+        ensure!(
+            (text as usize) < texts,
+            Code::BadArgument,
+            "there is no text {text}: the session has {texts}"
+        );
+        work.number = text as usize;
+        Ok(())
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
 }
 
 /// Writes the sentence about the session's last failure, cut to `capacity` bytes with the

@@ -12,7 +12,7 @@ use kinglet_quant::{Code, Result, ensure};
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_reset(session: *mut Session) -> Status {
     // SAFETY: as promised by the caller.
-    unsafe { with(session, |work, _| work.text.rewind(0)) }
+    unsafe { with(session, |work, _| work.text().rewind(0)) }
 }
 
 /// Keeps the first `count` tokens of the text. `KINGLET_STATUS_BAD_ARGUMENT` when there are fewer.
@@ -21,7 +21,7 @@ pub unsafe extern "C" fn kinglet_session_reset(session: *mut Session) -> Status 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_rewind(session: *mut Session, count: usize) -> Status {
     // SAFETY: as promised by the caller.
-    unsafe { with(session, |work, _| work.text.rewind(count)) }
+    unsafe { with(session, |work, _| work.text().rewind(count)) }
 }
 
 /// Replaces the session's text by the first `count` tokens of another session's, without computing
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn kinglet_session_fork(
         // SAFETY: as promised by the caller.
         let status = unsafe {
             with(source, |source, _| {
-                outcome = work.text.fork(&source.text, count);
+                outcome = work.text().copy_from(&mut source.text(), count);
                 Ok(())
             })
         };
@@ -54,6 +54,22 @@ pub unsafe extern "C" fn kinglet_session_fork(
     };
     // SAFETY: as promised by the caller.
     unsafe { with(session, copy) }
+}
+
+/// Replaces the session's text by the first `count` tokens of another text of the same session, so
+/// that several go on from one prompt. The sampling stays the text's own.
+///
+/// `KINGLET_STATUS_BAD_ARGUMENT` when there is no such text or it is shorter; nothing changes then.
+///
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_copy_text(
+    session: *mut Session,
+    source: u32,
+    count: usize,
+) -> Status {
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, |work, _| work.texts.copy(source as usize, work.number, count)) }
 }
 
 /// Writes the tokens of the text, up to `capacity`, and the number of all of them to `count`.
@@ -68,7 +84,7 @@ pub unsafe extern "C" fn kinglet_session_tokens(
     count: *mut usize,
 ) -> Status {
     let work = |work: &mut Work, _: &Session| {
-        let length = work.text.len();
+        let length = work.texts.tokens(work.number).len();
         // SAFETY: as promised by the caller.
         unsafe { put(count, length, "the place for the count") }?;
         // SAFETY: as promised by the caller.
@@ -78,7 +94,7 @@ pub unsafe extern "C" fn kinglet_session_tokens(
             Code::BufferTooSmall,
             "the text has {length} tokens, there is room for {capacity}"
         );
-        work.text.tokens().zip(out).for_each(|(token, out)| *out = token);
+        out[..length].copy_from_slice(work.texts.tokens(work.number));
         Ok(())
     };
     // SAFETY: as promised by the caller.
@@ -97,7 +113,7 @@ pub unsafe extern "C" fn kinglet_session_state_bytes(
         // SAFETY: as promised by the caller.
         unsafe { put(bytes, 0, "the place for the bytes") }?;
         // SAFETY: as promised by the caller.
-        unsafe { put(bytes, work.text.state_bytes()?, "the place for the bytes") }
+        unsafe { put(bytes, work.text().state_bytes(), "the place for the bytes") }
     };
     // SAFETY: as promised by the caller.
     unsafe { with(session, work) }
@@ -119,7 +135,8 @@ pub unsafe extern "C" fn kinglet_session_save(
         unsafe { put(bytes, 0, "the place for the bytes") }?;
         // SAFETY: as promised by the caller.
         let out: &mut [u8] = unsafe { array_mut(buffer.cast(), capacity, "the buffer") }?;
-        let written = work.text.save(out)?;
+        let draws = work.choices[work.number].draws;
+        let written = work.text().save(draws, out)?;
         // SAFETY: as promised by the caller.
         unsafe { put(bytes, written, "the place for the bytes") }
     };
@@ -144,7 +161,8 @@ pub unsafe extern "C" fn kinglet_session_restore(
     let work = |work: &mut Work, _: &Session| {
         // SAFETY: as promised by the caller.
         let state: &[u8] = unsafe { array(state.cast(), bytes, "the state") }?;
-        work.text.restore(state)
+        work.choices[work.number].draws = work.text().restore(state)?;
+        Ok(())
     };
     // SAFETY: as promised by the caller.
     unsafe { with(session, work) }

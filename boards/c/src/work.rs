@@ -1,21 +1,14 @@
-//! What sessions do: prompts, tokens, replies, logits.
+//! What sessions do: prompts, tokens, logits.
 
-use crate::abi::{self, Candidate, GenerateOptions, Generation, Sampling};
-use crate::clock::{Clock, Deadline};
-use crate::handle::{self, User, array, array_mut, check_out, put};
-use crate::reply::Reply;
+use crate::abi::{self, Candidate, Sampling};
+use crate::choice::Choice;
+use crate::clock::Deadline;
+use crate::handle::{User, array, array_mut, check_out, put};
 use crate::session::{Session, Work, with};
 use crate::status::Status;
-use crate::text::Choice;
-use core::ffi::{c_char, c_void};
-use core::ops::ControlFlow;
-use kinglet_backends::lookahead::Counts;
-use kinglet_core::piece::{Cut, Piece, PieceStream};
-use kinglet_core::stop::MAX_STOPS;
+use core::ffi::c_void;
 use kinglet_core::{sample, top};
 use kinglet_quant::{Code, Result, ensure, fail};
-
-const _: () = assert!(abi::KINGLET_MAX_STOP == MAX_STOPS);
 
 /// Tokens that count as recent unless told otherwise.
 const DEFAULT_WINDOW: usize = 64;
@@ -31,8 +24,8 @@ pub unsafe extern "C" fn kinglet_session_set_sampling(
 ) -> Status {
     let work = |work: &mut Work, _: &Session| {
         // SAFETY: as promised by the caller.
-        let choice = unsafe { read_choice(sampling, work.text.model().config().vocab_size) }?;
-        work.text.set_choice(choice);
+        let choice = unsafe { read_choice(sampling, work.texts.model().config().vocab_size) }?;
+        work.choices[work.number] = choice;
         Ok(())
     };
     // SAFETY: as promised by the caller.
@@ -74,7 +67,7 @@ unsafe fn read_choice(sampling: *const Sampling, vocabulary: u32) -> Result<Choi
     Choice::new(&sampling, vocabulary)
 }
 
-/// Gives every later call of `kinglet_session_prefill` and `kinglet_session_generate` this many
+/// Gives every later call of `kinglet_session_prefill`, `_generate` and `_generate_all` this many
 /// milliseconds; 0 for as many as it takes. Time is looked at before a token and before a batch of
 /// a prompt. `KINGLET_STATUS_RESOURCE` without an operating system, when the options had no clock.
 ///
@@ -130,8 +123,8 @@ pub unsafe extern "C" fn kinglet_session_prefill(
         // SAFETY: as promised by the caller.
         let tokens = unsafe { array(tokens, count, "the prompt") }?;
         let deadline = Deadline::after(&work.clock, work.deadline_ms)?;
-        let Work { text, clock, on_progress, on_progress_user: user, .. } = work;
-        text.prefill(tokens, &mut |done| {
+        let Work { texts, number, clock, on_progress, on_progress_user: user, .. } = work;
+        texts.text(*number).prefill(tokens, &mut |done| {
             go_on(session)?;
             deadline.check(clock)?;
             // SAFETY: the caller has given the function for this use, with this argument.
@@ -163,166 +156,17 @@ pub unsafe extern "C" fn kinglet_session_next(session: *mut Session, token: *mut
         // SAFETY: as promised by the caller.
         unsafe { put(token, abi::KINGLET_NO_TOKEN, "the place for the token") }?;
         go_on(session)?;
-        let chosen = work.text.next()?;
+        let Work { texts, number, choices, .. } = work;
+        let choice = &mut choices[*number];
+        let mut sampler = choice.sampler();
+        let outcome = texts.text(*number).next(&mut sampler);
+        choice.draws = sampler.draws();
+        let chosen = outcome?;
         // SAFETY: as promised by the caller.
         unsafe { put(token, chosen, "the place for the token") }
     };
     // SAFETY: as promised by the caller.
     unsafe { with(session, work) }
-}
-
-/// Goes on with the text until something ends it, and streams it.
-///
-/// `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
-/// Cancellation, deadline and a full context are reasons to end, not failures. Tokens of a stop
-/// string stay in the session's text, though they are not part of the reply.
-///
-/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_session_generate(
-    session: *mut Session,
-    options: *const GenerateOptions,
-    on_piece: abi::OnPiece,
-    user: *mut c_void,
-    generation: *mut Generation,
-) -> Status {
-    let work = |work: &mut Work, session: &Session| {
-        if !generation.is_null() {
-            // SAFETY: as promised by the caller.
-            unsafe { abi::fill(generation, &report()) }?;
-        }
-        // SAFETY: as promised by the caller.
-        let given = unsafe { abi::read(options) }?;
-        // SAFETY: as promised by the caller.
-        let stops = unsafe { read_stops(&given) }?;
-        let (mut told, user) = (report(), User(user));
-        let outcome = generate(work, session, &given, &stops, &mut told, &mut |piece| {
-            let token = piece.token.unwrap_or(abi::KINGLET_NO_TOKEN);
-            let (text, bytes) = (piece.text.as_ptr().cast(), piece.text.len());
-            // SAFETY: the caller has given the function for this use, with this argument.
-            let answer = on_piece.map_or(0, |f| unsafe { f(user.0, token, text, bytes) });
-            if answer == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        if !generation.is_null() {
-            // SAFETY: as promised by the caller.
-            unsafe { abi::fill(generation, &told) }?;
-        }
-        outcome
-    };
-    // SAFETY: as promised by the caller.
-    unsafe { with(session, work) }
-}
-
-/// What nothing has done yet.
-fn report() -> Generation {
-    Generation {
-        struct_size: size_of::<Generation>(),
-        tokens: 0,
-        stop_reason: 0,
-        steps: 0,
-        drafted: 0,
-        accepted: 0,
-        reserved: 0,
-    }
-}
-
-/// The stop strings of the options.
-///
-/// # Safety
-///
-/// The options' array must be as long as it says, and its strings end with a zero.
-unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a str, MAX_STOPS>> {
-    ensure!(
-        options.flags & !abi::KINGLET_GENERATE_IGNORE_END == 0,
-        Code::BadArgument,
-        "there are no flags {:#x}",
-        options.flags
-    );
-    ensure!(
-        options.stop_count <= MAX_STOPS,
-        Code::BadArgument,
-        "{} stop strings: at most {MAX_STOPS} are supported",
-        options.stop_count
-    );
-    // SAFETY: as promised by the caller.
-    let strings: &[*const c_char] =
-        unsafe { array(options.stop, options.stop_count, "the stop strings") }?;
-    let mut stops = heapless::Vec::new();
-    for &string in strings {
-        // SAFETY: as promised by the caller.
-        let stop = unsafe { handle::text(string, "a stop string") }?;
-        stops.push(stop).expect("the number was checked");
-    }
-    Ok(stops)
-}
-
-/// Tells in `told` why it ended, and what it did also when it fails.
-fn generate(
-    work: &mut Work,
-    session: &Session,
-    options: &GenerateOptions,
-    stops: &[&str],
-    told: &mut Generation,
-    on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
-) -> Result<()> {
-    let mut pieces = PieceStream::new(work.text.model(), stops)?;
-    let deadline = Deadline::after(&work.clock, work.deadline_ms)?;
-    let Work { text, clock, .. } = work;
-    let most = if options.max_tokens == 0 { u32::MAX } else { options.max_tokens };
-    let ends = options.flags & abi::KINGLET_GENERATE_IGNORE_END == 0;
-    let mut reply = text.reply()?;
-    let cut = loop {
-        if let Some(reason) = reason_to_end(session, clock, deadline, &reply, told.tokens, most)? {
-            told.stop_reason = reason;
-            break None;
-        }
-        let token = reply.next((most - told.tokens - 1) as usize)?;
-        count(&reply, told);
-        if ends && pieces.is_end(token) {
-            reply.take_back();
-            told.stop_reason = abi::KINGLET_STOP_END_OF_TEXT;
-            break None;
-        }
-        told.tokens += 1;
-        if let Some(cut) = pieces.push(token, on_piece) {
-            break Some(cut);
-        }
-    };
-    match cut {
-        Some(Cut::StopString) => told.stop_reason = abi::KINGLET_STOP_STRING,
-        Some(Cut::Callback) => told.stop_reason = abi::KINGLET_STOP_CALLBACK,
-        None => pieces.finish(on_piece),
-    }
-    Ok(())
-}
-
-/// Why there is no next token.
-fn reason_to_end(
-    session: &Session,
-    clock: &Clock,
-    deadline: Deadline,
-    reply: &Reply<'_, '_>,
-    tokens: u32,
-    most: u32,
-) -> Result<Option<u32>> {
-    if tokens == most {
-        return Ok(Some(abi::KINGLET_STOP_MAX_TOKENS));
-    }
-    if reply.is_full() {
-        return Ok(Some(abi::KINGLET_STOP_CONTEXT_FULL));
-    }
-    if session.take_cancelled() {
-        return Ok(Some(abi::KINGLET_STOP_CANCELLED));
-    }
-    match deadline.check(clock) {
-        Err(error) if error.code() == Code::DeadlinePassed => Ok(Some(abi::KINGLET_STOP_DEADLINE)),
-        result => result.map(|()| None),
-    }
-}
-
-fn count(reply: &Reply<'_, '_>, told: &mut Generation) {
-    let Counts { steps, drafted, accepted } = reply.counts();
-    (told.steps, told.drafted, told.accepted) = (steps as u32, drafted as u32, accepted as u32);
 }
 
 /// All logits behind the text: writes a pointer that is good until the session's next call to
@@ -338,7 +182,7 @@ pub unsafe extern "C" fn kinglet_session_logits(
     let work = |work: &mut Work, _: &Session| {
         check_out(logits, "the place for the logits")?;
         check_out(count, "the place for the count")?;
-        let found = work.text.logits()?;
+        let found = work.texts.logits(work.number)?;
         // SAFETY: checked just now.
         unsafe {
             put(logits, found.as_ptr(), "the place for the logits")?;
@@ -368,7 +212,7 @@ pub unsafe extern "C" fn kinglet_session_top(
         // SAFETY: the two structs are the same, see below.
         let out: &mut [top::Candidate] =
             unsafe { core::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
-        let found = work.text.top(out)?;
+        let found = work.text().top(out)?;
         // SAFETY: as promised by the caller.
         unsafe { put(count, found, "the place for the count") }
     };

@@ -21,14 +21,23 @@ pub(crate) enum Crew {
 }
 
 impl Crew {
-    /// What runs the parts.
-    pub fn workers(&self) -> &dyn Workers {
+    fn get(&self) -> &dyn Workers {
         match self {
             Self::Alone => &Alone,
             Self::Hook(hook) => hook,
             #[cfg(feature = "std")]
             Self::Pool(pool) => pool,
         }
+    }
+}
+
+impl Workers for Crew {
+    fn count(&self) -> usize {
+        self.get().count()
+    }
+
+    fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.get().run(parts, task);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Calibration: what a model's activations look like on a text, for better rounding.
 
-mod batch;
 mod moments;
 mod work;
 mod writing;
@@ -10,7 +9,7 @@ pub use work::{Calibrate, Stage, Text, convert_calibrated, expected_seconds};
 pub use writing::{Writing, write};
 
 use crate::{Model, SessionOptions};
-use kinglet_core::forward::Site;
+use kinglet_core::engine::Site;
 use kinglet_quant::convert::{Options, Progress, convert};
 use kinglet_quant::fold::{Folds, LayerSizes};
 use kinglet_quant::{Code, Error, Result, Source, Type};

@@ -1,11 +1,15 @@
 //! Generation: from a prompt to streamed text and the reason why it ended.
 
 use crate::Session;
-use kinglet_core::piece::{Cut, OnPiece, PieceStream};
+use crate::runtime::Texts;
+use kinglet_core::generate::{self as core, Counts, Reply, ReplyOptions};
 use kinglet_core::sample::{Sampler, Sampling};
-use kinglet_quant::Result;
+use kinglet_quant::{Code, Result, ensure};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub use kinglet_core::generate::StopReason;
 pub use kinglet_core::piece::Piece;
 pub use kinglet_core::stop::MAX_STOPS as MAX_STOP_STRINGS;
 
@@ -16,17 +20,25 @@ pub struct GenerateOptions<'a> {
     pub max_tokens: usize,
     /// How to choose each token.
     pub sampling: Sampling<'a>,
+    /// Random numbers that an earlier part of the text has taken, see [`Generation::draws`].
+    pub draws: u64,
     /// Texts that end the reply, at most [`MAX_STOP_STRINGS`]; they are not part of it.
     pub stop: &'a [&'a str],
     /// Goes on behind end-of-text tokens.
     pub ignore_eos: bool,
-    /// Guesses tokens from the text so far and checks several in one step: faster where the reply
-    /// copies, and the same text. Needs more than one of [`crate::SessionOptions::logit_rows`] and
-    /// quantized weights; without them, nothing is guessed.
+    /// Guesses tokens from the text so far and checks several in one pass: faster where the reply
+    /// copies, and the same text. Needs more than one of [`crate::SessionOptions::logit_rows`] for
+    /// each text, and quantized weights; without them, nothing is guessed.
     pub speculation: bool,
     /// Computes every logit of every token, instead of those alone that can be chosen. The text is
     /// the same; see `kinglet_core::screen` for why that is not a theorem.
     pub exact_head: bool,
+    /// Time for the prompt and the reply, looked at before each pass: a reply ends with
+    /// [`StopReason::Deadline`], a prompt with the error `DeadlinePassed`.
+    pub deadline: Option<Duration>,
+    /// Ends it once it is set, looked at before each pass: a reply with [`StopReason::Cancelled`],
+    /// a prompt with the error `Interrupted`.
+    pub cancel: Option<&'a AtomicBool>,
 }
 
 impl Default for GenerateOptions<'_> {
@@ -34,39 +46,32 @@ impl Default for GenerateOptions<'_> {
         Self {
             max_tokens: 256,
             sampling: Sampling::default(),
+            draws: 0,
             stop: &[],
             ignore_eos: false,
             speculation: true,
             exact_head: false,
+            deadline: None,
+            cancel: None,
         }
     }
 }
 
-/// Why generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopReason {
-    /// As many tokens as asked for.
-    MaxTokens,
-    /// The model ended its text.
-    EndOfText,
-    /// A stop string appeared.
-    StopString,
-    /// The context is full; [`Session::rewind`] or [`Session::reset`] makes room.
-    ContextFull,
-    /// The callback said so.
-    Cancelled,
-}
+impl<'a> GenerateOptions<'a> {
+    fn reply(&self, texts: &Texts, text: usize) -> Result<Reply<'a>> {
+        let sampler = Sampler::resume(self.sampling, self.draws);
+        let Self { max_tokens, stop, ignore_eos, speculation, exact_head, .. } = *self;
+        let options = ReplyOptions { max_tokens, stop, ignore_eos, speculation, exact_head };
+        Reply::new(texts.model(), text, sampler, options)
+    }
 
-impl StopReason {
-    /// The name in machine-readable output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MaxTokens => "max_tokens",
-            Self::EndOfText => "end_of_text",
-            Self::StopString => "stop_string",
-            Self::ContextFull => "context_full",
-            Self::Cancelled => "cancelled",
+    /// What ends a reply that began at `start`.
+    fn reason_to_end(&self, start: Instant) -> Option<StopReason> {
+        if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+            return Some(StopReason::Cancelled);
         }
+        let is_late = self.deadline.is_some_and(|deadline| start.elapsed() >= deadline);
+        is_late.then_some(StopReason::Deadline)
     }
 }
 
@@ -85,6 +90,9 @@ pub struct Generation {
     pub drafted: usize,
     /// Guesses that came true; each saved a step.
     pub accepted: usize,
+    /// Random numbers taken, those before it included: with the same sampling, the next reply goes
+    /// on behind them.
+    pub draws: u64,
     /// Time for the prompt.
     pub prefill: Duration,
     /// Time from the start until the first token was chosen.
@@ -114,67 +122,92 @@ fn rate(count: usize, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
 }
 
+/// When the first token was there, and the rest.
+#[derive(Clone, Copy)]
+struct Times {
+    prefill: Duration,
+    /// Since the start.
+    first_token: Option<Duration>,
+    end: Duration,
+}
+
+impl Generation {
+    fn new(reply: &Reply<'_>, prompt_tokens: usize, times: Times) -> Self {
+        let Counts { tokens, steps, drafted, accepted } = reply.counts();
+        let first_token = times.first_token.unwrap_or(times.end);
+        Self {
+            stop_reason: reply.stop_reason().expect("a reply that did not fail has ended"),
+            prompt_tokens,
+            tokens,
+            decode_steps: steps,
+            drafted,
+            accepted,
+            draws: reply.draws(),
+            prefill: times.prefill,
+            first_token,
+            decode: times.end - first_token,
+        }
+    }
+}
+
 pub(crate) fn generate(
     session: &mut Session,
     prompt: &[u32],
     options: &GenerateOptions<'_>,
-    on_piece: OnPiece<'_>,
+    on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
 ) -> Result<Generation> {
-    let mut pieces = PieceStream::new(session.core().model(), options.stop)?;
-    let mut sampler = Sampler::new(options.sampling);
-    let screen = sampler.screen().filter(|_| !options.exact_head);
     let start = Instant::now();
-    if !prompt.is_empty() || session.tokens().is_empty() {
-        session.prefill(prompt)?;
-    } else {
-        // They may have been computed for another way of sampling.
-        session.complete_logits();
+    let texts = &mut session.runtime().texts;
+    let mut reply = options.reply(texts, 0)?;
+    if !prompt.is_empty() || texts.tokens(0).is_empty() {
+        texts.text(0).prefill(prompt, &mut |_| {
+            let reason = options.reason_to_end(start);
+            ensure!(
+                reason != Some(StopReason::Deadline),
+                Code::DeadlinePassed,
+                "the deadline passed while reading the prompt; the tokens until then stay"
+            );
+            ensure!(reason.is_none(), Code::Interrupted, "interrupted while reading the prompt");
+            Ok(())
+        })?;
     }
     let prefill = start.elapsed();
-    let mut ahead = session.lookahead(options.speculation, screen);
-    let (mut tokens, mut first_token) = (0, prefill);
-    let stop_reason = loop {
-        if tokens == options.max_tokens {
-            break StopReason::MaxTokens;
-        }
-        let token = ahead.sample(&mut sampler);
-        if tokens == 0 {
-            first_token = start.elapsed();
-        }
-        if !options.ignore_eos && pieces.is_end(token) {
-            break StopReason::EndOfText;
-        }
-        tokens += 1;
-        match pieces.push(token, on_piece) {
-            Some(Cut::StopString) => break StopReason::StopString,
-            Some(Cut::Callback) => break StopReason::Cancelled,
-            None => {}
-        }
-        if tokens == options.max_tokens {
-            break StopReason::MaxTokens;
-        }
-        if ahead.room() == 0 {
-            break StopReason::ContextFull;
-        }
-        ahead.push(token, options.max_tokens - tokens - 1)?;
+    let mut first_token = None;
+    core::generate(
+        texts,
+        std::slice::from_mut(&mut reply),
+        &mut |_| Ok(options.reason_to_end(start)),
+        &mut |_, piece| {
+            first_token.get_or_insert_with(|| start.elapsed());
+            on_piece(piece)
+        },
+    )?;
+    let times = Times { prefill, first_token, end: start.elapsed() };
+    Ok(Generation::new(&reply, prompt.len(), times))
+}
+
+pub(crate) fn generate_all(
+    texts: &mut Texts,
+    requests: &[(usize, GenerateOptions<'_>)],
+    on_piece: &mut dyn FnMut(usize, Piece<'_>) -> ControlFlow<()>,
+) -> Result<Vec<Generation>> {
+    let start = Instant::now();
+    let replies = requests.iter().map(|(text, options)| options.reply(texts, *text));
+    let mut replies: Vec<Reply<'_>> = replies.collect::<Result<_>>()?;
+    let mut first_tokens = vec![None; requests.len()];
+    core::generate(
+        texts,
+        &mut replies,
+        &mut |number| Ok(requests[number].1.reason_to_end(start)),
+        &mut |number, piece| {
+            first_tokens[number].get_or_insert_with(|| start.elapsed());
+            on_piece(number, piece)
+        },
+    )?;
+    let end = start.elapsed();
+    let tell = |(reply, first_token): (&Reply<'_>, &Option<Duration>)| {
+        let times = Times { prefill: Duration::ZERO, first_token: *first_token, end };
+        Generation::new(reply, 0, times)
     };
-    if !matches!(stop_reason, StopReason::StopString | StopReason::Cancelled) {
-        pieces.finish(on_piece);
-    }
-    let decode = start.elapsed().saturating_sub(first_token);
-    let counts = ahead.counts();
-    drop(ahead);
-    // Whoever reads them next finds all of them.
-    session.complete_logits();
-    Ok(Generation {
-        stop_reason,
-        prompt_tokens: prompt.len(),
-        tokens,
-        decode_steps: counts.steps,
-        drafted: counts.drafted,
-        accepted: counts.accepted,
-        prefill,
-        first_token,
-        decode,
-    })
+    Ok(replies.iter().zip(&first_tokens).map(tell).collect())
 }

@@ -17,6 +17,7 @@
 //! generation allocates nothing.
 
 mod bandwidth;
+mod batch;
 #[cfg(feature = "convert")]
 pub mod calibrate;
 pub mod choices;
@@ -25,6 +26,7 @@ mod generate;
 mod map;
 mod model;
 mod pool;
+mod runtime;
 pub mod score;
 mod session;
 #[cfg(feature = "chat")]
@@ -32,17 +34,21 @@ pub mod template;
 mod thread;
 
 pub use bandwidth::ReadStream;
+pub use batch::Batch;
 pub use cpu::{Cpus, default_threads};
 pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
 pub use kinglet_backends::Tier;
-pub use kinglet_backends::lookahead::LOOKAHEAD_ROWS;
+pub use kinglet_core::draft::LOOKAHEAD_ROWS;
+pub use kinglet_core::engine::MAX_TEXTS;
 pub use kinglet_core::kv::KvType;
 pub use kinglet_core::plan::{Part, Plan};
 pub use kinglet_core::sample::Sampling;
+pub use kinglet_core::top::Candidate;
 pub use kinglet_core::tokenizer::{Specials, Tokenizer};
 pub use kinglet_quant::file::{File, TextKey};
 pub use kinglet_quant::{Code, Config, Error, Result, Role, Type};
 pub use map::Mapping;
 pub use model::Model;
 pub use pool::Pool;
-pub use session::{Session, SessionOptions};
+pub use runtime::SessionOptions;
+pub use session::{Session, Text};

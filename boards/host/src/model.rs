@@ -1,7 +1,9 @@
 //! A weight file, mapped.
 
 use crate::map::Mapping;
-use crate::session::{Session, SessionOptions};
+use crate::batch::Batch;
+use crate::runtime::SessionOptions;
+use crate::session::Session;
 use kinglet_core::kv::{KvLayout, KvType};
 use kinglet_core::plan::Plan;
 use kinglet_core::tokenizer::{Specials, Tokenizer};
@@ -97,6 +99,12 @@ impl Model {
     /// The memory that a session with these options takes, without taking it.
     pub fn plan(&self, options: &SessionOptions) -> Result<Plan> {
         Plan::new(&self.file(), &options.limits(self.config()))
+    }
+
+    /// [`SessionOptions::texts`] texts that go on in one pass: takes their memory and starts the
+    /// threads.
+    pub fn batch(&self, options: &SessionOptions) -> Result<Batch> {
+        Batch::new(self.clone(), options)
     }
 
     /// A session: takes its memory and starts its threads.

@@ -1,39 +1,50 @@
 //! Rotation, the cache and attention: the part of a step that looks at earlier positions.
 
-use super::{SharedQuantized, Source, Step, halves};
+use super::{SharedQuantized, Source, Step, halves, place};
 use crate::arena::{SharedColumns, SharedRows, SharedScratch, Shares, Split};
+use crate::engine::MAX_TEXTS;
 use crate::kernels::Kernels;
 use crate::kv::{ATTEND_CHUNK, KvLayout};
 use crate::plan::partial_floats;
+use core::ops::Range;
 use kinglet_quant::Config;
 use kinglet_quant::format::BLOCK;
 
 impl<K: Kernels> Step<'_, '_, K> {
     /// Rotates keys and appends keys and values.
     pub(super) fn append(&mut self, config: &Config, layer: u16) {
-        let (kernels, layout, first) = (self.kernels, self.layout, self.first);
-        let (count, dim, kv_heads) = (self.tokens.len(), layout.head_dim, config.kv_heads as usize);
+        let (kernels, layout, chunks) = (self.kernels, self.layout, &self.chunks);
+        let (count, dim, kv_heads) = (self.count, layout.head_dim, config.kv_heads as usize);
         let (shares, width) = (self.token_shares(), config.kv_dim());
         let b = self.buffers.layers();
         let split = Split::whole(kv_heads, shares);
         let k = SharedColumns::new(&mut b.k[..count * width], width, dim, split);
-        let blocks = SharedRows::new(
-            layer_cache(b.cache, &layout, kv_heads, layer),
-            layout.block_bytes(),
-            split,
-        );
+        let mut texts = b.cache.chunks_exact_mut(self.cache).enumerate();
+        let caches: heapless::Vec<SharedRows<'_, u8>, MAX_TEXTS> = chunks
+            .iter()
+            .map(|chunk| {
+                let (_, cache) =
+                    texts.find(|(text, _)| *text == chunk.text).expect("texts ascend, each once");
+                let blocks = &mut cache[layer_bytes(&layout, kv_heads, layer)];
+                SharedRows::new(blocks, layout.block_bytes(), split)
+            })
+            .collect();
         let (v, cos, sin) = (&*b.v, &*b.cos, &*b.sin);
         self.workers.run(shares.count(), &|part| {
-            let (mut k, blocks) = (k.take(part), blocks.take(part));
-            for token in 0..count {
-                let (cos, sin) = angles(cos, sin, token, dim);
-                let values = v[token * width..][..width].chunks_exact(dim);
-                let values = values.skip(split.range(part).start);
-                let keys = k.row(token).chunks_exact_mut(dim);
-                let blocks = blocks.chunks_exact_mut(layout.block_bytes());
-                for ((key, value), block) in keys.zip(values).zip(blocks) {
-                    kernels.rope(key, cos, sin);
-                    kernels.append(&layout, block, first + token, key, value);
+            let mut k = k.take(part);
+            let mut rows = 0..count;
+            for (chunk, cache) in chunks.iter().zip(&caches) {
+                let blocks = cache.take(part);
+                for (place, row) in chunk.places().zip(&mut rows) {
+                    let (cos, sin) = angles(cos, sin, row, dim);
+                    let values = v[row * width..][..width].chunks_exact(dim);
+                    let values = values.skip(split.range(part).start);
+                    let keys = k.row(row).chunks_exact_mut(dim);
+                    let blocks = blocks.chunks_exact_mut(layout.block_bytes());
+                    for ((key, value), block) in keys.zip(values).zip(blocks) {
+                        kernels.rope(key, cos, sin);
+                        kernels.append(&layout, block, place.position, key, value);
+                    }
                 }
             }
         });
@@ -43,7 +54,7 @@ impl<K: Kernels> Step<'_, '_, K> {
     /// dealt by key-value head and span of positions, several by token; spans are joined in
     /// ascending order either way.
     pub(super) fn attend(&mut self, config: &Config, layer: u16) {
-        if self.tokens.len() == 1 {
+        if self.count == 1 {
             self.attend_one(config, layer);
         } else {
             self.attend_batch(config, layer);
@@ -55,11 +66,12 @@ impl<K: Kernels> Step<'_, '_, K> {
         let shares = Shares::tapering(self.workers.count());
         let (kv_heads, width) = (config.kv_heads as usize, partial_floats(config));
         let group_dim = config.group() * layout.head_dim;
-        let length = self.first + 1;
+        let place = place(&self.chunks, 0);
+        let length = place.position + 1;
         let spans = length.div_ceil(ATTEND_CHUNK);
         let b = self.buffers.layers();
         let split = Split::whole(kv_heads * spans, shares);
-        let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
+        let cache = &b.cache[place.text * self.cache..][layer_bytes(&layout, kv_heads, layer)];
         let queries = &mut b.q[..config.q_dim()];
         rotate(kernels, queries, layout.head_dim, angles(b.cos, b.sin, 0, layout.head_dim));
         let queries = &*queries;
@@ -90,9 +102,9 @@ impl<K: Kernels> Step<'_, '_, K> {
         let shares = self.token_shares();
         let (kv_heads, q_dim) = (config.kv_heads as usize, config.q_dim());
         let (dim, group_dim) = (layout.head_dim, config.group() * layout.head_dim);
-        let (count, first) = (self.tokens.len(), self.first);
+        let (chunks, count, text_bytes) = (&self.chunks, self.count, self.cache);
         let b = self.buffers.layers();
-        let cache = &*layer_cache(b.cache, &layout, kv_heads, layer);
+        let (caches, of_layer) = (&*b.cache, layer_bytes(&layout, kv_heads, layer));
         let (cos, sin) = (&*b.cos, &*b.sin);
         // A row has the queries of one key-value head, or of all where one's are no whole blocks.
         let rows_of_token = if group_dim.is_multiple_of(BLOCK) { kv_heads } else { 1 };
@@ -104,7 +116,8 @@ impl<K: Kernels> Step<'_, '_, K> {
         let queries = halves(&mut b.q[..count * q_dim], width, splits);
         let attended = halves(&mut b.input[..count * q_dim], width, splits);
         let quantized = SharedQuantized::halves(b.codes, b.scales, b.starts, width, splits);
-        let partial_width = (first + count).div_ceil(ATTEND_CHUNK) * partial_floats(config);
+        let longest = chunks.iter().map(|chunk| chunk.first + chunk.tokens.len()).max();
+        let partial_width = longest.unwrap_or(0).div_ceil(ATTEND_CHUNK) * partial_floats(config);
         let partials = SharedScratch::new(&mut b.partials[..workers * partial_width], workers);
         self.workers.run(shares.count(), &|part| {
             let partials = &mut partials.lend();
@@ -116,13 +129,15 @@ impl<K: Kernels> Step<'_, '_, K> {
                 }
                 // Head by head, whose keys and values stay in a cache.
                 for head in 0..kv_heads {
-                    let kv = layout.head(&cache[head * layout.block_bytes()..]);
                     let rows = queries.chunks_exact(width).zip(attended.chunks_exact_mut(width));
                     for (row, (queries, out)) in (start..).zip(rows) {
                         if row % rows_of_token != head % rows_of_token {
                             continue;
                         }
-                        let length = first + row / rows_of_token + 1;
+                        let place = place(chunks, row / rows_of_token);
+                        let cache = &caches[place.text * text_bytes..][of_layer.clone()];
+                        let kv = layout.head(&cache[head * layout.block_bytes()..]);
+                        let length = place.position + 1;
                         let spans = length.div_ceil(ATTEND_CHUNK);
                         let partials = &mut partials[..spans * partial_floats(config)];
                         let start = head / rows_of_token * group_dim;
@@ -152,13 +167,8 @@ fn angles<'a>(cos: &'a [f32], sin: &'a [f32], token: usize, dim: usize) -> (&'a 
     (&cos[token * half..][..half], &sin[token * half..][..half])
 }
 
-/// The cache blocks of one layer, `[kv_heads][block]`.
-fn layer_cache<'a>(
-    cache: &'a mut [u8],
-    layout: &KvLayout,
-    kv_heads: usize,
-    layer: u16,
-) -> &'a mut [u8] {
+/// Where a text's cache has the blocks of one layer, `[kv_heads][block]`.
+fn layer_bytes(layout: &KvLayout, kv_heads: usize, layer: u16) -> Range<usize> {
     let bytes = kv_heads * layout.block_bytes();
-    &mut cache[usize::from(layer) * bytes..][..bytes]
+    usize::from(layer) * bytes..(usize::from(layer) + 1) * bytes
 }

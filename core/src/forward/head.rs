@@ -5,25 +5,35 @@ use crate::arena::{SharedColumns, SharedScratch, Split};
 use crate::kernels::{Kernels, Output, Screened};
 use crate::plan::padded_vocab;
 use crate::screen::{Screen, margin, survivors};
+use core::iter::repeat_n;
 use kinglet_quant::Matrix;
 use kinglet_quant::format::TILE_ROWS;
 
 impl<K: Kernels> Step<'_, '_, K> {
-    /// Logits of the first `count` rows of `input`: all, or those that a screen needs, with the
-    /// survivors noted. A head that is screened is a matrix in two planes.
-    pub(crate) fn head(&mut self, count: usize, screen: Option<Screen>) {
-        let (head, width) = (self.model.head(), padded_vocab(self.model.config()));
-        match screen {
-            None => self.whole_head(&head, width, count),
-            Some(screen) => {
-                self.search_head(&head, width, count, screen);
-                self.rescore_head(&head, width, count);
-            }
+    /// Logits of every token: all, or those that the chunks' screens need, with the survivors
+    /// noted. A head that is screened is a matrix in two planes.
+    pub(super) fn head(&mut self, is_screened: bool) {
+        if is_screened {
+            let chunks = self.chunks.clone();
+            let screens = chunks.iter().flat_map(|chunk| repeat_n(chunk.screen, chunk.tokens.len()));
+            let screens =
+                screens.map(|screen| screen.expect("a screened pass has one for every row"));
+            self.screened_head(self.count, screens);
+        } else {
+            self.whole_head(self.count);
         }
     }
 
-    /// `logits = W_head · input`.
-    fn whole_head(&mut self, head: &Matrix<'_>, width: usize, count: usize) {
+    /// Logits that the screens of the first `count` rows need.
+    pub(crate) fn screened_head(&mut self, count: usize, screens: impl Iterator<Item = Screen>) {
+        let (head, width) = (self.model.head(), padded_vocab(self.model.config()));
+        self.search_head(&head, width, count, screens);
+        self.rescore_head(&head, width, count);
+    }
+
+    /// `logits = W_head · input` for the first `count` rows.
+    pub(crate) fn whole_head(&mut self, count: usize) {
+        let (head, width) = (&self.model.head(), padded_vocab(self.model.config()));
         let (kernels, shares) = (self.kernels, self.tile_shares());
         let b = self.buffers.head();
         let x = activations(count, head.cols(), b.input, b.codes, b.scales, b.starts);
@@ -44,7 +54,13 @@ impl<K: Kernels> Step<'_, '_, K> {
     }
 
     /// Coarse logits, and the thresholds that follow from them.
-    fn search_head(&mut self, head: &Matrix<'_>, width: usize, count: usize, screen: Screen) {
+    fn search_head(
+        &mut self,
+        head: &Matrix<'_>,
+        width: usize,
+        count: usize,
+        screens: impl Iterator<Item = Screen>,
+    ) {
         let (kernels, shares, tiles) = (self.kernels, self.tile_shares(), head.tile_count());
         let b = self.buffers.head();
         let x = activations(count, head.cols(), b.input, b.codes, b.scales, b.starts);
@@ -66,7 +82,8 @@ impl<K: Kernels> Step<'_, '_, K> {
             };
             kernels.screen(head, split.range(part), &x, margins, &mut found);
         });
-        for (floors, out) in all_floors.chunks_exact_mut(tiles).zip(&mut *b.screen.thresholds) {
+        let floors = all_floors.chunks_exact_mut(tiles);
+        for ((floors, out), screen) in floors.zip(&mut *b.screen.thresholds).zip(screens) {
             *out = screen.threshold(floors);
         }
     }

@@ -1,7 +1,7 @@
 //! The moments of the inputs of every matrix, from runs of the model over a text.
 
 use crate::{Model, Session, SessionOptions};
-use kinglet_core::forward::Site;
+use kinglet_core::engine::Site;
 use kinglet_quant::convert::Calibration;
 use kinglet_quant::moments::{LayerMoments, Moments};
 use kinglet_quant::tensor::NO_LAYER;

@@ -1,12 +1,9 @@
 //! The model's own text: sampled at temperature 1, many texts side by side.
 
-use super::batch::Batch;
-use crate::{Model, Tier};
+use crate::{MAX_TEXTS, Model, SessionOptions};
 use fastrand::Rng;
-use kinglet_backends::UseKernels;
-use kinglet_core::Kernels;
 use kinglet_core::sample::arg_max;
-use kinglet_quant::{Code, Result, ensure};
+use kinglet_quant::{Code, Error, Result, ensure};
 use std::collections::VecDeque;
 use std::slice::ChunksMut;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,8 +12,6 @@ use std::sync::{Mutex, PoisonError};
 /// How texts begin: an opening, then a line of three dashes, and so on.
 const OPENINGS: &str = include_str!("openings.txt");
 const SEPARATOR: &str = "\n---\n";
-/// Texts that one thread writes at a time, at most: they share the reading of the weights.
-const SIDE_BY_SIDE: usize = 24;
 /// Logits this far below the largest are never chosen: less than one in a million.
 const REACH: f32 = 14.0;
 
@@ -46,7 +41,7 @@ pub fn write(
     let openings: Vec<Vec<u32>> = openings.collect::<Result<_>>()?;
     let mut authors: Vec<Author<'_>> =
         (0..writing.texts).map(|number| Author::new(&openings, writing.seed, number)).collect();
-    let side_by_side = writing.texts.div_ceil(threads.max(1)).clamp(1, SIDE_BY_SIDE);
+    let side_by_side = writing.texts.div_ceil(threads.max(1)).clamp(1, MAX_TEXTS);
     let work = Work {
         model,
         length: writing.length,
@@ -54,6 +49,7 @@ pub fn write(
         steps: AtomicUsize::new(0),
         all_steps: writing.texts.div_ceil(side_by_side) * writing.length,
         is_over: AtomicBool::new(false),
+        failure: Mutex::new(None),
     };
     std::thread::scope(|scope| {
         for _ in 1..threads.max(1) {
@@ -61,6 +57,9 @@ pub fn write(
         }
         work.groups(goes_on);
     });
+    if let Some(error) = work.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
     ensure!(
         !work.is_over.load(Ordering::Relaxed),
         Code::Interrupted,
@@ -79,6 +78,8 @@ struct Work<'m, 'a, 'o> {
     all_steps: usize,
     /// Whether to stop before the end.
     is_over: AtomicBool,
+    /// What went wrong on some thread.
+    failure: Mutex<Option<Error>>,
 }
 
 impl Work<'_, '_, '_> {
@@ -87,8 +88,38 @@ impl Work<'_, '_, '_> {
         loop {
             let group = self.groups.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(authors) = group else { return };
-            Tier::best().with(Write { work: self, authors, goes_on: &mut *goes_on });
+            if let Err(error) = self.group(authors, goes_on) {
+                self.is_over.store(true, Ordering::Relaxed);
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return;
+            }
         }
+    }
+
+    /// Lets some authors write side by side, on this thread: they share the reading of the weights.
+    fn group(&self, authors: &mut [Author<'_>], goes_on: &mut dyn FnMut(f64) -> bool) -> Result<()> {
+        let options = SessionOptions {
+            texts: authors.len(),
+            context: Some(self.length),
+            threads: Some(1),
+            batch: authors.len(),
+            ..SessionOptions::default()
+        };
+        let mut batch = self.model.batch(&options)?;
+        let mut tokens: Vec<(usize, u32)> = Vec::new();
+        for (text, author) in authors.iter_mut().enumerate() {
+            tokens.push((text, author.next(self.model, &[])));
+        }
+        for _ in 1..self.length {
+            if !self.tick(goes_on) {
+                break;
+            }
+            batch.push(&tokens)?;
+            for (author, (text, token)) in authors.iter_mut().zip(&mut tokens) {
+                *token = author.next(self.model, batch.logits(*text)?);
+            }
+        }
+        Ok(())
     }
 
     /// Counts a step and says whether another may follow.
@@ -147,36 +178,5 @@ impl<'a> Author<'a> {
             }
         }
         chosen
-    }
-}
-
-/// Lets a group of authors write.
-struct Write<'w, 'm, 'a, 'o> {
-    work: &'w Work<'m, 'a, 'o>,
-    authors: &'w mut [Author<'o>],
-    goes_on: &'w mut dyn FnMut(f64) -> bool,
-}
-
-impl UseKernels for Write<'_, '_, '_, '_> {
-    type Output = ();
-
-    fn run<K: Kernels>(self, kernels: K) {
-        let Self { work, authors, goes_on } = self;
-        let Work { model, length, .. } = work;
-        let file = model.file();
-        let vocabulary = model.config().vocab_size as usize;
-        let mut batch = Batch::new(kernels, &file, authors.len(), *length);
-        let mut tokens: Vec<u32> =
-            authors.iter_mut().map(|author| author.next(model, &[])).collect();
-        for _ in 1..*length {
-            if !work.tick(goes_on) {
-                return;
-            }
-            let logits = batch.step(&tokens);
-            let rows = logits.chunks_exact(logits.len() / authors.len());
-            for ((author, token), row) in authors.iter_mut().zip(&mut tokens).zip(rows) {
-                *token = author.next(model, &row[..vocabulary]);
-            }
-        }
     }
 }

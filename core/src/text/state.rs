@@ -1,4 +1,4 @@
-//! A session's text as bytes: saved to the caller's memory, restored, and copied between sessions.
+//! A text as bytes: saved to the caller's memory, restored, and copied between engines.
 //!
 //! A state holds what cannot be had cheaply: tokens, keys and values. Logits are not in it, since a
 //! step with the last token computes them again:
@@ -7,13 +7,12 @@
 //! |---|---|
 //! | [`Header`] | 96 |
 //! | tokens | 4 each |
-//! | for each layer and key-value head: keys, values, scales of both | [`KvLayout::prefix`] |
+//! | for each layer and key-value head: keys, values, scales of both | [`KvLayout::prefix`](crate::kv::KvLayout::prefix) |
 
-use super::Session;
-use crate::kv::{KvLayout, KvType, MAX_HEAD_DIM};
+use super::Text;
+use crate::engine::{BlockPrefix, Engine};
+use crate::kv::KvType;
 use bytemuck::{Pod, Zeroable};
-use core::ops::Range;
-use kinglet_quant::format::TILE_ROWS;
 use kinglet_quant::{Code, Result, ensure, fail};
 use sha2::{Digest, Sha256};
 
@@ -32,7 +31,7 @@ struct Header {
     version: u32,
     /// 0 for f16, 1 for int8.
     kv: u32,
-    /// Positions of the session's cache.
+    /// Positions of the text's cache.
     context: u32,
     tokens: u32,
     /// See [`crate::sample::Sampler::draws`].
@@ -45,13 +44,13 @@ struct Header {
 
 const _: () = assert!(size_of::<Header>() == CHECKED_HEADER_BYTES + 32);
 
-impl Session<'_> {
+impl<E: Engine> Text<'_, '_, E> {
     /// Bytes of the state of the text as it is.
     pub fn state_bytes(&self) -> usize {
-        size_of::<Header>() + self.body_bytes(self.position)
+        size_of::<Header>() + self.body_bytes(self.tokens().len())
     }
 
-    /// Writes the state to the front of `out` and returns its [`Session::state_bytes`].
+    /// Writes the state to the front of `out` and returns its [`Text::state_bytes`].
     ///
     /// `draws` is that of the text's sampler. The same text has the same bytes. `BufferTooSmall`
     /// when `out` is; then nothing is written.
@@ -63,29 +62,36 @@ impl Session<'_> {
             "the state has {bytes} bytes, there is room for {}",
             out.len()
         );
-        self.clear_behind();
-        let (head, body) = out[..bytes].split_at_mut(size_of::<Header>());
-        let (tokens, mut rest) = body.split_at_mut(self.position * size_of::<u32>());
-        tokens.copy_from_slice(bytemuck::cast_slice(self.tokens()));
-        for block in self.buffers.cache().chunks_exact(self.plan.layout.block_bytes()) {
-            for range in self.kept(self.position) {
-                let (part, behind) = rest.split_at_mut(range.len());
-                part.copy_from_slice(&block[range]);
-                rest = behind;
-            }
+        let count = self.tokens().len();
+        if self.texts.state(self.number).cached < count {
+            self.texts.compute_logits(self.number, None)?;
         }
-        let mut header = self.header(self.position, draws);
+        let (head, body) = out[..bytes].split_at_mut(size_of::<Header>());
+        let (tokens, mut rest) = body.split_at_mut(count * size_of::<u32>());
+        tokens.copy_from_slice(bytemuck::cast_slice(self.tokens()));
+        let (layout, number) = (self.texts.plan().layout, self.number);
+        for block in 0..self.texts.plan().blocks_of_text() {
+            let prefix = self.texts.engine.read_block(number, block, count)?;
+            let mut parts = prefix.map(|part| {
+                let (own, behind) = core::mem::take(&mut rest).split_at_mut(part.len());
+                rest = behind;
+                own.copy_from_slice(part);
+                own
+            });
+            // What earlier texts left in the last tile is none of this state's.
+            layout.clear_behind(count, &mut parts);
+        }
+        let mut header = self.header(count, draws);
         header.sha256 = checksum(&header, body);
         head.copy_from_slice(bytemuck::bytes_of(&header));
         Ok(bytes)
     }
 
-    /// Replaces the text by a saved one and returns its `draws`. The session has no logits then:
-    /// they come with the next token.
+    /// Replaces the text by a saved one and returns its `draws`.
     ///
     /// `StateMismatch` for a state of another model, context or number format, `UnknownVersion` for
-    /// one of a later program, `Truncated` and `Corrupt` for an altered one; the session is
-    /// unchanged then.
+    /// one of a later program, `Truncated` and `Corrupt` for an altered one; the text is unchanged
+    /// then.
     pub fn restore(&mut self, state: &[u8]) -> Result<u64> {
         let Some((head, body)) = state.split_at_checked(size_of::<Header>()) else {
             fail!(Code::Truncated, "a state of {} bytes ends within its header", state.len());
@@ -94,72 +100,75 @@ impl Session<'_> {
         self.check_state(&header, body)?;
         let count = header.tokens as usize;
         let (tokens, mut rest) = body.split_at(count * size_of::<u32>());
-        bytemuck::cast_slice_mut(&mut self.buffers.history[..count]).copy_from_slice(tokens);
-        let ranges = self.kept(count);
-        let block_bytes = self.plan.layout.block_bytes();
-        for block in self.buffers.cache_mut().chunks_exact_mut(block_bytes) {
-            for range in ranges.clone() {
-                let (part, behind) = rest.split_at(range.len());
-                block[range].copy_from_slice(part);
+        // If the engine fails half-way, the text is empty.
+        self.texts.state_mut(self.number).cut(0);
+        self.texts.state_mut(self.number).drop_logits();
+        let lengths = self.texts.plan().layout.prefix(count).map(|range| range.len());
+        for block in 0..self.texts.plan().blocks_of_text() {
+            let prefix: BlockPrefix<'_> = lengths.map(|length| {
+                let (part, behind) = rest.split_at(length);
                 rest = behind;
-            }
+                part
+            });
+            self.texts.engine.write_block(self.number, block, count, prefix)?;
         }
-        (self.position, self.rows) = (count, 0);
+        let own = self.texts.state_mut(self.number);
+        bytemuck::cast_slice_mut(&mut own.history[..count]).copy_from_slice(tokens);
+        (own.length, own.cached) = (count, count);
         Ok(header.draws)
     }
 
-    /// Replaces the text by the first `count` tokens of another session's. The session has no
-    /// logits then: they come with the next token.
+    /// Replaces the text by the first `count` tokens of another engine's.
     ///
-    /// `StateMismatch` when the sessions differ in model or number format, `BadArgument` when the
-    /// other text is shorter, `ContextFull` when this context is; the session is unchanged then.
-    pub fn copy_prefix(&mut self, source: &Session<'_>, count: usize) -> Result<()> {
+    /// `StateMismatch` when the engines differ in model or number format, `BadArgument` when the
+    /// other text is shorter, `ContextFull` when this context is; the text is unchanged then.
+    pub fn copy_from<F: Engine>(
+        &mut self,
+        source: &mut Text<'_, '_, F>,
+        count: usize,
+    ) -> Result<()> {
+        let (own, other) = (self.texts.plan().limits(), source.texts.plan().limits());
         ensure!(
-            source.model.fingerprint() == self.model.fingerprint()
-                && source.plan.limits().kv == self.plan.limits().kv,
+            source.texts.model.fingerprint() == self.texts.model.fingerprint()
+                && own.kv == other.kv,
             Code::StateMismatch,
             "the sessions have different models or keep keys and values differently"
         );
         ensure!(
-            count <= source.position,
+            count <= source.tokens().len(),
             Code::BadArgument,
             "a prefix of {count} tokens: the text has {}",
-            source.position
+            source.tokens().len()
         );
         ensure!(
-            count <= self.plan.limits().context,
+            count <= own.context,
             Code::ContextFull,
             "a prefix of {count} tokens does not fit into a context of {}",
-            self.plan.limits().context
+            own.context
         );
-        self.buffers.history[..count].copy_from_slice(&source.buffers.history[..count]);
-        let (from, to) = (source.kept(count), self.kept(count));
-        let source_bytes = source.plan.layout.block_bytes();
-        let target_bytes = self.plan.layout.block_bytes();
-        let sources = source.buffers.cache().chunks_exact(source_bytes);
-        for (target, source) in self.buffers.cache_mut().chunks_exact_mut(target_bytes).zip(sources)
-        {
-            for (from, to) in from.iter().zip(&to) {
-                target[to.clone()].copy_from_slice(&source[from.clone()]);
-            }
+        let cached = count.min(source.texts.state(source.number).cached);
+        let own = self.texts.state_mut(self.number);
+        own.cut(0);
+        own.drop_logits();
+        for block in 0..self.texts.plan().blocks_of_text() {
+            let prefix = source.texts.engine.read_block(source.number, block, cached)?;
+            self.texts.engine.write_block(self.number, block, cached, prefix)?;
         }
-        (self.position, self.rows) = (count, 0);
+        let own = self.texts.state_mut(self.number);
+        own.history[..count].copy_from_slice(&source.tokens()[..count]);
+        (own.length, own.cached) = (count, cached);
         Ok(())
     }
 
     /// Bytes behind the header of a state of as many tokens.
     fn body_bytes(&self, tokens: usize) -> usize {
-        let blocks = self.buffers.cache().len() / self.plan.layout.block_bytes();
-        let kept: usize = self.kept(tokens).iter().map(|range| range.len()).sum();
-        tokens * size_of::<u32>() + blocks * kept
-    }
-
-    fn kept(&self, positions: usize) -> [Range<usize>; 4] {
-        self.plan.layout.prefix(positions)
+        let plan = self.texts.plan();
+        let kept: usize = plan.layout.prefix(tokens).iter().map(|range| range.len()).sum();
+        tokens * size_of::<u32>() + plan.blocks_of_text() * kept
     }
 
     fn header(&self, tokens: usize, draws: u64) -> Header {
-        let limits = self.plan.limits();
+        let limits = self.texts.plan().limits();
         Header {
             magic: MAGIC,
             version: VERSION,
@@ -167,7 +176,7 @@ impl Session<'_> {
             context: limits.context as u32,
             tokens: tokens as u32,
             draws,
-            model: self.model.fingerprint(),
+            model: self.texts.model.fingerprint(),
             sha256: [0; 32],
         }
     }
@@ -189,7 +198,7 @@ impl Session<'_> {
         );
         let count = header.tokens as usize;
         ensure!(
-            count <= self.plan.limits().context,
+            count <= self.texts.plan().limits().context,
             Code::Corrupt,
             "a state of {count} tokens does not fit into its own context"
         );
@@ -206,24 +215,13 @@ impl Session<'_> {
             "the state's checksum is wrong: it was altered"
         );
         let (tokens, _) = body.as_chunks::<4>();
-        let vocab = self.model.config().vocab_size;
+        let vocab = self.texts.model.config().vocab_size;
         ensure!(
             tokens[..count].iter().all(|&token| u32::from_le_bytes(token) < vocab),
             Code::Corrupt,
             "the state has tokens that are not in the vocabulary of {vocab}"
         );
         Ok(())
-    }
-
-    /// Zeroes what earlier texts left in the last tile of positions, which a state holds as well.
-    fn clear_behind(&mut self) {
-        let (layout, position): (KvLayout, usize) = (self.plan.layout, self.position);
-        let zeros = &[0f32; MAX_HEAD_DIM][..layout.head_dim];
-        for block in self.buffers.cache_mut().chunks_exact_mut(layout.block_bytes()) {
-            for behind in position..position.next_multiple_of(TILE_ROWS) {
-                layout.store(block, behind, zeros, zeros);
-            }
-        }
     }
 }
 

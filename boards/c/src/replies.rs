@@ -1,0 +1,231 @@
+//! Replies: texts that go on until something ends them.
+
+use crate::abi::{self, GenerateOptions, Generation};
+use crate::clock::Deadline;
+use crate::handle::{self, User, array};
+use crate::session::{Session, Work, with};
+use crate::status::Status;
+use core::ffi::{c_char, c_void};
+use core::ops::ControlFlow;
+use kinglet_core::engine::MAX_TEXTS;
+use kinglet_core::generate::{self, Counts, Reply, ReplyOptions, StopReason};
+use kinglet_core::piece::Piece;
+use kinglet_core::stop::MAX_STOPS;
+use kinglet_quant::{Code, Result, ensure};
+
+const _: () = assert!(abi::KINGLET_MAX_STOP == MAX_STOPS);
+
+/// Goes on with the text until something ends it, and streams it.
+///
+/// `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
+/// Cancellation, deadline and a full context are reasons to end, not failures. Tokens of a stop
+/// string stay in the session's text, though they are not part of the reply.
+///
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_generate(
+    session: *mut Session,
+    options: *const GenerateOptions,
+    on_piece: abi::OnPiece,
+    user: *mut c_void,
+    generation: *mut Generation,
+) -> Status {
+    let work = |work: &mut Work, session: &Session| {
+        let reply = abi::Reply { text: work.number as u32, reserved: 0, options, generation };
+        let user = User(user);
+        let hand_on = &mut |_: usize, piece: Piece<'_>| {
+            let token = piece.token.unwrap_or(abi::KINGLET_NO_TOKEN);
+            let (text, bytes) = (piece.text.as_ptr().cast(), piece.text.len());
+            // SAFETY: the caller has given the function for this use, with this argument.
+            flow(on_piece.map_or(0, |f| unsafe { f(user.0, token, text, bytes) }))
+        };
+        // SAFETY: as promised by the caller.
+        unsafe { generate::<1>(work, session, &[reply], hand_on) }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// Goes on with several texts of the session in one pass, until something ends each, and streams
+/// them: faster than one after the other, and each text is what it would be alone.
+///
+/// `replies` has `count` entries, each for another text. `on_piece` may be null; when it returns
+/// something other than 0, the reply that it was called for ends. Otherwise as
+/// `kinglet_session_generate`; a cancellation ends all replies. `KINGLET_STATUS_BAD_ARGUMENT` for
+/// an empty text and for a text that comes twice.
+///
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_generate_all(
+    session: *mut Session,
+    replies: *const abi::Reply,
+    count: usize,
+    on_piece: abi::OnReplyPiece,
+    user: *mut c_void,
+) -> Status {
+    let work = |work: &mut Work, session: &Session| {
+        // SAFETY: as promised by the caller.
+        let replies = unsafe { array(replies, count, "the replies") }?;
+        let user = User(user);
+        let hand_on = &mut |reply: usize, piece: Piece<'_>| {
+            let token = piece.token.unwrap_or(abi::KINGLET_NO_TOKEN);
+            let (text, bytes) = (piece.text.as_ptr().cast(), piece.text.len());
+            // SAFETY: the caller has given the function for this use, with this argument.
+            flow(on_piece.map_or(0, |f| unsafe { f(user.0, reply, token, text, bytes) }))
+        };
+        // SAFETY: as promised by the caller.
+        unsafe { generate::<MAX_TEXTS>(work, session, replies, hand_on) }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// Whether a callback's answer says to go on.
+fn flow(answer: i32) -> ControlFlow<()> {
+    if answer == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// What nothing has done yet.
+fn report() -> Generation {
+    Generation {
+        struct_size: size_of::<Generation>(),
+        tokens: 0,
+        stop_reason: 0,
+        steps: 0,
+        drafted: 0,
+        accepted: 0,
+        reserved: 0,
+    }
+}
+
+/// The stop strings of the options.
+///
+/// # Safety
+///
+/// The options' array must be as long as it says, and its strings end with a zero.
+unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a str, MAX_STOPS>> {
+    ensure!(
+        options.flags & !abi::KINGLET_GENERATE_IGNORE_END == 0,
+        Code::BadArgument,
+        "there are no flags {:#x}",
+        options.flags
+    );
+    ensure!(
+        options.stop_count <= MAX_STOPS,
+        Code::BadArgument,
+        "{} stop strings: at most {MAX_STOPS} are supported",
+        options.stop_count
+    );
+    // SAFETY: as promised by the caller.
+    let strings: &[*const c_char] =
+        unsafe { array(options.stop, options.stop_count, "the stop strings") }?;
+    let mut stops = heapless::Vec::new();
+    for &string in strings {
+        // SAFETY: as promised by the caller.
+        let stop = unsafe { handle::text(string, "a stop string") }?;
+        stops.push(stop).expect("the number was checked");
+    }
+    Ok(stops)
+}
+
+/// Generates at most `MOST` replies, and tells in each what it did, also when it fails.
+///
+/// # Safety
+///
+/// Options and generations of the replies must be null or what [`abi::read`] and [`abi::fill`] take.
+unsafe fn generate<const MOST: usize>(
+    work: &mut Work,
+    session: &Session,
+    requests: &[abi::Reply],
+    on_piece: generate::OnPiece<'_>,
+) -> Result<()> {
+    ensure!(
+        requests.len() <= work.choices.len().min(MOST) && !requests.is_empty(),
+        Code::BadArgument,
+        "{} replies: give 1 to {}, one for each text",
+        requests.len(),
+        work.choices.len()
+    );
+    let mut read = heapless::Vec::<(GenerateOptions, heapless::Vec<&str, MAX_STOPS>), MOST>::new();
+    for request in requests {
+        ensure!(request.reserved == 0, Code::BadArgument, "the reserved field is not zero");
+        if !request.generation.is_null() {
+            // SAFETY: as promised by the caller.
+            unsafe { abi::fill(request.generation, &report()) }?;
+        }
+        // SAFETY: as promised by the caller.
+        let options = unsafe { abi::read(request.options) }?;
+        // SAFETY: as promised by the caller.
+        let stops = unsafe { read_stops(&options) }?;
+        assert!(read.push((options, stops)).is_ok(), "the number was checked");
+    }
+    let Work { texts, choices, clock, deadline_ms, .. } = work;
+    let mut replies = heapless::Vec::<Reply<'_>, MOST>::new();
+    for (request, (options, stop)) in requests.iter().zip(&read) {
+        let number = request.text as usize;
+        ensure!(
+            number < choices.len(),
+            Code::BadArgument,
+            "there is no text {number}: the session has {}",
+            choices.len()
+        );
+        let options = ReplyOptions {
+            max_tokens: if options.max_tokens == 0 { u32::MAX } else { options.max_tokens } as usize,
+            stop,
+            ignore_eos: options.flags & abi::KINGLET_GENERATE_IGNORE_END != 0,
+            speculation: true,
+            exact_head: false,
+        };
+        let reply = Reply::new(texts.model(), number, choices[number].sampler(), options)?;
+        assert!(replies.push(reply).is_ok(), "the number was checked");
+    }
+    let deadline = Deadline::after(clock, *deadline_ms)?;
+    let mut is_cancelled = false;
+    let mut cancelled = [false; MOST];
+    let control = &mut |number: usize| {
+        is_cancelled |= session.take_cancelled();
+        cancelled[number] = is_cancelled;
+        if is_cancelled {
+            return Ok(Some(StopReason::Cancelled));
+        }
+        match deadline.check(clock) {
+            Err(error) if error.code() == Code::DeadlinePassed => Ok(Some(StopReason::Deadline)),
+            result => result.map(|()| None),
+        }
+    };
+    let outcome = generate::generate(texts, &mut replies, control, on_piece);
+    let mut draws = [0; MOST];
+    for (i, (request, reply)) in requests.iter().zip(&replies).enumerate() {
+        draws[i] = reply.draws();
+        if !request.generation.is_null() {
+            // SAFETY: as promised by the caller.
+            unsafe { abi::fill(request.generation, &told(reply, cancelled[i])) }?;
+        }
+    }
+    drop(replies);
+    for (request, draws) in requests.iter().zip(draws) {
+        choices[request.text as usize].draws = draws;
+    }
+    outcome
+}
+
+/// What a reply did.
+fn told(reply: &Reply<'_>, is_cancelled: bool) -> Generation {
+    let Counts { tokens, steps, drafted, accepted } = reply.counts();
+    Generation {
+        tokens: tokens as u32,
+        stop_reason: reply.stop_reason().map_or(0, |reason| match reason {
+            StopReason::MaxTokens => abi::KINGLET_STOP_MAX_TOKENS,
+            StopReason::EndOfText => abi::KINGLET_STOP_END_OF_TEXT,
+            StopReason::StopString => abi::KINGLET_STOP_STRING,
+            StopReason::ContextFull => abi::KINGLET_STOP_CONTEXT_FULL,
+            StopReason::Cancelled if is_cancelled => abi::KINGLET_STOP_CANCELLED,
+            StopReason::Cancelled => abi::KINGLET_STOP_CALLBACK,
+            StopReason::Deadline => abi::KINGLET_STOP_DEADLINE,
+        }),
+        steps: steps as u32,
+        drafted: drafted as u32,
+        accepted: accepted as u32,
+        ..report()
+    }
+}

@@ -1,0 +1,118 @@
+//! Texts with memory and threads of their own.
+
+use crate::{Cpus, Model, Pool};
+use kinglet_backends::{Engine, Tier};
+use kinglet_core::draft::LOOKAHEAD_ROWS;
+use kinglet_core::plan::{Limits, Plan};
+use kinglet_core::{KvType, texts};
+use kinglet_quant::{Code, Config, Error, Result, ensure};
+use memmap2::MmapMut;
+
+/// What a session or a batch must be able to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Texts that a [`crate::Batch`] goes on with in one pass, each with a cache of its own; at most
+    /// [`crate::MAX_TEXTS`]. A session has one.
+    pub texts: usize,
+    /// Positions of the cache of a text; `None` takes 2048, or the model's context where that is
+    /// smaller.
+    pub context: Option<usize>,
+    /// How keys and values are stored.
+    pub kv: KvType,
+    /// Threads, the caller included; `None` takes [`Cpus::default_threads`].
+    pub threads: Option<usize>,
+    /// Tokens per pass of prefill.
+    pub batch: usize,
+    /// Tokens of one pass that can have logits, at most the batch; as many as there are texts at
+    /// least. Each is a row of the vocabulary in f32. With one for each text, generation takes one
+    /// token after the other; beyond [`crate::LOOKAHEAD_ROWS`], the default, only
+    /// [`crate::Session::score`] is faster.
+    pub logit_rows: usize,
+    /// Kernels to use; `None` takes the best of this machine.
+    pub tier: Option<Tier>,
+    /// Refuses to take more bytes than this.
+    pub budget_bytes: Option<usize>,
+    /// Processors that the threads run on; `None` takes [`Cpus::fastest`].
+    pub cpus: Option<Cpus>,
+    /// Binds every thread, the caller's included, to a processor of its own; where there are fewer
+    /// processors than threads, to all of them.
+    pub pin_threads: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            texts: 1,
+            context: None,
+            kv: KvType::Int8,
+            threads: None,
+            batch: 64,
+            logit_rows: LOOKAHEAD_ROWS,
+            tier: None,
+            budget_bytes: None,
+            cpus: None,
+            pin_threads: false,
+        }
+    }
+}
+
+/// The context that a text has unless told otherwise.
+const DEFAULT_CONTEXT: usize = 2048;
+
+impl SessionOptions {
+    pub(crate) fn limits(&self, config: &Config) -> Limits {
+        Limits {
+            texts: self.texts,
+            context: self.context.unwrap_or(DEFAULT_CONTEXT.min(config.max_context as usize)),
+            batch: self.batch,
+            logit_rows: self.logit_rows.max(self.texts).min(self.batch),
+            workers: self.threads.unwrap_or_else(|| self.cpus().default_threads()),
+            kv: self.kv,
+        }
+    }
+
+    fn cpus(&self) -> Cpus {
+        self.cpus.clone().unwrap_or_else(Cpus::fastest)
+    }
+}
+
+/// The texts of the core on an engine with threads.
+pub type Texts = kinglet_core::Texts<'static, Engine<'static, Pool>>;
+
+/// A model, the memory of some texts, and the threads that work on them.
+pub(crate) struct Runtime {
+    /// Borrows from `memory` and from `model`'s mapping, both below.
+    pub texts: Texts,
+    _memory: MmapMut,
+    pub model: Model,
+}
+
+impl Runtime {
+    pub fn new(model: Model, options: &SessionOptions) -> Result<Self> {
+        options.cpus.as_ref().map_or(Ok(()), Cpus::check_online)?;
+        let limits = options.limits(model.config());
+        let plan = Plan::new(&model.file(), &limits)?;
+        let needed = plan.total_bytes();
+        ensure!(
+            options.budget_bytes.is_none_or(|budget| needed <= budget),
+            Code::BudgetTooSmall,
+            "the session needs {needed} bytes, the budget is {}: lower the context or the batch",
+            options.budget_bytes.unwrap_or(0)
+        );
+        let mut memory = MmapMut::map_anon(needed).map_err(|error| {
+            Error::new(Code::Resource, format_args!("cannot take {needed} bytes: {error}"))
+        })?;
+        // SAFETY: the mapping does not move when `memory` does, nothing else touches it, and it is
+        // dropped after `texts`, the only user (field order).
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut::<'static, u8>(memory.as_mut_ptr(), memory.len())
+        };
+        texts::check_memory(&plan, bytes)?;
+        let pool = Pool::on(&options.cpus(), limits.workers, options.pin_threads)?;
+        let tier = options.tier.unwrap_or_else(Tier::best);
+        let (own, rest) = bytes.split_at_mut(plan.engine_bytes());
+        let file = model.file_for_session();
+        let engine = Engine::cpu(tier, pool, file, plan, own);
+        Ok(Self { texts: Texts::new(file, engine, rest), _memory: memory, model })
+    }
+}

@@ -1,0 +1,275 @@
+//! From texts to replies: the one loop that chooses tokens, and what ends it.
+//!
+//! Every reply goes on as far as the engine has logits for its text; then one pass takes the last
+//! token of each. Behind that token the pass takes guesses, whose logits are what single passes
+//! would give, to the bit: as long as the tokens chosen are those guessed, the next row of logits
+//! is the next token's. Every token is drawn once, so a text is the same with guesses and without,
+//! alone and beside others.
+
+use crate::draft::{Draft, Drafter};
+use crate::engine::{Engine, MAX_TEXTS};
+use crate::piece::{Cut, Piece, PieceStream};
+use crate::sample::Sampler;
+use crate::texts::{Texts, Turn};
+use core::ops::ControlFlow;
+use kinglet_quant::{Code, File, Result, ensure};
+
+/// Why a reply ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// As many tokens as asked for.
+    MaxTokens,
+    /// The model ended its text. The token that says so is not appended.
+    EndOfText,
+    /// A stop string appeared. Its tokens stay in the text.
+    StopString,
+    /// The context is full; rewinding makes room. There was none for the reply's last token.
+    ContextFull,
+    /// The callback that gets the pieces said so, or somebody else who was asked.
+    Cancelled,
+    /// Its time was over.
+    Deadline,
+}
+
+impl StopReason {
+    /// The name in machine-readable output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::EndOfText => "end_of_text",
+            Self::StopString => "stop_string",
+            Self::ContextFull => "context_full",
+            Self::Cancelled => "cancelled",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// What a reply may do.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyOptions<'r> {
+    /// Tokens at most.
+    pub max_tokens: usize,
+    /// Texts that end the reply, see [`crate::stop::StopMatcher::new`]; they are not part of it.
+    pub stop: &'r [&'r str],
+    /// Goes on behind tokens that end the model's text.
+    pub ignore_eos: bool,
+    /// Guesses tokens from the text so far, where there are rows of logits to check them and
+    /// weights are quantized.
+    pub speculation: bool,
+    /// Computes every logit of every token, instead of those alone that can be chosen.
+    pub exact_head: bool,
+}
+
+/// What a reply took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tokens chosen, without one that ended the model's text.
+    pub tokens: usize,
+    /// Passes through the model.
+    pub steps: usize,
+    /// Tokens that were guessed.
+    pub drafted: usize,
+    /// Guesses that came true; each saved a pass.
+    pub accepted: usize,
+}
+
+/// A reply in the making: the text that it goes on with, and how.
+#[derive(Debug)]
+pub struct Reply<'r> {
+    text: usize,
+    sampler: Sampler<'r>,
+    options: ReplyOptions<'r>,
+    pieces: PieceStream<'r>,
+    drafter: Option<Drafter>,
+    /// Tokens of the last draft, and those of them that came.
+    draft: (usize, usize),
+    /// Whether there was no room for the last token.
+    is_full: bool,
+    /// Whether the caller has been asked about the next token.
+    is_asked: bool,
+    counts: Counts,
+    stop_reason: Option<StopReason>,
+}
+
+/// Asks, before each token of a reply of this number, what ends it.
+pub type Control<'c> = &'c mut dyn FnMut(usize) -> Result<Option<StopReason>>;
+
+/// Gets every piece of the reply of this number and says whether to go on.
+pub type OnPiece<'p> = &'p mut dyn FnMut(usize, Piece<'_>) -> ControlFlow<()>;
+
+impl<'r> Reply<'r> {
+    /// A reply that goes on with a text of this number. `BadArgument` for wrong stop strings.
+    pub fn new(
+        model: &File<'r>,
+        text: usize,
+        sampler: Sampler<'r>,
+        options: ReplyOptions<'r>,
+    ) -> Result<Self> {
+        Ok(Self {
+            text,
+            sampler,
+            options,
+            pieces: PieceStream::new(model, options.stop)?,
+            drafter: None,
+            draft: (0, 0),
+            is_full: false,
+            is_asked: false,
+            counts: Counts::default(),
+            stop_reason: None,
+        })
+    }
+
+    /// What it took until now.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Why it ended; `None` before it has, and when it failed.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.stop_reason
+    }
+
+    /// Random numbers taken so far, see [`Sampler::draws`].
+    pub fn draws(&self) -> u64 {
+        self.sampler.draws()
+    }
+
+    /// Why there is no next token.
+    fn reason_to_end(
+        &mut self,
+        control: &mut dyn FnMut() -> Result<Option<StopReason>>,
+    ) -> Result<Option<StopReason>> {
+        if self.counts.tokens == self.options.max_tokens {
+            return Ok(Some(StopReason::MaxTokens));
+        }
+        if self.is_full {
+            return Ok(Some(StopReason::ContextFull));
+        }
+        if self.is_asked {
+            return Ok(None);
+        }
+        self.is_asked = true;
+        control()
+    }
+
+    /// Chooses the next token from the logits that are there.
+    fn next<E: Engine>(
+        &mut self,
+        texts: &mut Texts<'_, E>,
+        on_piece: crate::piece::OnPiece<'_>,
+    ) -> Result<Option<StopReason>> {
+        let token = texts.sample(self.text, &mut self.sampler)?;
+        self.is_asked = false;
+        if !self.options.ignore_eos && self.pieces.is_end(token) {
+            return Ok(Some(StopReason::EndOfText));
+        }
+        self.is_full = texts.room(self.text) == 0;
+        if !self.is_full && texts.append(self.text, token) {
+            self.draft.1 += 1;
+            self.counts.accepted += 1;
+        }
+        self.counts.tokens += 1;
+        Ok(self.pieces.push(token, on_piece).map(|cut| match cut {
+            Cut::StopString => StopReason::StopString,
+            Cut::Callback => StopReason::Cancelled,
+        }))
+    }
+
+    /// Goes on as far as the engine has logits.
+    fn go_on<E: Engine>(
+        &mut self,
+        texts: &mut Texts<'_, E>,
+        control: &mut dyn FnMut() -> Result<Option<StopReason>>,
+        on_piece: crate::piece::OnPiece<'_>,
+    ) -> Result<()> {
+        while self.stop_reason.is_none() {
+            self.stop_reason = self.reason_to_end(control)?;
+            if self.stop_reason.is_some() {
+                self.pieces.finish(on_piece);
+            } else if texts.has_logits(self.text) {
+                self.stop_reason = self.next(texts, on_piece)?;
+                if self.stop_reason == Some(StopReason::EndOfText) {
+                    self.pieces.finish(on_piece);
+                }
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Its part in the next pass, which has this many rows of logits for it.
+    fn turn<E: Engine>(&mut self, texts: &Texts<'_, E>, rows: usize) -> Turn {
+        let is_possible = self.options.speculation && texts.plan().is_batch_exact();
+        let most = if is_possible { rows - 1 } else { 0 };
+        let left = self.options.max_tokens - self.counts.tokens - 1;
+        let drafter =
+            self.drafter.get_or_insert_with(|| Drafter::new(texts.engine().further_token_cost()));
+        drafter.settle(self.draft.0, self.draft.1);
+        let draft = match texts.tokens(self.text).split_last() {
+            Some((&last, before)) => {
+                drafter.draft(before, last, most.min(left).min(texts.room(self.text)))
+            }
+            None => Draft::new(),
+        };
+        self.draft = (draft.len(), 0);
+        self.counts.steps += 1;
+        self.counts.drafted += draft.len();
+        let screen = self.sampler.screen().filter(|_| !self.options.exact_head);
+        Turn { text: self.text, draft, screen }
+    }
+}
+
+/// Goes on with the texts of all replies, which are different ones, until something ends each.
+///
+/// `BadArgument` for an empty text, and what [`Engine::run`] and `control` return. The replies tell
+/// what they did in any case, and their texts have what was chosen.
+pub fn generate<E: Engine>(
+    texts: &mut Texts<'_, E>,
+    replies: &mut [Reply<'_>],
+    control: Control<'_>,
+    on_piece: OnPiece<'_>,
+) -> Result<()> {
+    let count = texts.plan().limits().texts;
+    for (i, reply) in replies.iter().enumerate() {
+        ensure!(
+            reply.text < count && replies[..i].iter().all(|other| other.text != reply.text),
+            Code::BadArgument,
+            "reply {i} is to text {}: give each of the {count} texts one reply at most",
+            reply.text
+        );
+        ensure!(
+            !texts.tokens(reply.text).is_empty(),
+            Code::BadArgument,
+            "the session is empty: give it a prompt first"
+        );
+    }
+    let outcome = run(texts, replies, control, on_piece);
+    for reply in replies {
+        texts.state_mut(reply.text).drop_guesses();
+    }
+    outcome
+}
+
+fn run<E: Engine>(
+    texts: &mut Texts<'_, E>,
+    replies: &mut [Reply<'_>],
+    control: Control<'_>,
+    on_piece: OnPiece<'_>,
+) -> Result<()> {
+    loop {
+        for (number, reply) in replies.iter_mut().enumerate() {
+            let hand_on = &mut |piece: Piece<'_>| on_piece(number, piece);
+            reply.go_on(texts, &mut || control(number), hand_on)?;
+        }
+        let rows = match replies.iter().filter(|reply| reply.stop_reason.is_none()).count() {
+            0 => return Ok(()),
+            count => texts.plan().limits().logit_rows / count,
+        };
+        let going_on = replies.iter_mut().filter(|reply| reply.stop_reason.is_none());
+        let mut turns: heapless::Vec<Turn, MAX_TEXTS> = heapless::Vec::new();
+        turns.extend(going_on.map(|reply| reply.turn(texts, rows)));
+        texts.run_turns(&mut turns)?;
+    }
+}

@@ -1,0 +1,209 @@
+//! One text: how it begins, goes on, and is taken back.
+//!
+//! The last token of a text may be chosen but not yet in the cache: a pass takes it when logits
+//! behind it are wanted. So a chosen token is handed out before the work for the next one begins,
+//! and a text that was rewound, restored or interrupted has logits as soon as they are asked for.
+
+mod state;
+
+use crate::engine::{Engine, Logits, Observer};
+use crate::sample::Sampler;
+use crate::screen::Screen;
+use crate::texts::Texts;
+use crate::top::{self, Candidate};
+use kinglet_quant::{Code, Result, ensure};
+
+/// One of the texts of an engine.
+#[derive(Debug)]
+pub struct Text<'t, 'a, E> {
+    pub(crate) texts: &'t mut Texts<'a, E>,
+    pub(crate) number: usize,
+}
+
+impl<'a, E: Engine> Text<'_, 'a, E> {
+    /// Its tokens.
+    pub fn tokens(&self) -> &[u32] {
+        self.texts.tokens(self.number)
+    }
+
+    /// Tokens that it can still take.
+    pub fn room(&self) -> usize {
+        self.texts.room(self.number)
+    }
+
+    /// Appends a prompt and computes the logits behind it.
+    ///
+    /// `PromptTooLong` when it does not fit, `TokenOutOfRange`, `BadArgument` for an empty one; the
+    /// text is unchanged then. `goes_on` gets the number of tokens done before every pass; when it
+    /// fails, so does this, and the tokens taken until then stay.
+    pub fn prefill(
+        &mut self,
+        tokens: &[u32],
+        goes_on: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
+        ensure!(!tokens.is_empty(), Code::BadArgument, "the prompt is empty");
+        ensure!(
+            tokens.len() <= self.room(),
+            Code::PromptTooLong,
+            "the prompt has {} tokens, {} of {} are free: shorten it or raise the context",
+            tokens.len(),
+            self.room(),
+            self.texts.plan().limits().context
+        );
+        self.check_tokens(tokens)?;
+        let batch = self.texts.plan().limits().batch;
+        self.take(tokens, batch, &mut |texts, number, Share { count, done, is_last }| {
+            goes_on(done)?;
+            texts.run_one(number, count, if is_last { Logits::Last } else { Logits::None }, None)
+        })
+    }
+
+    /// Appends one token and computes the logits behind it, those that `screen` asks for.
+    /// `ContextFull`, `TokenOutOfRange`.
+    pub fn push(&mut self, token: u32, screen: Option<Screen>) -> Result<()> {
+        self.check_room()?;
+        self.check_tokens(&[token])?;
+        self.texts.append(self.number, token);
+        self.texts.compute_logits(self.number, screen)?;
+        Ok(())
+    }
+
+    /// Appends tokens and hands out the logits behind each: `(index in tokens, [vocabulary])`.
+    ///
+    /// Faster with more of [`crate::Limits::logit_rows`]. Errors as [`Text::prefill`].
+    pub fn score(&mut self, tokens: &[u32], each: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+        ensure!(
+            tokens.len() <= self.room(),
+            Code::PromptTooLong,
+            "the text has {} tokens, {} positions are free: raise the context",
+            tokens.len(),
+            self.room()
+        );
+        self.check_tokens(tokens)?;
+        // A token without its place in the cache would get a row of its own.
+        if self.texts.state(self.number).cached < self.tokens().len() {
+            self.texts.compute_logits(self.number, None)?;
+        }
+        let rows = self.texts.plan().limits().logit_rows;
+        self.take(tokens, rows, &mut |texts, number, Share { count, done, .. }| {
+            texts.run_one(number, count, Logits::All, None)?;
+            for row in 0..count {
+                each(done + row, texts.row_logits(row)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// Appends tokens and hands the inputs of every matrix to `observer`: for calibration.
+    pub fn observe(&mut self, tokens: &[u32], observer: Observer<'_>) -> Result<()> {
+        ensure!(
+            tokens.len() <= self.room(),
+            Code::PromptTooLong,
+            "the text has {} tokens, {} positions are free: raise the context",
+            tokens.len(),
+            self.room()
+        );
+        self.check_tokens(tokens)?;
+        let batch = self.texts.plan().limits().batch;
+        self.take(tokens, batch, &mut |texts, number, share| {
+            texts.observe(number, share.count, &mut *observer)
+        })
+    }
+
+    /// Chooses the next token and appends it. `ContextFull`; `BadArgument` for an empty text.
+    pub fn next(&mut self, sampler: &mut Sampler<'_>) -> Result<u32> {
+        self.check_room()?;
+        let token = self.sample(sampler)?;
+        self.texts.append(self.number, token);
+        Ok(token)
+    }
+
+    /// Chooses the next token without appending it. `BadArgument` for an empty text.
+    pub fn sample(&mut self, sampler: &mut Sampler<'_>) -> Result<u32> {
+        self.texts.sample(self.number, sampler)
+    }
+
+    /// All logits behind the text, `[vocabulary]`. `BadArgument` for an empty text.
+    pub fn logits(&mut self) -> Result<&[f32]> {
+        Ok(self.texts.logits(self.number)?)
+    }
+
+    /// The most probable next tokens, see [`top::top`]. `BadArgument` for an empty text.
+    pub fn top(&mut self, out: &mut [Candidate]) -> Result<usize> {
+        let (logits, scratch) = self.texts.logits_and_scratch(self.number)?;
+        Ok(top::top(logits, scratch, out))
+    }
+
+    /// Keeps the first `count` tokens. `BadArgument` when there are fewer.
+    pub fn rewind(&mut self, count: usize) -> Result<()> {
+        ensure!(
+            count <= self.tokens().len(),
+            Code::BadArgument,
+            "cannot rewind to {count} tokens: the text has {}",
+            self.tokens().len()
+        );
+        self.texts.state_mut(self.number).cut(count);
+        Ok(())
+    }
+
+    /// Appends tokens and runs passes of `most` until the cache has them. Of tokens that it has not
+    /// when a pass fails, nothing stays but one that was the text's before.
+    fn take(&mut self, tokens: &[u32], most: usize, pass: &mut Pass<'_, 'a, E>) -> Result<()> {
+        let state = self.texts.state_mut(self.number);
+        state.drop_guesses();
+        state.drop_logits();
+        let before = state.length;
+        state.history[before..][..tokens.len()].copy_from_slice(tokens);
+        state.length += tokens.len();
+        let end = state.length;
+        loop {
+            let cached = self.texts.state(self.number).cached;
+            if cached == end {
+                return Ok(());
+            }
+            let count = (end - cached).min(most);
+            let (done, is_last) = (cached.saturating_sub(before), cached + count == end);
+            let outcome = pass(self.texts, self.number, Share { count, done, is_last });
+            if outcome.is_err() {
+                let state = self.texts.state_mut(self.number);
+                state.length = state.cached.max(before);
+                return outcome;
+            }
+        }
+    }
+
+    fn check_room(&self) -> Result<()> {
+        ensure!(
+            self.room() > 0,
+            Code::ContextFull,
+            "the context of {} positions is full: reset or rewind the session",
+            self.texts.plan().limits().context
+        );
+        Ok(())
+    }
+
+    fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
+        let vocab = self.texts.model.config().vocab_size;
+        for &token in tokens {
+            ensure!(
+                token < vocab,
+                Code::TokenOutOfRange,
+                "token {token} is not in the vocabulary of {vocab}"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What one pass of [`Text::take`] takes.
+struct Share {
+    /// Tokens of the pass.
+    count: usize,
+    /// Given tokens that the cache has already.
+    done: usize,
+    /// Whether nothing follows.
+    is_last: bool,
+}
+
+/// Runs one pass for the text of a number.
+type Pass<'p, 'a, E> = dyn FnMut(&mut Texts<'a, E>, usize, Share) -> Result<()> + 'p;

@@ -1,0 +1,422 @@
+//! An engine and the texts that it works on: their tokens, and how far each is in its cache.
+
+use crate::draft::Draft;
+use crate::engine::{Chunk, Engine, Logits, MAX_TEXTS};
+use crate::kernels::{Choice, Workers};
+use crate::plan::{Limits, Plan, TextBuffers};
+use crate::sample::Sampler;
+use crate::screen::Screen;
+use crate::text::Text;
+use crate::{Cpu, engine};
+use kinglet_quant::format::ALIGN;
+use kinglet_quant::{Code, File, Result, Type, ensure};
+
+/// A model, the engine that computes it, and up to [`MAX_TEXTS`] texts in the making.
+#[derive(Debug)]
+pub struct Texts<'a, E> {
+    pub(crate) model: File<'a>,
+    pub(crate) engine: E,
+    /// Scratch of samplers `[vocabulary]`.
+    candidates: &'a mut [u32],
+    states: heapless::Vec<State<'a>, MAX_TEXTS>,
+    /// Passes of the engine until now.
+    passes: u64,
+}
+
+/// One text.
+#[derive(Debug)]
+pub(crate) struct State<'a> {
+    /// `[context]`: the text, then guesses that are in the cache as well.
+    pub history: &'a mut [u32],
+    /// Tokens of the text.
+    pub length: usize,
+    /// Tokens in the cache: all, or all but the last; more where the last ones are guesses.
+    pub cached: usize,
+    /// The logits that the engine has for this text.
+    rows: Rows,
+}
+
+/// Rows of logits behind neighbouring tokens of a text.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rows {
+    /// The pass that computed them, as counted by [`Texts::passes`]: only the last one's are left.
+    pass: u64,
+    /// The number of the first row.
+    row: usize,
+    /// Tokens of the text in front of the first row's logits.
+    first: usize,
+    /// Rows.
+    count: usize,
+    /// Which of the logits are exact.
+    screen: Option<Screen>,
+}
+
+impl State<'_> {
+    /// The tokens of the text.
+    pub fn tokens(&self) -> &[u32] {
+        &self.history[..self.length]
+    }
+
+    /// Tokens that the text can still take.
+    pub fn room(&self) -> usize {
+        self.history.len() - self.length
+    }
+
+    /// Appends a chosen token. Whether the cache has it already, because it was guessed.
+    fn append(&mut self, token: u32) -> bool {
+        let is_guessed = self.length < self.cached && self.history[self.length] == token;
+        if !is_guessed {
+            self.drop_guesses();
+            self.history[self.length] = token;
+        }
+        self.length += 1;
+        is_guessed
+    }
+
+    /// Forgets guesses.
+    pub fn drop_guesses(&mut self) {
+        self.cached = self.cached.min(self.length);
+    }
+
+    /// Keeps the first `length` tokens.
+    pub fn cut(&mut self, length: usize) {
+        self.length = length;
+        self.drop_guesses();
+    }
+
+    /// Forgets the logits behind the text.
+    pub fn drop_logits(&mut self) {
+        self.rows.count = 0;
+    }
+}
+
+/// One text's part in a pass of decoding.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub text: usize,
+    /// Guesses of what comes behind the text.
+    pub draft: Draft,
+    /// The logits that are wanted.
+    pub screen: Option<Screen>,
+}
+
+impl<'a, C: Choice, W: Workers> Texts<'a, Cpu<'a, C, W>> {
+    /// Texts on the processor, in `memory`, which must start at a multiple of 64 bytes
+    /// (`Misaligned`) and hold [`Plan::total_bytes`] (`BudgetTooSmall`).
+    ///
+    /// `BadArgument` as from [`Plan::new`], and for more workers than the plan has.
+    pub fn on_cpu(
+        model: File<'a>,
+        limits: &Limits,
+        choice: C,
+        workers: W,
+        memory: &'a mut [u8],
+    ) -> Result<Self> {
+        let plan = Plan::new(&model, limits)?;
+        check_memory(&plan, memory)?;
+        ensure!(
+            workers.count() <= limits.workers,
+            Code::BadArgument,
+            "{} workers: the session's memory is planned for {}",
+            workers.count(),
+            limits.workers
+        );
+        let (own, rest) = memory.split_at_mut(plan.engine_bytes());
+        Ok(Self::new(model, Cpu::new(choice, workers, model, plan, own), rest))
+    }
+}
+
+/// `BudgetTooSmall` and `Misaligned` for memory that cannot hold a plan.
+pub fn check_memory(plan: &Plan, memory: &[u8]) -> Result<()> {
+    ensure!(
+        memory.len() >= plan.total_bytes(),
+        Code::BudgetTooSmall,
+        "the session needs {} bytes, {} are given: lower the context or the batch",
+        plan.total_bytes(),
+        memory.len()
+    );
+    ensure!(
+        memory.as_ptr().addr().is_multiple_of(ALIGN),
+        Code::Misaligned,
+        "session memory must start at a multiple of {ALIGN} bytes"
+    );
+    Ok(())
+}
+
+impl<'a, E: Engine> Texts<'a, E> {
+    /// Empty texts on an engine for `model`. `memory`, at a multiple of 64 bytes, is what
+    /// [`Plan::total_bytes`] has behind [`Plan::engine_bytes`].
+    pub fn new(model: File<'a>, engine: E, memory: &'a mut [u8]) -> Self {
+        let Limits { texts, context, .. } = *engine.plan().limits();
+        let TextBuffers { candidates, mut history } = TextBuffers::cut(engine.plan(), memory);
+        let mut states = heapless::Vec::new();
+        for _ in 0..texts {
+            let (own, rest) = history.split_at_mut(context);
+            history = rest;
+            let state = State { history: own, length: 0, cached: 0, rows: Rows::default() };
+            states.push(state).expect("the plan has MAX_TEXTS texts at most");
+        }
+        Self { model, engine, candidates, states, passes: 0 }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &File<'a> {
+        &self.model
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// What the texts can be, and the memory that they take.
+    pub fn plan(&self) -> &Plan {
+        self.engine.plan()
+    }
+
+    /// One of the texts. Panics when there are fewer.
+    pub fn text(&mut self, number: usize) -> Text<'_, 'a, E> {
+        assert!(number < self.states.len(), "there are {} texts", self.states.len());
+        Text { texts: self, number }
+    }
+
+    /// The tokens of a text. Panics when there are fewer texts.
+    pub fn tokens(&self, text: usize) -> &[u32] {
+        self.states[text].tokens()
+    }
+
+    /// Tokens that a text can still take. Panics when there are fewer texts.
+    pub fn room(&self, text: usize) -> usize {
+        self.states[text].room()
+    }
+
+    /// Replaces a text by the first `count` tokens of another one. `BadArgument` when that is
+    /// shorter or there are fewer texts.
+    pub fn copy(&mut self, from: usize, to: usize, count: usize) -> Result<()> {
+        let texts = self.states.len();
+        ensure!(from < texts && to < texts, Code::BadArgument, "there are {texts} texts");
+        ensure!(
+            count <= self.states[from].length,
+            Code::BadArgument,
+            "a prefix of {count} tokens: the text has {}",
+            self.states[from].length
+        );
+        if from == to {
+            self.states[to].cut(count);
+            return Ok(());
+        }
+        let cached = count.min(self.states[from].cached);
+        self.engine.copy_text(from, to, cached)?;
+        let [source, target] = self
+            .states
+            .get_disjoint_mut([from, to])
+            .expect("two texts that are there, as checked above");
+        target.history[..count].copy_from_slice(&source.history[..count]);
+        (target.length, target.cached) = (count, cached);
+        target.drop_logits();
+        Ok(())
+    }
+
+    /// Appends a token to each of several texts and computes all logits behind them, in one pass.
+    ///
+    /// `ContextFull`, `TokenOutOfRange`, `BadArgument` for a text that is not there or comes twice;
+    /// nothing is changed then.
+    pub fn push(&mut self, tokens: &[(usize, u32)]) -> Result<()> {
+        let (texts, vocab) = (self.states.len(), self.model.config().vocab_size);
+        for (i, &(text, token)) in tokens.iter().enumerate() {
+            ensure!(
+                text < texts && tokens[..i].iter().all(|&(other, _)| other != text),
+                Code::BadArgument,
+                "token {i} is for text {text}: give each of the {texts} texts one at most"
+            );
+            ensure!(
+                token < vocab,
+                Code::TokenOutOfRange,
+                "token {token} is not in the vocabulary of {vocab}"
+            );
+            ensure!(self.room(text) > 0, Code::ContextFull, "the context of text {text} is full");
+        }
+        // Logits behind the tokens that are there already are not needed any more, and those that
+        // are not in the cache need passes of their own.
+        for &(text, _) in tokens {
+            if self.states[text].cached < self.states[text].length {
+                self.run_one(text, 1, Logits::None, None)?;
+            }
+        }
+        let mut turns: heapless::Vec<Turn, MAX_TEXTS> = heapless::Vec::new();
+        for &(text, token) in tokens {
+            self.append(text, token);
+            turns.push(Turn { text, draft: Draft::new(), screen: None }).expect("checked above");
+        }
+        if turns.is_empty() { Ok(()) } else { self.run_turns(&mut turns) }
+    }
+
+    pub(crate) fn state(&self, text: usize) -> &State<'a> {
+        &self.states[text]
+    }
+
+    pub(crate) fn state_mut(&mut self, text: usize) -> &mut State<'a> {
+        &mut self.states[text]
+    }
+
+    /// The row of the logits behind a text, if the engine has them.
+    fn row(&self, text: usize) -> Option<usize> {
+        let State { length, rows, .. } = &self.states[text];
+        let is_there = rows.pass == self.passes
+            && (rows.first..rows.first + rows.count).contains(length);
+        is_there.then(|| rows.row + length - rows.first)
+    }
+
+    /// Whether the engine has logits behind a text.
+    pub(crate) fn has_logits(&self, text: usize) -> bool {
+        self.row(text).is_some()
+    }
+
+    /// The screen, if the head can be screened.
+    fn possible(&self, screen: Option<Screen>) -> Option<Screen> {
+        screen.filter(|_| self.model.head().kind() == Type::Q8Planes)
+    }
+
+    /// Runs a pass of one text's tokens, which lie behind those of its cache.
+    pub(crate) fn run_one(
+        &mut self,
+        text: usize,
+        count: usize,
+        logits: Logits,
+        screen: Option<Screen>,
+    ) -> Result<()> {
+        let screen = self.possible(screen);
+        let State { history, cached, .. } = &self.states[text];
+        let tokens = &history[*cached..*cached + count];
+        let chunk = Chunk { text, first: *cached, tokens, logits, screen };
+        // Whatever becomes of the pass, the rows of the one before are gone.
+        self.passes += 1;
+        self.engine.run(&[chunk])?;
+        let state = &mut self.states[text];
+        state.cached += count;
+        let rows = logits.rows(count);
+        let first = state.cached + 1 - rows;
+        state.rows = Rows { pass: self.passes, row: 0, first, count: rows, screen };
+        Ok(())
+    }
+
+    /// Runs one pass for all turns: takes each text's last token and the guesses behind it, and
+    /// computes logits behind each. Turns are of different texts, none of which is empty.
+    pub(crate) fn run_turns(&mut self, turns: &mut [Turn]) -> Result<()> {
+        assert!(turns.iter().all(|turn| self.states[turn.text].length > 0));
+        turns.sort_unstable_by_key(|turn| turn.text);
+        for turn in &mut *turns {
+            turn.screen = self.possible(turn.screen);
+            let state = &mut self.states[turn.text];
+            // What the cache has behind the text was guessed wrongly; the last token is taken
+            // again where nothing else gives logits behind it.
+            state.cached = state.length - 1;
+            state.history[state.length..][..turn.draft.len()].copy_from_slice(&turn.draft);
+        }
+        let mut pass: heapless::Vec<Chunk<'_>, MAX_TEXTS> = heapless::Vec::new();
+        for turn in &*turns {
+            let State { history, length, cached, .. } = &self.states[turn.text];
+            let tokens = &history[*cached..*length + turn.draft.len()];
+            let (text, first, screen) = (turn.text, *cached, turn.screen);
+            let chunk = Chunk { text, first, tokens, logits: Logits::All, screen };
+            pass.push(chunk).expect("a turn for each text");
+        }
+        self.passes += 1;
+        let outcome = self.engine.run(&pass);
+        drop(pass);
+        outcome?;
+        let mut row = 0;
+        for turn in &*turns {
+            let state = &mut self.states[turn.text];
+            let count = 1 + turn.draft.len();
+            let (pass, screen) = (self.passes, turn.screen);
+            state.rows = Rows { pass, row, first: state.length, count, screen };
+            state.cached = state.length + turn.draft.len();
+            row += count;
+        }
+        Ok(())
+    }
+
+    /// Makes the engine have logits behind a text: all, or those that `screen` asks for.
+    pub(crate) fn compute_logits(&mut self, text: usize, screen: Option<Screen>) -> Result<usize> {
+        let screen = self.possible(screen);
+        if self.row(text).is_none() {
+            ensure!(
+                self.states[text].length > 0,
+                Code::BadArgument,
+                "the session is empty: give it a prompt first"
+            );
+            self.run_turns(&mut [Turn { text, draft: Draft::new(), screen }])?;
+        } else if self.states[text].rows.screen.is_some_and(|known| Some(known) != screen) {
+            self.complete()?;
+        }
+        Ok(self.row(text).expect("computed just now"))
+    }
+
+    /// Computes all logits of the last pass.
+    fn complete(&mut self) -> Result<()> {
+        self.engine.repeat_head(None)?;
+        for state in &mut self.states {
+            state.rows.screen = None;
+        }
+        Ok(())
+    }
+
+    /// All logits behind a text, `[vocabulary]`; computed now where no pass has. `BadArgument` for
+    /// an empty text.
+    pub fn logits(&mut self, text: usize) -> Result<&mut [f32]> {
+        let row = self.compute_logits(text, None)?;
+        self.engine.logits(row)
+    }
+
+    /// All logits of a row of the last pass, which were computed without a screen.
+    pub(crate) fn row_logits(&mut self, row: usize) -> Result<&[f32]> {
+        Ok(self.engine.logits(row)?)
+    }
+
+    /// All logits behind a text, and scratch of the same length.
+    pub(crate) fn logits_and_scratch(&mut self, text: usize) -> Result<(&[f32], &mut [u32])> {
+        let row = self.compute_logits(text, None)?;
+        Ok((self.engine.logits(row)?, self.candidates))
+    }
+
+    /// Chooses the token behind a text, which is not appended. The logits are used up by that.
+    pub(crate) fn sample(&mut self, text: usize, sampler: &mut Sampler<'_>) -> Result<u32> {
+        let row = self.compute_logits(text, sampler.screen())?;
+        let Self { engine, candidates, states, .. } = self;
+        let State { history, length, rows, .. } = &mut states[text];
+        let survivors = match rows.screen {
+            Some(_) => engine.survivors(row, candidates)?,
+            None => None,
+        };
+        let logits = engine.logits(row)?;
+        let token = match survivors {
+            Some(count) => sampler.pick_among(logits, &mut candidates[..count]),
+            None => sampler.pick(logits, candidates, &history[..*length]),
+        };
+        let used = *length + 1 - rows.first;
+        (rows.row, rows.first, rows.count) = (rows.row + used, *length + 1, rows.count - used);
+        Ok(token)
+    }
+
+    /// Appends a chosen token to a text that has room. Whether the cache has it already.
+    pub(crate) fn append(&mut self, text: usize, token: u32) -> bool {
+        self.states[text].append(token)
+    }
+
+    /// Hands the inputs of every matrix to the observer while it takes tokens as a chunk.
+    pub(crate) fn observe(
+        &mut self,
+        text: usize,
+        count: usize,
+        observer: engine::Observer<'_>,
+    ) -> Result<()> {
+        let State { history, cached, .. } = &self.states[text];
+        let (first, tokens) = (*cached, &history[*cached..*cached + count]);
+        let chunk = Chunk { text, first, tokens, logits: Logits::None, screen: None };
+        self.passes += 1;
+        self.engine.observe(&chunk, observer)?;
+        self.states[text].cached += count;
+        Ok(())
+    }
+}
