@@ -34,11 +34,11 @@ fn logits(model: &Model, tier: Tier, tokens: Option<&[u32]>) -> Vec<f32> {
         SessionOptions { context: Some(64), tier: Some(tier), ..SessionOptions::default() };
     let mut session = model.session(&options).unwrap();
     session.prefill(&model.tokenize(PROMPT).unwrap()).unwrap();
-    let mut all = session.logits().to_vec();
+    let mut all = session.logits().unwrap().to_vec();
     for i in 0..TOKENS - 1 {
-        let token = tokens.map_or_else(|| argmax(session.logits()), |tokens| tokens[i]);
+        let token = tokens.map_or_else(|| argmax(session.logits().unwrap()), |tokens| tokens[i]);
         session.push(token).unwrap();
-        all.extend_from_slice(session.logits());
+        all.extend_from_slice(session.logits().unwrap());
     }
     all
 }

@@ -10,6 +10,7 @@ mod library;
 
 use abi::{GenerateOptions, Generation, LogitBias, ModelInfo};
 use kinglet::{KvType, Model, Sampling, StopReason, Type};
+use kinglet_backends::Choice;
 use kinglet_quant::file::TextKey;
 use kinglet_tests::models::{SMALL, converted_path, small};
 use library::{Handle, Library};

@@ -17,7 +17,7 @@ fn logits(source: &Source, folder: &Path) -> Vec<f32> {
     let options = SessionOptions { kv: KvType::F16, context: Some(64), ..Default::default() };
     let mut session = Model::open(&path).unwrap().session(&options).unwrap();
     session.prefill(&(30..60).collect::<Vec<u32>>()).unwrap();
-    session.logits().to_vec()
+    session.logits().unwrap().to_vec()
 }
 
 #[test]

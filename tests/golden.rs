@@ -37,10 +37,10 @@ fn logits(session: &mut Session, golden: &Golden) -> Vec<f32> {
 fn greedy(session: &mut Session, golden: &Golden) -> Vec<u32> {
     session.reset();
     session.prefill(&golden.prompt).unwrap();
-    let mut tokens = vec![argmax(session.logits())];
+    let mut tokens = vec![argmax(session.logits().unwrap())];
     while tokens.len() < golden.greedy.len() {
         session.push(tokens[tokens.len() - 1]).unwrap();
-        tokens.push(argmax(session.logits()));
+        tokens.push(argmax(session.logits().unwrap()));
     }
     tokens
 }

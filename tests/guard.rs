@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use bytemuck::Pod;
-use kinglet_backends::UseKernels;
+use kinglet_backends::{Choice, UseKernels};
 use kinglet_core::arena::Columns;
 use kinglet_core::check::{Product, Random, products};
 use kinglet_core::kernels::{Output, START_GROUP, Screened, panel_floats};

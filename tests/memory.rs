@@ -1,11 +1,10 @@
 //! The plan is the truth, to the byte.
 
 use kinglet::{Code, GenerateOptions, KvType, SessionOptions, StopReason, Type};
-use kinglet_core::Session;
+use kinglet_core::Texts;
 use kinglet_core::kernels::Alone;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::scalar::Scalar;
-use kinglet_core::session::Logits;
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::models::{REAL, SMALL, converted_path, real, small};
@@ -15,8 +14,9 @@ use std::ops::ControlFlow;
 fn all_limits() -> impl Iterator<Item = Limits> {
     let kinds = [KvType::F16, KvType::Int8];
     kinds.into_iter().flat_map(|kv| {
-        [(1, 1, 1, 1), (17, 3, 2, 2), (130, 16, 16, 3), (256, 64, 1, 8)].map(
-            |(context, batch, logit_rows, workers)| Limits {
+        [(1, 1, 1, 1, 1), (1, 17, 3, 2, 2), (3, 130, 16, 16, 3), (8, 256, 64, 8, 8)].map(
+            |(texts, context, batch, logit_rows, workers)| Limits {
+                texts,
                 context,
                 batch,
                 logit_rows,
@@ -35,8 +35,11 @@ fn a_session_fits_into_its_plan_and_into_nothing_less() {
             assert_eq!(plan.total_bytes(), plan.parts().iter().map(|p| p.bytes).sum::<usize>());
             let mut memory = Aligned::zeroed(plan.total_bytes());
             let tokens: Vec<u32> = (20..20 + limits.batch.min(limits.context) as u32).collect();
-            let mut session = Session::new(model.file(), &limits, memory.as_mut()).unwrap();
-            session.step(Scalar, &Alone, &tokens, Logits::Last).unwrap();
+            let memory = memory.as_mut();
+            let mut texts = Texts::on_cpu(model.file(), &limits, Scalar, Alone, memory).unwrap();
+            for text in 0..limits.texts {
+                texts.text(text).prefill(&tokens, &mut |_| Ok(())).unwrap();
+            }
         }
     }
 }
@@ -44,18 +47,20 @@ fn a_session_fits_into_its_plan_and_into_nothing_less() {
 #[test]
 fn too_little_memory_is_refused_until_the_planned_size() {
     let model = small(SMALL[0], Type::Q8);
-    let limits = Limits { context: 32, batch: 4, logit_rows: 1, workers: 1, kv: KvType::Int8 };
+    let kv = KvType::Int8;
+    let limits = Limits { texts: 1, context: 32, batch: 4, logit_rows: 1, workers: 1, kv };
+    let make = |memory: &mut [u8]| {
+        Texts::on_cpu(model.file(), &limits, Scalar, Alone, memory).map(|_| ())
+    };
     let planned = Plan::new(&model.file(), &limits).unwrap().total_bytes();
     let mut memory = Aligned::zeroed(planned);
     for bytes in (0..planned).step_by(997).chain([planned - 64, planned - 1]) {
-        let error = Session::new(model.file(), &limits, &mut memory.as_mut()[..bytes]).unwrap_err();
+        let error = make(&mut memory.as_mut()[..bytes]).unwrap_err();
         assert_eq!(error.code(), Code::BudgetTooSmall);
     }
-    let misaligned =
-        Session::new(model.file(), &limits, &mut Aligned::zeroed(planned + 8).as_mut()[8..])
-            .unwrap_err();
+    let misaligned = make(&mut Aligned::zeroed(planned + 8).as_mut()[8..]).unwrap_err();
     assert_eq!(misaligned.code(), Code::Misaligned);
-    Session::new(model.file(), &limits, memory.as_mut()).unwrap();
+    make(memory.as_mut()).unwrap();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Every tier that this CPU promises exists, computes what the scalar definition says, and is found
 //! by its name.
 
-use kinglet_backends::{Tier, UseKernels};
+use kinglet_backends::{Choice, Tier, UseKernels};
 use kinglet_core::{Kernels, check};
 use kinglet_quant::Code;
 use kinglet_tests::tiers;

@@ -32,7 +32,7 @@ fn in_chunks(session: &mut Session, text: &[u32], sizes: &[usize]) -> Vec<f32> {
             break;
         }
     }
-    session.logits().to_vec()
+    session.logits().unwrap().to_vec()
 }
 
 fn compare_chunks(name: &str, model: &Model, options: &SessionOptions, length: usize) {
@@ -99,7 +99,7 @@ fn rewinding_leaves_no_trace() {
     session.prefill(&text[..25]).unwrap();
     session.rewind(30);
     session.prefill(&text[30..]).unwrap();
-    assert_eq!(session.logits(), straight);
+    assert_eq!(session.logits().unwrap(), straight);
 }
 
 /// Logits of a session with so many threads: after prefill, then after each of three tokens.
@@ -108,10 +108,10 @@ fn with_threads(model: &Model, tier: Tier, threads: usize) -> Vec<Vec<f32>> {
     let options = SessionOptions { threads: Some(threads), ..options(KvType::Int8, tier) };
     let mut session = model.session(&options).unwrap();
     session.prefill(&text[..67]).unwrap();
-    let mut all = vec![session.logits().to_vec()];
+    let mut all = vec![session.logits().unwrap().to_vec()];
     for &token in &text[67..] {
         session.push(token).unwrap();
-        all.push(session.logits().to_vec());
+        all.push(session.logits().unwrap().to_vec());
     }
     all
 }

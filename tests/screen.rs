@@ -1,11 +1,10 @@
 //! A screened head chooses the token that all logits would give.
 
 use kinglet::{KvType, Model, Pool, Sampling, Tier, Type};
-use kinglet_backends::UseKernels;
+use kinglet_core::engine::{Chunk, Engine, Logits};
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
-use kinglet_core::session::Logits;
-use kinglet_core::{Kernels, Session};
+use kinglet_core::{Cpu, Workers};
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, real, small};
 use kinglet_tests::shared::shared;
@@ -48,17 +47,17 @@ struct Compare<'m> {
     samplings: &'m [(&'static str, Sampling<'static>)],
 }
 
-impl UseKernels for Compare<'_> {
-    type Output = Vec<Comparison>;
-
-    fn run<K: Kernels>(self, kernels: K) -> Vec<Comparison> {
+impl Compare<'_> {
+    fn run(self, tier: Tier) -> Vec<Comparison> {
         let pool = Pool::new(2, false).unwrap();
         let context = CONTEXT.min(self.model.config().max_context as usize);
         let (batch, kv) = (BATCH.min(context), KvType::Int8);
-        let limits = Limits { context, batch, logit_rows: batch, workers: 2, kv };
-        let plan = Plan::new(&self.model.file(), &limits).unwrap();
-        let mut memory = Aligned::zeroed(plan.total_bytes());
-        let mut session = Session::new(self.model.file(), &limits, memory.as_mut()).unwrap();
+        let workers = pool.count();
+        let limits = Limits { texts: 1, context, batch, logit_rows: batch, workers, kv };
+        let file = self.model.file();
+        let plan = Plan::new(&file, &limits).unwrap();
+        let mut memory = Aligned::zeroed(plan.engine_bytes());
+        let mut engine = Cpu::new(tier, pool, file, plan, memory.as_mut());
         let sampler = |sampling: &Sampling<'static>| Sampler::new(*sampling);
         let mut comparisons: Vec<Comparison> = self
             .samplings
@@ -71,15 +70,20 @@ impl UseKernels for Compare<'_> {
                 different: 0,
             })
             .collect();
-        for step in self.text.chunks(batch) {
-            if session.room() < step.len() {
-                session.rewind(0);
+        let mut first = 0;
+        for tokens in self.text.chunks(batch) {
+            if first + tokens.len() > context {
+                first = 0;
             }
-            session.step(kernels, &pool, step, Logits::All).unwrap();
-            let exact: Vec<Vec<f32>> = (0..step.len()).map(|r| session.logits(r).into()).collect();
+            engine.run(&[Chunk { text: 0, first, tokens, logits: Logits::All, screen: None }]).unwrap();
+            first += tokens.len();
+            let mut exact = |row| engine.logits(row).unwrap().to_vec();
+            let exact: Vec<Vec<f32>> = (0..tokens.len()).map(&mut exact).collect();
             for comparison in &mut comparisons {
-                session.repeat_head(kernels, &pool, comparison.screened.screen());
-                comparison.add(&mut session, &exact);
+                let is_possible = file.head().kind() == Type::Q8Planes;
+                let screen = comparison.screened.screen().filter(|_| is_possible);
+                engine.repeat_head(screen).unwrap();
+                comparison.add(&mut engine, &exact);
             }
         }
         comparisons
@@ -87,11 +91,16 @@ impl UseKernels for Compare<'_> {
 }
 
 impl Comparison {
-    fn add(&mut self, session: &mut Session<'_>, exact: &[Vec<f32>]) {
+    fn add(&mut self, engine: &mut impl Engine, exact: &[Vec<f32>]) {
         for (row, logits) in exact.iter().enumerate() {
-            self.survivors += session.survivors(row);
-            let screened = session.sample_row(row, session.position(), &mut self.screened);
             let mut candidates = vec![0; logits.len()];
+            let survivors = engine.survivors(row, &mut candidates).unwrap();
+            self.survivors += survivors.unwrap_or(logits.len());
+            let own = engine.logits(row).unwrap();
+            let screened = match survivors {
+                Some(count) => self.screened.pick_among(own, &mut candidates[..count]),
+                None => self.screened.pick(own, &mut candidates, &[]),
+            };
             let exact = self.exact.pick(&mut logits.clone(), &mut candidates, &[]);
             self.different += usize::from(screened != exact);
         }
@@ -107,7 +116,7 @@ fn screened_choices_are_those_of_all_logits_on_real_texts() {
     let (sampled, others) = text[..POSITIONS].split_at(SAMPLED);
     for (text, samplings) in [(sampled, &samplings()[..3]), (others, &samplings()[..1])] {
         let compare = Compare { model: &model, text, samplings };
-        for Comparison { name, survivors, different, .. } in Tier::best().with(compare) {
+        for Comparison { name, survivors, different, .. } in compare.run(Tier::best()) {
             let mean = survivors / text.len();
             println!("{name}: {mean} survivors, {different} of {} tokens differ", text.len());
             assert_eq!(different, 0, "{name}");
@@ -125,7 +134,7 @@ fn screened_choices_are_those_of_all_logits_on_small_models() {
         let text: Vec<u32> = (0..256).map(|_| random.u32(..vocabulary)).collect();
         for tier in Tier::available() {
             let compare = Compare { model: &model, text: &text, samplings: &samplings() };
-            for Comparison { name: sampling, different, survivors, .. } in tier.with(compare) {
+            for Comparison { name: sampling, different, survivors, .. } in compare.run(tier) {
                 assert_eq!(different, 0, "{name}, {}, {sampling}", tier.name());
                 assert!(survivors >= text.len());
             }
@@ -134,17 +143,18 @@ fn screened_choices_are_those_of_all_logits_on_small_models() {
 }
 
 #[test]
-fn logits_that_are_not_there_cannot_be_read() {
+fn logits_that_were_left_out_are_computed_when_they_are_read() {
     let model = small(SMALL[0], Type::Q8);
     let mut session = model.session(&kinglet::SessionOptions::default()).unwrap();
     let mut sampler = Sampler::new(Sampling::default());
     session.prefill(&[20, 21]).unwrap();
     session.push_for(22, sampler.screen()).unwrap();
-    let screened = session.sample(&mut sampler);
-    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| session.logits()[0]));
-    assert!(read.is_err());
+    let read = session.logits().unwrap().to_vec();
+    let screened = session.sample(&mut sampler).unwrap();
     session.rewind(2);
     session.push(22).unwrap();
-    assert_eq!(session.logits().len(), model.config().vocab_size as usize);
-    assert_eq!(session.sample(&mut sampler), screened);
+    assert_eq!(session.logits().unwrap(), read);
+    assert_eq!(session.sample(&mut sampler).unwrap(), screened);
+    // Sampling has used them up, so they are computed once more.
+    assert_eq!(session.logits().unwrap(), read);
 }

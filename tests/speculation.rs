@@ -4,6 +4,7 @@ use kinglet::{
     GenerateOptions, Generation, KvType, LOOKAHEAD_ROWS, Model, Sampling, Session, SessionOptions,
     StopReason, Tier, Type,
 };
+use kinglet_backends::Choice;
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::models::{SMALL, converted_path, real, small};
 use std::ops::ControlFlow;
@@ -33,7 +34,7 @@ fn observe(
     });
     let generation = generation.unwrap();
     let Generation { stop_reason, tokens, .. } = generation;
-    let left_behind = (session.tokens().to_vec(), session.logits().to_vec());
+    let left_behind = (session.tokens().to_vec(), session.logits().unwrap().to_vec());
     (Observed { pieces, stop_reason, tokens, left_behind }, generation)
 }
 

@@ -2,11 +2,10 @@
 //! and what is altered or foreign is refused and changes nothing.
 
 use kinglet::{Code, KvType, Model, Type};
-use kinglet_core::Session;
 use kinglet_core::kernels::Alone;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::scalar::Scalar;
-use kinglet_core::session::Logits;
+use kinglet_core::{Cpu, Text, Texts};
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, small};
 use sha2::{Digest, Sha256};
@@ -17,7 +16,9 @@ const LENGTHS: [usize; 8] = [0, 1, 2, 15, 16, 17, 33, 40];
 /// Bytes of a state in front of its checksum, and behind it.
 const HEADER: (usize, usize) = (64, 96);
 
-/// A model's sessions in memory that holds anything before.
+type One<'a> = Texts<'a, Cpu<'a, Scalar, Alone>>;
+
+/// A model's texts in memory that holds anything before.
 struct Maker {
     model: Model,
     limits: Limits,
@@ -27,14 +28,15 @@ struct Maker {
 impl Maker {
     fn new(name: &str, kv: KvType, context: usize) -> Self {
         let model = small(name, Type::Q8);
-        let limits = Limits { context, batch: 8, logit_rows: 1, workers: 1, kv };
+        let limits = Limits { texts: 1, context, batch: 8, logit_rows: 1, workers: 1, kv };
         let mut memory = Aligned::zeroed(Plan::new(&model.file(), &limits).unwrap().total_bytes());
         memory.as_mut().fill(0x7F);
         Self { model, limits, memory }
     }
 
-    fn session(&mut self) -> Session<'_> {
-        Session::new(self.model.file(), &self.limits, self.memory.as_mut()).unwrap()
+    fn texts(&mut self) -> One<'_> {
+        let memory = self.memory.as_mut();
+        Texts::on_cpu(self.model.file(), &self.limits, Scalar, Alone, memory).unwrap()
     }
 }
 
@@ -44,24 +46,30 @@ fn tokens(seed: u64, count: usize) -> Vec<u32> {
     (0..count).map(|_| random.u32(20..300)).collect()
 }
 
-fn take(session: &mut Session<'_>, tokens: &[u32]) {
-    for chunk in tokens.chunks(8) {
-        session.step(Scalar, &Alone, chunk, Logits::None).unwrap();
+fn take(texts: &mut One<'_>, tokens: &[u32]) {
+    if !tokens.is_empty() {
+        texts.text(0).prefill(tokens, &mut |_| Ok(())).unwrap();
     }
 }
 
-fn save(session: &mut Session<'_>, draws: u64) -> Vec<u8> {
-    let mut state = vec![0; session.state_bytes()];
-    assert_eq!(session.save(draws, &mut state).unwrap(), state.len());
+fn forget(texts: &mut One<'_>) {
+    texts.text(0).rewind(0).unwrap();
+}
+
+fn save(texts: &mut One<'_>, draws: u64) -> Vec<u8> {
+    let mut text = texts.text(0);
+    let mut state = vec![0; text.state_bytes()];
+    assert_eq!(text.save(draws, &mut state).unwrap(), state.len());
     state
 }
 
 /// Logits behind each of some more tokens.
-fn go_on(session: &mut Session<'_>) -> Vec<f32> {
+fn go_on(texts: &mut One<'_>) -> Vec<f32> {
     let mut logits = Vec::new();
+    let mut text = texts.text(0);
     for token in [25, 31, 25] {
-        session.step(Scalar, &Alone, &[token], Logits::Last).unwrap();
-        logits.extend_from_slice(session.logits(0));
+        text.push(token, None).unwrap();
+        logits.extend_from_slice(text.logits().unwrap());
     }
     logits
 }
@@ -70,15 +78,15 @@ fn go_on(session: &mut Session<'_>) -> Vec<f32> {
 fn a_restored_text_goes_on_to_the_bit() {
     for (name, kv) in SMALL.into_iter().flat_map(|name| KINDS.map(|kv| (name, kv))) {
         let [mut here, mut there] = [(); 2].map(|()| Maker::new(name, kv, 48));
-        let (mut here, mut there) = (here.session(), there.session());
+        let (mut here, mut there) = (here.texts(), there.texts());
         for count in LENGTHS {
-            here.rewind(0);
+            forget(&mut here);
             take(&mut here, &tokens(1, count));
             let state = save(&mut here, 12345);
-            there.rewind(0);
+            forget(&mut there);
             take(&mut there, &tokens(2, 20));
-            assert_eq!(there.restore(&state).unwrap(), 12345);
-            assert_eq!(there.tokens(), here.tokens());
+            assert_eq!(there.text(0).restore(&state).unwrap(), 12345);
+            assert_eq!(there.tokens(0), here.tokens(0));
             assert_eq!(save(&mut there, 12345), state, "{name} {kv:?} {count}");
             assert_eq!(go_on(&mut there), go_on(&mut here), "{name} {kv:?} {count}");
         }
@@ -90,11 +98,11 @@ fn a_restored_text_goes_on_to_the_bit() {
 fn equal_texts_have_equal_states() {
     for kv in KINDS {
         let [mut here, mut there] = [(); 2].map(|()| Maker::new(SMALL[1], kv, 48));
-        let (mut here, mut there) = (here.session(), there.session());
+        let (mut here, mut there) = (here.texts(), there.texts());
         take(&mut there, &tokens(3, 48));
         for count in LENGTHS {
-            here.rewind(0);
-            there.rewind(0);
+            forget(&mut here);
+            forget(&mut there);
             take(&mut here, &tokens(4, count));
             take(&mut there, &tokens(4, count));
             assert_eq!(save(&mut here, 7), save(&mut there, 7), "{kv:?} {count}");
@@ -110,14 +118,14 @@ fn a_copied_prefix_goes_on_to_the_bit() {
         // Other contexts lay their caches out in another way.
         for context in [43, 48, 100] {
             let [mut copy, mut whole] = [(); 2].map(|()| Maker::new(SMALL[2], kv, context));
-            let (mut copy, mut whole) = (copy.session(), whole.session());
-            let mut source = source.session();
+            let (mut copy, mut whole) = (copy.texts(), whole.texts());
+            let mut source = source.texts();
             take(&mut source, &tokens(5, 45));
             for count in LENGTHS {
-                copy.copy_prefix(&source, count).unwrap();
-                whole.rewind(0);
+                copy.text(0).copy_from(&mut source.text(0), count).unwrap();
+                forget(&mut whole);
                 take(&mut whole, &tokens(5, count));
-                assert_eq!(copy.tokens(), whole.tokens());
+                assert_eq!(copy.tokens(0), whole.tokens(0));
                 assert_eq!(go_on(&mut copy), go_on(&mut whole), "{kv:?} {context} {count}");
             }
         }
@@ -127,7 +135,7 @@ fn a_copied_prefix_goes_on_to_the_bit() {
 #[test]
 fn prefixes_that_do_not_fit_are_refused() {
     let mut source = Maker::new(SMALL[0], KvType::Int8, 48);
-    let mut source = source.session();
+    let mut source = source.texts();
     take(&mut source, &tokens(6, 40));
     for (name, kv, context, count, code) in [
         (SMALL[0], KvType::Int8, 48, 41, Code::BadArgument),
@@ -136,36 +144,36 @@ fn prefixes_that_do_not_fit_are_refused() {
         (SMALL[3], KvType::Int8, 48, 10, Code::StateMismatch),
     ] {
         let mut target = Maker::new(name, kv, context);
-        let mut target = target.session();
+        let mut target = target.texts();
         take(&mut target, &[30, 31]);
-        assert_eq!(target.copy_prefix(&source, count).unwrap_err().code(), code);
-        assert_eq!(target.tokens(), [30, 31]);
+        assert_eq!(target.text(0).copy_from(&mut source.text(0), count).unwrap_err().code(), code);
+        assert_eq!(target.tokens(0), [30, 31]);
     }
 }
 
-/// A state of a small text, and the session that it is of, with another text.
-fn with_state(check: impl FnOnce(&mut Session<'_>, Vec<u8>)) {
+/// A state of a small text, and the place that it is of, with another text.
+fn with_state(check: impl FnOnce(&mut Text<'_, '_, Cpu<'_, Scalar, Alone>>, Vec<u8>)) {
     let mut maker = Maker::new(SMALL[0], KvType::Int8, 48);
-    let mut session = maker.session();
-    take(&mut session, &tokens(7, 18));
-    let state = save(&mut session, 3);
-    session.rewind(0);
-    take(&mut session, &[30, 31, 32]);
-    check(&mut session, state);
-    assert_eq!(session.tokens(), [30, 31, 32]);
+    let mut texts = maker.texts();
+    take(&mut texts, &tokens(7, 18));
+    let state = save(&mut texts, 3);
+    forget(&mut texts);
+    take(&mut texts, &[30, 31, 32]);
+    check(&mut texts.text(0), state);
+    assert_eq!(texts.tokens(0), [30, 31, 32]);
     // It goes on as if nothing had been tried.
-    let behind = go_on(&mut session);
-    session.rewind(0);
-    take(&mut session, &[30, 31, 32]);
-    assert_eq!(go_on(&mut session), behind);
+    let behind = go_on(&mut texts);
+    forget(&mut texts);
+    take(&mut texts, &[30, 31, 32]);
+    assert_eq!(go_on(&mut texts), behind);
 }
 
 #[test]
 fn altered_states_are_refused() {
-    with_state(|session, mut state| {
+    with_state(|text, mut state| {
         for place in (0..HEADER.1).chain((HEADER.1..state.len()).step_by(97)) {
             state[place] ^= 0x10;
-            let code = session.restore(&state).unwrap_err().code();
+            let code = text.restore(&state).unwrap_err().code();
             let expected = match place {
                 0..8 => Code::Corrupt,
                 8..12 => Code::UnknownVersion,
@@ -183,25 +191,25 @@ fn altered_states_are_refused() {
 
 #[test]
 fn cut_and_lengthened_states_are_refused() {
-    with_state(|session, mut state| {
+    with_state(|text, mut state| {
         for length in (0..200).chain((200..state.len()).step_by(61)) {
-            let error = session.restore(&state[..length]).unwrap_err();
+            let error = text.restore(&state[..length]).unwrap_err();
             assert_eq!(error.code(), Code::Truncated, "{length} bytes");
         }
         state.push(0);
-        assert_eq!(session.restore(&state).unwrap_err().code(), Code::Truncated);
+        assert_eq!(text.restore(&state).unwrap_err().code(), Code::Truncated);
     });
 }
 
 /// A checksum protects from accidents alone: what it cannot is checked besides.
 #[test]
 fn unknown_tokens_with_a_right_checksum_are_refused() {
-    with_state(|session, mut state| {
+    with_state(|text, mut state| {
         let (head, body) = HEADER;
         state[body + 4..body + 8].copy_from_slice(&u32::MAX.to_le_bytes());
         let hash = Sha256::new().chain_update(&state[..head]).chain_update(&state[body..]);
         state[head..body].copy_from_slice(&hash.finalize());
-        assert_eq!(session.restore(&state).unwrap_err().code(), Code::Corrupt);
+        assert_eq!(text.restore(&state).unwrap_err().code(), Code::Corrupt);
     });
 }
 
@@ -211,9 +219,9 @@ fn states_of_other_sessions_are_refused() {
         [(SMALL[0], KvType::Int8, 49), (SMALL[0], KvType::F16, 48), (SMALL[3], KvType::Int8, 48)]
     {
         let mut other = Maker::new(name, kv, context);
-        let state = save(&mut other.session(), 0);
-        with_state(|session, _| {
-            assert_eq!(session.restore(&state).unwrap_err().code(), Code::StateMismatch);
+        let state = save(&mut other.texts(), 0);
+        with_state(|text, _| {
+            assert_eq!(text.restore(&state).unwrap_err().code(), Code::StateMismatch);
         });
     }
 }
@@ -221,9 +229,9 @@ fn states_of_other_sessions_are_refused() {
 #[test]
 fn a_state_needs_all_of_its_bytes() {
     let mut maker = Maker::new(SMALL[0], KvType::F16, 48);
-    let mut session = maker.session();
-    take(&mut session, &tokens(8, 9));
-    let mut room = vec![0xEE; session.state_bytes() - 1];
-    assert_eq!(session.save(0, &mut room).unwrap_err().code(), Code::BufferTooSmall);
+    let mut texts = maker.texts();
+    take(&mut texts, &tokens(8, 9));
+    let mut room = vec![0xEE; texts.text(0).state_bytes() - 1];
+    assert_eq!(texts.text(0).save(0, &mut room).unwrap_err().code(), Code::BufferTooSmall);
     assert!(room.iter().all(|&byte| byte == 0xEE));
 }

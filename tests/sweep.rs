@@ -4,11 +4,10 @@
 //! fewer files on emulated cores.
 
 use kinglet::{Code, File, Tier};
-use kinglet_backends::UseKernels;
 use kinglet_core::kernels::Alone;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::tokenizer::{Specials, Tokenizer};
-use kinglet_core::{Kernels, KvType, Session};
+use kinglet_core::{KvType, Texts};
 use kinglet_quant::file::{Header, Section, SectionKind, header_hash};
 use kinglet_quant::{Result, Type};
 use kinglet_tests::aligned::Aligned;
@@ -44,30 +43,20 @@ fn use_file(bytes: &[u8], tier: Tier) -> Result<()> {
     let count = tokenizer.encode(text, Specials::Parse, &mut tokens)?;
     let known: usize = (0..file.vocab().len() as u32).map(|t| tokenizer.decode(t).len()).sum();
     assert!(known <= bytes.len());
-    let limits = Limits { context: 16, batch: 4, logit_rows: 1, workers: 1, kv: KvType::Int8 };
+    let kv = KvType::Int8;
+    let limits = Limits { texts: 1, context: 16, batch: 4, logit_rows: 1, workers: 1, kv };
     let plan = Plan::new(&file, &limits)?;
     if plan.total_bytes() > MOST_BYTES {
         return Ok(());
     }
     let mut memory = Aligned::zeroed(plan.total_bytes());
-    let mut session = Session::new(file, &limits, memory.as_mut())?;
-    tier.with(Run { session: &mut session, prompt: &tokens[..count.clamp(1, 6)] })
-}
-
-struct Run<'s, 'm> {
-    session: &'s mut Session<'m>,
-    prompt: &'s [u32],
-}
-
-impl UseKernels for Run<'_, '_> {
-    type Output = Result<()>;
-
-    fn run<K: Kernels>(self, kernels: K) -> Result<()> {
-        self.session.prefill(kernels, &Alone, self.prompt, &mut || true)?;
-        let mut sampler = kinglet_core::sample::Sampler::new(kinglet::Sampling::default());
-        let token = self.session.sample(&mut sampler);
-        self.session.step(kernels, &Alone, &[token], kinglet_core::session::Logits::Last)
-    }
+    let mut texts = Texts::on_cpu(file, &limits, tier, Alone, memory.as_mut())?;
+    let mut text = texts.text(0);
+    text.prefill(&tokens[..count.clamp(1, 6)], &mut |_| Ok(()))?;
+    let mut sampler = kinglet_core::sample::Sampler::new(kinglet::Sampling::default());
+    text.next(&mut sampler)?;
+    text.logits()?;
+    Ok(())
 }
 
 /// Makes the checksums that `File::open` looks at right again, as an attacker would.

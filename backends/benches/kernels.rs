@@ -8,7 +8,7 @@ mod ticks;
 
 use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
-use kinglet_backends::{Tier, UseKernels};
+use kinglet_backends::{Choice, Tier, UseKernels};
 use kinglet_core::Kernels;
 use kinglet_core::arena::Columns;
 use kinglet_core::check::{Aligned, CURVED, Inputs, Product, Random};

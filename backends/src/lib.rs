@@ -46,4 +46,5 @@ mod prefetch;
 mod tier;
 
 pub use engine::Engine;
+pub use kinglet_core::kernels::{Choice, UseKernels};
 pub use tier::Tier;

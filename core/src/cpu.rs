@@ -107,7 +107,7 @@ impl<C: Choice, W: Workers> Engine for Cpu<'_, C, W> {
     }
 
     fn further_token_cost(&self) -> u8 {
-        self.choice.with(FurtherTokenCost)
+        self.choice.further_token_cost()
     }
 
     fn run(&mut self, pass: &[Chunk<'_>]) -> Result<()> {
@@ -181,15 +181,5 @@ impl<C: Choice, W: Workers> Engine for Cpu<'_, C, W> {
         self.work(&[*chunk], Some(observer), Job::Pass { is_screened: false });
         self.rows = 0;
         Ok(())
-    }
-}
-
-struct FurtherTokenCost;
-
-impl UseKernels for FurtherTokenCost {
-    type Output = u8;
-
-    fn run<K: Kernels>(self, _: K) -> u8 {
-        K::FURTHER_TOKEN_COST
     }
 }

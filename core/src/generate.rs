@@ -84,6 +84,8 @@ pub struct Reply<'r> {
     drafter: Option<Drafter>,
     /// Tokens of the last draft, and those of them that came.
     draft: (usize, usize),
+    /// Whether the last token was guessed.
+    is_guess: bool,
     /// Whether there was no room for the last token.
     is_full: bool,
     /// Whether the caller has been asked about the next token.
@@ -113,6 +115,7 @@ impl<'r> Reply<'r> {
             pieces: PieceStream::new(model, options.stop)?,
             drafter: None,
             draft: (0, 0),
+            is_guess: false,
             is_full: false,
             is_asked: false,
             counts: Counts::default(),
@@ -161,13 +164,16 @@ impl<'r> Reply<'r> {
     ) -> Result<Option<StopReason>> {
         let token = texts.sample(self.text, &mut self.sampler)?;
         self.is_asked = false;
+        // Only now has the guess saved a pass.
+        self.draft.1 += usize::from(self.is_guess);
+        self.counts.accepted += usize::from(self.is_guess);
+        self.is_guess = false;
         if !self.options.ignore_eos && self.pieces.is_end(token) {
             return Ok(Some(StopReason::EndOfText));
         }
         self.is_full = texts.room(self.text) == 0;
-        if !self.is_full && texts.append(self.text, token) {
-            self.draft.1 += 1;
-            self.counts.accepted += 1;
+        if !self.is_full {
+            self.is_guess = texts.append(self.text, token);
         }
         self.counts.tokens += 1;
         Ok(self.pieces.push(token, on_piece).map(|cut| match cut {

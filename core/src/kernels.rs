@@ -222,6 +222,21 @@ pub trait UseKernels {
 pub trait Choice: Copy {
     /// Does `work` with the chosen kernels.
     fn with<W: UseKernels>(self, work: W) -> W::Output;
+
+    /// [`Kernels::FURTHER_TOKEN_COST`] of the chosen kernels.
+    fn further_token_cost(self) -> u8 {
+        self.with(FurtherTokenCost)
+    }
+}
+
+struct FurtherTokenCost;
+
+impl UseKernels for FurtherTokenCost {
+    type Output = u8;
+
+    fn run<K: Kernels>(self, _: K) -> u8 {
+        K::FURTHER_TOKEN_COST
+    }
 }
 
 impl<K: Kernels> Choice for K {

@@ -20,6 +20,7 @@ int main(int argc, char **argv) {
   prove_choices();
   prove_replies();
   prove_states();
+  prove_texts();
   prove_threads();
   prove_faults();
   prove_memory();

@@ -66,6 +66,7 @@ void prove_sessions(void);
 void prove_choices(void);
 void prove_replies(void);
 void prove_states(void);
+void prove_texts(void);
 void prove_threads(void);
 void prove_faults(void);
 void prove_memory(void);

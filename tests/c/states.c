@@ -1,7 +1,7 @@
 // Texts of sessions: rewound, forked, saved and restored.
 #include "proof.h"
 
-static void prove_texts(kinglet_session *session) {
+static void prove_text(kinglet_session *session) {
   uint32_t tokens[64];
   size_t count = 0;
   RETURNS(OK, kinglet_session_tokens(session, tokens, 64, &count));
@@ -155,7 +155,7 @@ static void prove_saving(const kinglet_model *model, kinglet_session *session) {
 void prove_states(void) {
   kinglet_model *model = open_model(MODEL);
   kinglet_session *session = new_prompted(model);
-  prove_texts(session);
+  prove_text(session);
   prove_forks(model, session);
   prove_saving(model, session);
   RETURNS(OK, kinglet_session_destroy(session));

@@ -2,7 +2,7 @@
 
 use super::abi::{
     Candidate, GenerateOptions, Generation, LogSink, Message, ModelInfo, OnPiece, OnProgress,
-    Sampling, SessionInfo, SessionOptions,
+    OnReplyPiece, Reply, Sampling, SessionInfo, SessionOptions,
 };
 use kinglet_tests::c::checked_library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -106,6 +106,9 @@ functions! {
     session_generate(
         Handle, *const GenerateOptions, OnPiece, *mut c_void, *mut Generation
     ) -> Status;
+    session_generate_all(Handle, *const Reply, usize, OnReplyPiece, *mut c_void) -> Status;
+    session_select(Handle, u32) -> Status;
+    session_copy_text(Handle, u32, usize) -> Status;
     session_logits(Handle, *mut *const f32, *mut usize) -> Status;
     session_top(Handle, *mut Candidate, usize, *mut usize) -> Status;
     session_reset(Handle) -> Status;

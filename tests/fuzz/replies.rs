@@ -1,6 +1,6 @@
 //! Calls that run the model, with callbacks that do what they must not.
 
-use super::abi::GenerateOptions;
+use super::abi::{GenerateOptions, Generation, Reply};
 use super::input::{Input, Sized};
 use super::library::{Handle, Library};
 use super::world::{Kind, OK, World};
@@ -54,6 +54,17 @@ unsafe extern "C" fn on_piece(
     assert!(str::from_utf8(text).is_ok());
     // SAFETY: the watcher that was given, which nobody else uses.
     unsafe { &mut *user.cast::<Watcher<'_>>() }.answer()
+}
+
+unsafe extern "C" fn on_reply_piece(
+    user: *mut c_void,
+    _reply: usize,
+    token: u32,
+    text: *const c_char,
+    text_bytes: usize,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe { on_piece(user, token, text, text_bytes) }
 }
 
 unsafe extern "C" fn on_progress(user: *mut c_void, done: usize, total: usize) -> i32 {
@@ -143,6 +154,41 @@ impl World<'_> {
         // stops, and the watcher stays.
         let status =
             unsafe { (self.library.session_generate)(given.handle, options, watch, user, told) };
+        self.check_with(given, status);
+    }
+
+    /// Goes on with several texts, some of which may not be there or come twice.
+    pub fn generate_all(&mut self, input: &mut Input<'_>) {
+        let given = self.handle(Kind::Session, input);
+        let options = GenerateOptions {
+            struct_size: size_of::<GenerateOptions>(),
+            max_tokens: 1 + u32::from(input.byte() / 8),
+            flags: input.flags(1),
+            stop: ptr::null(),
+            stop_count: 0,
+        };
+        let count = input.pick(10);
+        // SAFETY: all numbers.
+        let mut told = [unsafe { std::mem::zeroed::<Generation>() }; 10];
+        told.iter_mut().for_each(|told| told.struct_size = size_of::<Generation>());
+        let replies: Vec<Reply> = (0..count)
+            .map(|number| Reply {
+                text: if input.rarely(6) { input.edge(8) } else { number as u32 },
+                reserved: u32::from(input.rarely(64)),
+                options: if input.rarely(2) { ptr::null() } else { &raw const options },
+                generation: if input.rarely(2) { ptr::null_mut() } else { &raw mut told[number] },
+            })
+            .collect();
+        let mut watcher = self.watcher(given.handle, input);
+        let watch = if input.rarely(4) { None } else { Some(on_reply_piece as _) };
+        let user = (&raw mut watcher).cast();
+        let start = if input.rarely(24) { ptr::null() } else { replies.as_ptr() };
+        let count = if input.rarely(64) { usize::MAX / 2 } else { count };
+        // SAFETY: there are as many replies, more than memory can have are refused, and what they
+        // point to and the watcher stay.
+        let status = unsafe {
+            (self.library.session_generate_all)(given.handle, start, count, watch, user)
+        };
         self.check_with(given, status);
     }
 

@@ -67,6 +67,8 @@ fn options(input: &mut Input<'_>) -> SessionOptions {
         run_parts_user: ptr::without_provenance_mut(input.pick(5)),
         clock: if input.rarely(3) { Some(clock) } else { None },
         clock_user: ptr::without_provenance_mut(input.pick(2)),
+        texts: if input.rarely(2) { input.edge(8) } else { 0 },
+        reserved_texts: u32::from(input.rarely(64)),
     }
 }
 
@@ -205,6 +207,19 @@ impl World<'_> {
             0 => unsafe { (self.library.session_reset)(given.handle) },
             // SAFETY: nothing but the handle.
             _ => unsafe { (self.library.session_rewind)(given.handle, input.edge(32) as usize) },
+        };
+        self.check_with(given, status);
+    }
+
+    pub fn choose_text(&mut self, input: &mut Input<'_>) {
+        let given = self.handle(Kind::Session, input);
+        let (text, count) = (input.edge(3), input.edge(20) as usize);
+        // SAFETY: nothing but the handle.
+        let status = unsafe {
+            match input.pick(2) {
+                0 => (self.library.session_select)(given.handle, text),
+                _ => (self.library.session_copy_text)(given.handle, text, count),
+            }
         };
         self.check_with(given, status);
     }

@@ -412,6 +412,9 @@ pub struct BenchArgs {
     /// Tokens that one step of prefill takes at most
     #[arg(short = 'b', long, visible_alias = "batch", value_name = "N", default_value = "64")]
     pub batch_size: Vec<Values>,
+    /// Texts that go on in one pass when tokens are generated
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub texts: Vec<Values>,
     /// Threads, the calling one included [default: one per processor of --cpus, at most 8]
     #[arg(short = 't', long, value_name = "N")]
     pub threads: Vec<Values>,

@@ -3,7 +3,7 @@
 use crate::generate::{self, GenerateOptions, Generation, Piece};
 use crate::runtime::{Runtime, SessionOptions};
 use crate::session::Text;
-use crate::{Model, Tier};
+use crate::{Model, ReadStream, Tier};
 use kinglet_core::Workers;
 use kinglet_core::plan::Plan;
 use kinglet_quant::Result;
@@ -37,6 +37,12 @@ impl Batch {
         self.runtime.texts.engine().workers().count()
     }
 
+    /// Bytes per second that the batch's threads read from memory together; takes about a tenth of a
+    /// second.
+    pub fn read_bandwidth(&self, stream: &ReadStream) -> f64 {
+        stream.bytes_per_second(self.runtime.texts.engine().workers())
+    }
+
     /// The memory that the batch took.
     pub fn plan(&self) -> &Plan {
         self.runtime.texts.plan()
@@ -50,6 +56,11 @@ impl Batch {
     /// One of the texts, to give it a prompt, to rewind it, to save it. Panics when there are fewer.
     pub fn text(&mut self, number: usize) -> Text<'_> {
         self.runtime.texts.text(number)
+    }
+
+    /// The tokens of a text. Panics when there are fewer texts.
+    pub fn tokens(&self, number: usize) -> &[u32] {
+        self.runtime.texts.tokens(number)
     }
 
     /// Replaces a text by the first `count` tokens of another one, so that several go on from one

@@ -2,8 +2,9 @@
 
 use crate::bench::plan::Test;
 use crate::{interrupt, models, system};
-use kinglet::{Config, GenerateOptions, Model, ReadStream, Result, Role, Session, Type};
+use kinglet::{Batch, Code, Config, GenerateOptions, Model, ReadStream, Result, Role, Type};
 use kinglet_quant::arrange::Preset;
+use kinglet_quant::ensure;
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -64,7 +65,7 @@ pub fn measure(test: &Test, settings: &Settings) -> Result<Measured> {
 
 /// A test under way.
 struct Run {
-    session: Session,
+    batch: Batch,
     random: fastrand::Rng,
     vocabulary: u32,
     measured: Measured,
@@ -76,7 +77,7 @@ impl Run {
         system::reset_peak_rss();
         let (started, start) = (SystemTime::now(), Instant::now());
         let model = models::open_named(&test.model, settings.kind)?;
-        let session = model.session(&test.session_options())?;
+        let batch = model.batch(&test.session_options())?;
         let load = start.elapsed();
         let measured = Measured {
             test: test.clone(),
@@ -84,7 +85,7 @@ impl Run {
             kind: model.file().matrix(Role::Q, 0).kind(),
             file_bytes: model.file_bytes() as u64,
             parameters: model.config().parameters(),
-            tier: session.tier().name(),
+            tier: batch.tier().name(),
             load,
             first_token: None,
             samples: Vec::with_capacity(settings.repetitions as usize),
@@ -95,10 +96,11 @@ impl Run {
             peak_rss_bytes: 0,
         };
         let vocabulary = model.config().vocab_size;
-        let mut run = Self { session, random: fastrand::Rng::with_seed(1), vocabulary, measured };
+        let mut run = Self { batch, random: fastrand::Rng::with_seed(1), vocabulary, measured };
         if settings.warmup {
             let prompt = run.tokens(test.prompt.max(1));
-            run.generate(&prompt, 1, &mut |_| {})?;
+            run.prefill(&prompt)?;
+            run.generate(1, &mut |_| {})?;
             run.measured.first_token = Some(start.elapsed());
         }
         Ok(run)
@@ -106,16 +108,20 @@ impl Run {
 
     /// Fills the context and takes the samples.
     fn finish(mut self, settings: &Settings) -> Result<Measured> {
-        self.session.reset();
-        let context = self.tokens(self.measured.test.depth);
+        self.rewind(0)?;
+        let Test { depth, texts, .. } = self.measured.test;
+        let context = self.tokens(depth);
         self.prefill(&context)?;
+        for text in 1..texts {
+            self.batch.copy(0, text, depth)?;
+        }
         self.repeat()?;
         self.measured.peak_rss_bytes = system::peak_rss_bytes();
         let stream = ReadStream::new()?;
-        self.measured.bandwidths.push(self.session.read_bandwidth(&stream));
+        self.measured.bandwidths.push(self.batch.read_bandwidth(&stream));
         for _ in 1..settings.repetitions {
             self.repeat()?;
-            self.measured.bandwidths.push(self.session.read_bandwidth(&stream));
+            self.measured.bandwidths.push(self.batch.read_bandwidth(&stream));
         }
         self.measured.latencies.sort_unstable();
         Ok(self.measured)
@@ -123,15 +129,17 @@ impl Run {
 
     /// One timed run behind the filled context.
     fn repeat(&mut self) -> Result<()> {
-        let Test { prompt, generated, depth, .. } = self.measured.test;
-        self.session.rewind(depth);
-        let (prompt, first) = (self.tokens(prompt), self.tokens(1));
+        let Test { prompt, generated, texts, depth, .. } = self.measured.test;
+        self.rewind(depth)?;
+        let prompt = self.tokens(prompt);
+        let first: Vec<(usize, u32)> = self.tokens(texts).into_iter().enumerate().collect();
         let mut latencies = std::mem::take(&mut self.measured.latencies);
         let start = Instant::now();
         self.prefill(&prompt)?;
         if generated > 0 {
             let mut last = Instant::now();
-            self.generate(&first, generated, &mut |now| {
+            self.batch.push(&first)?;
+            self.generate(generated, &mut |now| {
                 latencies.push(now - last);
                 last = now;
             })?;
@@ -149,16 +157,18 @@ impl Run {
         if tokens.is_empty() {
             return interrupt::check();
         }
-        self.session.prefill_while(tokens, &mut || !interrupt::requested())
+        self.batch.text(0).prefill(tokens, &mut |_| {
+            ensure!(!interrupt::requested(), Code::Interrupted, "interrupted");
+            Ok(())
+        })
     }
 
-    /// `count` tokens in as many steps of the model: the first one takes the prompt.
-    fn generate(
-        &mut self,
-        prompt: &[u32],
-        count: usize,
-        on_token: &mut dyn FnMut(Instant),
-    ) -> Result<()> {
+    fn rewind(&mut self, position: usize) -> Result<()> {
+        (0..self.batch.texts()).try_for_each(|text| self.batch.text(text).rewind(position))
+    }
+
+    /// `count` tokens of each text behind its last; tells when one is there for every text.
+    fn generate(&mut self, count: usize, on_token: &mut dyn FnMut(Instant)) -> Result<()> {
         let options = GenerateOptions {
             max_tokens: count,
             ignore_eos: true,
@@ -166,8 +176,11 @@ impl Run {
             speculation: false,
             ..GenerateOptions::default()
         };
-        self.session.generate(prompt, &options, &mut |piece| {
-            if piece.token.is_some() {
+        let texts = (0..self.batch.texts()).filter(|&text| !self.batch.tokens(text).is_empty());
+        let replies: Vec<_> = texts.map(|text| (text, options)).collect();
+        let last = replies.len() - 1;
+        self.batch.generate(&replies, &mut |reply, piece| {
+            if piece.token.is_some() && reply == last {
                 on_token(Instant::now());
             }
             if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -176,10 +189,11 @@ impl Run {
     }
 }
 
-/// Weights and cache that a step of generation reads, on average over the steps.
+/// Weights and cache that a token reads, on average over the passes: texts share the weights.
 fn bytes_per_token(model: &Model, test: &Test) -> f64 {
     let positions = test.depth as f64 + (test.generated as f64 + 1.0) / 2.0;
-    model.read_bytes_per_token() as f64 + model.cache_bytes_per_token(test.kv) as f64 * positions
+    model.read_bytes_per_token() as f64 / test.texts as f64
+        + model.cache_bytes_per_token(test.kv) as f64 * positions
 }
 
 /// Those of every layer for each token, and of the head for the last one.

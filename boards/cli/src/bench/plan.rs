@@ -16,6 +16,8 @@ pub struct Test {
     pub prompt: usize,
     /// Tokens generated; 0 when only the prompt is timed.
     pub generated: usize,
+    /// Texts that go on in one pass; with several, each generates as many tokens.
+    pub texts: usize,
     /// Tokens in the context before the clock starts.
     pub depth: usize,
     /// Tokens of one step of prefill.
@@ -34,6 +36,7 @@ impl Test {
     /// The session in which the test runs.
     pub fn session_options(&self) -> SessionOptions {
         SessionOptions {
+            texts: self.texts,
             context: Some((self.depth + self.prompt + self.generated).max(1)),
             kv: self.kv,
             threads: Some(self.threads),
@@ -46,7 +49,7 @@ impl Test {
     }
 }
 
-/// The test's name in tables: `pp512`, `tg128 @ d2048`, `pp512+tg128`.
+/// The test's name in tables: `pp512`, `tg128 @ d2048`, `pp512+tg128`, `tg128 x4` for four texts.
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.prompt, self.generated) {
@@ -56,6 +59,9 @@ impl fmt::Display for Test {
         }
         if self.depth > 0 {
             write!(f, " @ d{}", self.depth)?;
+        }
+        if self.texts > 1 {
+            write!(f, " x{}", self.texts)?;
         }
         Ok(())
     }
@@ -74,28 +80,27 @@ pub fn tests(args: &BenchArgs) -> Result<Vec<Test>> {
     let mut tests = Vec::new();
     let names: Vec<&String> = args.models.iter().chain(&args.model).collect();
     let cpus = settings::cpus(args.cpus.as_ref());
-    let (runs, tiers, threads) = (runs(args), tiers(args)?, threads(args, &cpus));
+    let (tiers, threads) = (tiers(args)?, threads(args, &cpus));
     for name in names {
         for &tier in &tiers {
             for batch in numbers(&args.batch_size) {
                 for &kv in &args.kv {
                     for &threads in &threads {
-                        for depth in numbers(&args.n_depth) {
-                            tests.extend(runs.iter().map(|&Pair { prompt, generated }| {
-                                let (model, kv, cpus) = (name.clone(), kv.into(), cpus.clone());
-                                Test {
-                                    model,
-                                    prompt,
-                                    generated,
-                                    depth,
-                                    batch,
-                                    kv,
-                                    threads,
-                                    cpus,
-                                    tier,
-                                }
-                            }));
-                        }
+                        let (model, kv, cpus) = (name.clone(), kv.into(), cpus.clone());
+                        let (prompt, generated, texts, depth) = (0, 0, 1, 0);
+                        let test = Test {
+                            model,
+                            prompt,
+                            generated,
+                            texts,
+                            depth,
+                            batch,
+                            kv,
+                            threads,
+                            cpus,
+                            tier,
+                        };
+                        tests.extend(variants(args, &test));
                     }
                 }
             }
@@ -103,6 +108,22 @@ pub fn tests(args: &BenchArgs) -> Result<Vec<Test>> {
     }
     ensure!(!tests.is_empty(), Code::BadArgument, "nothing to test: give -p, -n or -pg a number");
     Ok(tests)
+}
+
+/// The test at every depth with every number of texts, and everything that is timed there. A prompt
+/// is one text's.
+fn variants(args: &BenchArgs, test: &Test) -> Vec<Test> {
+    let mut tests = Vec::new();
+    for depth in numbers(&args.n_depth) {
+        for texts in numbers(&args.texts) {
+            for Pair { prompt, generated } in runs(args) {
+                if texts == 1 || generated > 0 {
+                    tests.push(Test { prompt, generated, texts, depth, ..test.clone() });
+                }
+            }
+        }
+    }
+    tests
 }
 
 /// What is timed: prompts, then generations, then both together.

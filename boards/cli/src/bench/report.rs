@@ -97,6 +97,7 @@ fn own(found: &Measured) -> Fields {
         ("p50_ns", percentile(&found.latencies, 50).map(nanoseconds).into()),
         ("p99_ns", percentile(&found.latencies, 99).map(nanoseconds).into()),
         ("tier", found.tier.into()),
+        ("texts", found.test.texts.into()),
     ]
 }
 
@@ -114,7 +115,8 @@ fn samples_ns(found: &Measured) -> Vec<u64> {
 
 /// Tokens per second of each run.
 fn samples_ts(found: &Measured) -> Vec<f64> {
-    let tokens = (found.test.prompt + found.test.generated) as f64;
+    let Test { prompt, generated, texts, .. } = found.test;
+    let tokens = (prompt + generated * texts) as f64;
     found.samples.iter().map(|time| tokens / time.as_secs_f64()).collect()
 }
 
