@@ -6,12 +6,11 @@ use std::panic::catch_unwind;
 use std::vec::Vec;
 
 /// Numbers whose products and sums are near where 64 bits end, and small ones.
-const EXTREMES: [u64; 12] =
-    [0, 1, 2, 3, 8, 1 << 31, 1 << 32, 1 << 60, (1 << 63) - 1, 1 << 63, u64::MAX - 1, u64::MAX];
+const EXTREMES: [u64; 8] = [0, 1, 3, 1 << 32, 1 << 60, (1 << 63) - 1, 1 << 63, u64::MAX];
 
 fn all_shares() -> Vec<Shares> {
-    let even = [1, 2, 3, 4, 7, MAX_PARTS].map(Shares::even);
-    let tapering = [1, 2, 3, 21, 22, MAX_WORKERS].map(Shares::tapering);
+    let even = [1, 3, 4, MAX_PARTS].map(Shares::even);
+    let tapering = [1, 3, 21, 22].map(Shares::tapering);
     even.into_iter().chain(tapering).collect()
 }
 
@@ -32,6 +31,7 @@ fn assert_dealt_once(split: Split) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many cases, of code without unsafe")]
 fn no_numbers_make_parts_overlap() {
     assert_dealt_once(Split::piece(0, 8, 1 << 60, 1 << 63, Shares::even(4)));
     for shares in all_shares() {
