@@ -1,10 +1,11 @@
 //! Kinglet for C and everything that can call C: `kinglet.h` describes every function.
 //!
-//! Reading order: [`abi`] (what crosses the boundary), [`status`] (the numbers), [`handle`] (how a
-//! pointer from outside is checked, and who may use it), [`text`] and [`reply`] (a session without
-//! the boundary: safe Rust), then the functions: [`library`], [`model`], [`tokens`], [`session`],
-//! [`work`], [`state`]. `workers` and `clock` bring the caller's threads and time, `place` the
-//! memory, `reserve` a little for when the system has none.
+//! Reading order: [`abi`] (what crosses the boundary), [`status`] (the numbers), [`tag`] (how a
+//! handle is told from other memory), [`handle`] (how a pointer from outside is checked, and who
+//! may use it), [`text`] and [`reply`] (a session without the boundary: safe Rust), then the
+//! functions: [`library`], [`model`], [`tokens`], [`session`], [`work`], [`state`]. `workers` and
+//! `clock` bring the caller's threads and time, `place` the memory, `reserve` a little for when the
+//! system has none.
 //!
 //! Without the feature `std` the crate is `no_std`, and functions that need files, memory of their
 //! own or threads return a status.
@@ -20,6 +21,7 @@ mod reply;
 mod session;
 mod state;
 mod status;
+mod tag;
 mod text;
 mod tokens;
 mod work;

@@ -2,7 +2,7 @@
 
 use crate::abi::{self, Candidate, GenerateOptions, Generation, Sampling};
 use crate::clock::{Clock, Deadline};
-use crate::handle::{self, User, array, array_mut, check_out, put};
+use crate::handle::{self, Bytes, User, array, array_mut, check_apart, check_out, put};
 use crate::reply::Reply;
 use crate::session::{Session, Work, with};
 use crate::status::Status;
@@ -127,6 +127,7 @@ pub unsafe extern "C" fn kinglet_session_prefill(
     count: usize,
 ) -> Status {
     let work = |work: &mut Work, session: &Session| {
+        check_apart(&[Bytes::of(tokens, count, "the prompt"), session.memory()])?;
         // SAFETY: as promised by the caller.
         let tokens = unsafe { array(tokens, count, "the prompt") }?;
         let deadline = Deadline::after(&work.clock, work.deadline_ms)?;
@@ -325,8 +326,12 @@ fn count(reply: &Reply<'_, '_>, told: &mut Generation) {
     (told.steps, told.drafted, told.accepted) = (steps as u32, drafted as u32, accepted as u32);
 }
 
-/// All logits behind the text: writes a pointer that is good until the session's next call to
-/// `logits`, and their number to `count`. `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
+/// All logits behind the text: writes a pointer to them and their number to `count`.
+/// `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
+///
+/// They lie in the session's memory and are good until its next call: any one may compute there,
+/// except for `kinglet_session_describe`, `_message`, `_cancel`, `_tokens` and `_top`. Copy what is
+/// needed for longer.
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
@@ -360,7 +365,12 @@ pub unsafe extern "C" fn kinglet_session_top(
     capacity: usize,
     count: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+    let work = |work: &mut Work, session: &Session| {
+        check_apart(&[
+            Bytes::of(candidates, capacity, "the buffer for candidates"),
+            Bytes::of(count, 1, "the place for the count"),
+            session.memory(),
+        ])?;
         // SAFETY: as promised by the caller.
         unsafe { put(count, 0, "the place for the count") }?;
         // SAFETY: as promised by the caller.
