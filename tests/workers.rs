@@ -79,6 +79,48 @@ fn a_failing_part_fails_the_caller_after_all_have_ended() {
     }
 }
 
+/// A pool that refuses a task takes the next one.
+#[test]
+fn tasks_of_too_many_parts_are_refused_before_they_begin() {
+    let pool = Pool::new(2, false).unwrap();
+    for parts in [MAX_PARTS + 1, 1 << 16, usize::MAX] {
+        let calls = AtomicUsize::new(0);
+        let count = |_| {
+            calls.fetch_add(1, Ordering::Relaxed);
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| pool.run(parts, &count))).is_err());
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
+        pool.run(MAX_PARTS, &count);
+        assert_eq!(calls.load(Ordering::Relaxed), MAX_PARTS);
+        pool.run(0, &count);
+        assert_eq!(calls.load(Ordering::Relaxed), MAX_PARTS);
+    }
+}
+
+/// What a part panics with is not looked at before every part has ended.
+#[test]
+fn what_panics_once_more_when_it_is_dropped_leaves_nobody_behind() {
+    struct Stubborn;
+    impl Drop for Stubborn {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let pool = Pool::new(2, false).unwrap();
+    let ended = AtomicUsize::new(0);
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        pool.run(8, &|part| {
+            if part < 2 {
+                std::panic::panic_any(Stubborn);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            ended.fetch_add(1, Ordering::Relaxed);
+        });
+    }));
+    assert!(outcome.is_err());
+    assert_eq!(ended.load(Ordering::Relaxed), 6);
+}
+
 #[test]
 fn impossible_pools_are_refused() {
     assert!(Pool::new(0, false).is_err() && Pool::new(MAX_WORKERS + 1, false).is_err());

@@ -17,9 +17,11 @@ pub const MAX_PARTS: usize = MAX_CLAIMS;
 /// Rounds of [`Shares::tapering`].
 const TAPERING_ROUNDS: usize = 3;
 
-/// Bytes that `count` elements of `T` occupy in an arena: padded to 64.
+/// Bytes that `count` elements of `T` occupy in an arena: padded to 64. Panics when they are more
+/// than this machine can address.
 pub const fn padded_bytes<T>(count: usize) -> usize {
-    (count * size_of::<T>()).next_multiple_of(ALIGN)
+    let bytes = count.checked_mul(size_of::<T>()).expect("no memory holds as many elements");
+    bytes.checked_next_multiple_of(ALIGN).expect("no memory holds as many elements")
 }
 
 /// Cuts a buffer front to back; every slice starts at a multiple of 64 bytes.
@@ -80,14 +82,21 @@ impl Shares {
         self.workers * self.rounds as usize
     }
 
-    /// Where in a pass that costs `total` a part begins.
+    /// Where in a pass that costs `total` a part begins: at most `total`, and never in front of
+    /// where an earlier part begins.
     fn cut(self, part: usize, total: u64) -> u64 {
         let (round, worker) = ((part / self.workers) as u32, (part % self.workers) as u64);
         // After `round` rounds, 4^−round of the pass is left.
         let left = total >> (2 * round);
         let taken = if round + 1 < self.rounds { left - (left >> 2) } else { left };
-        total - left + taken * worker / self.workers as u64
+        total - left + share(taken, worker as u32, self.workers as u32)
     }
+}
+
+/// `whole · part / parts` for a part of at most [`MAX_PARTS`], whose product no number can exceed.
+fn share(whole: u64, part: u32, parts: u32) -> u64 {
+    let (each, rest) = (whole / u64::from(parts), (whole % u64::from(parts)) as u32);
+    each * u64::from(part) + u64::from(rest * part / parts)
 }
 
 /// How the units (tiles, tokens, heads) of one pass are dealt in parts.
@@ -111,9 +120,12 @@ impl Split {
     }
 
     /// `count` units of a pass, `unit_cost` each, behind others that cost `first` together; all of
-    /// the pass costs `total`.
+    /// the pass costs `total`. Panics when the piece ends behind the pass.
     pub fn piece(first: u64, count: usize, unit_cost: u64, total: u64, shares: Shares) -> Self {
-        assert!(unit_cost > 0 && first + count as u64 * unit_cost <= total);
+        let own = unit_cost.checked_mul(count as u64);
+        let end = own.and_then(|cost| cost.checked_add(first));
+        let fits = end.is_some_and(|end| end <= total);
+        assert!(unit_cost > 0 && fits, "a piece of {count} units ends behind its pass");
         Self { first, count, unit_cost, total, shares, is_reversed: false }
     }
 
@@ -136,14 +148,18 @@ impl Split {
                 return self.count;
             }
             let cut = self.shares.cut(part, self.total).saturating_sub(self.first);
-            self.count.min(((cut + self.unit_cost / 2) / self.unit_cost) as usize)
+            // To the nearest unit, without a sum that 64 bits may not hold.
+            let (units, rest) = (cut / self.unit_cost, cut % self.unit_cost);
+            let nearest = units + u64::from(rest >= self.unit_cost - self.unit_cost / 2);
+            nearest.min(self.count as u64) as usize
         };
         let (start, end) = (bound(part), bound(part + 1));
         if self.is_reversed { self.count - end..self.count - start } else { start..end }
     }
 }
 
-/// A matrix of `height × width` elements that workers write at the same time.
+/// A matrix of `height × width` elements that workers write at the same time: the slice that it
+/// borrows has at least as many.
 #[derive(Debug)]
 struct Shared<'a, T> {
     start: *mut T,
@@ -195,8 +211,10 @@ impl<'a, T: Send> SharedRows<'a, T> {
     /// The rows of one part, contiguous. Panics when they were taken before.
     pub fn take(&self, part: usize) -> &'a mut [T] {
         let rows = self.0.claim(part);
-        // SAFETY: `rows` lies within the matrix (checked by `new`), is disjoint from every other
-        // part's (`Split::range`) and was not lent before (`claim`); `'a` keeps the data borrowed.
+        // SAFETY: `rows.end` is at most the split's count (`Split::range`), which is at most the
+        // height (`new`), so neither product exceeds the number of elements. The rows are disjoint
+        // from every other part's (`Split::range`) and were not lent before (`claim`); `'a` keeps
+        // the data borrowed.
         unsafe {
             let start = self.0.start.add(rows.start * self.0.width);
             core::slice::from_raw_parts_mut(start, rows.len() * self.0.width)
@@ -214,19 +232,17 @@ pub struct SharedColumns<'a, T> {
 impl<'a, T: Send> SharedColumns<'a, T> {
     /// Shares out `data`, a matrix of rows of `width`; the split's units are `unit` columns each.
     pub fn new(data: &'a mut [T], width: usize, unit: usize, split: Split) -> Self {
-        assert!(split.count * unit <= width);
+        assert!(split.count.checked_mul(unit).is_some_and(|columns| columns <= width));
         Self { shared: Shared::new(data, width, split), unit }
     }
 
     /// The columns of one part. Panics when they were taken before.
     pub fn take(&self, part: usize) -> Columns<'a, T> {
+        // Both ends are at most the split's count, whose columns `new` found within the width.
         let units = self.shared.claim(part);
-        let first = units.start * self.unit;
-        // SAFETY: `first` is at most `width`, so the pointer stays within the first row or at its
-        // end.
-        let start = unsafe { self.shared.start.add(first) };
         Columns {
-            start,
+            // Nothing is at the pointer of a matrix without rows, so it is only counted.
+            start: self.shared.start.wrapping_add(units.start * self.unit),
             height: self.shared.height,
             stride: self.shared.width,
             width: units.len() * self.unit,
@@ -266,8 +282,9 @@ impl<'a, T: Send> SharedScratch<'a, T> {
     /// parts run at the same time than there are workers.
     pub fn lend(&self) -> Scratch<'_, T> {
         let slot = self.taken.take_any(self.slots).expect("no more parts run than workers");
-        // SAFETY: the slot lies within the data (`new`), was free, and is lent to nobody else
-        // before `Scratch` gives it back, which this claim would see.
+        // SAFETY: `slots · width` is at most the number of elements (`new`) and `slot` is below
+        // `slots`. The slot was free, and is lent to nobody else before `Scratch` gives it back,
+        // which this claim would see.
         let slice = unsafe {
             core::slice::from_raw_parts_mut(self.start.add(slot * self.width), self.width)
         };
@@ -303,7 +320,9 @@ impl<T> core::ops::DerefMut for Scratch<'_, T> {
     }
 }
 
-/// Some columns of a matrix, lent to one worker: `height` rows of `width` elements.
+/// Some columns of a matrix, lent to one worker: `height` rows of `width` elements, whose first
+/// ones are `stride` apart. The matrix has `height · stride` elements, and `start` is so far in its
+/// first row that `width` more are in it.
 #[derive(Debug)]
 pub struct Columns<'a, T> {
     start: *mut T,
@@ -344,19 +363,18 @@ impl<'a, T> Columns<'a, T> {
     /// One row of these columns. Panics when `row` is not below the height.
     pub fn row(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.height);
-        // SAFETY: the row's columns lie within the matrix (`SharedColumns::new`, `all`) and are
-        // lent to this value alone; `&mut self` keeps a second row from being borrowed meanwhile.
+        // SAFETY: there is such a row, in which these columns lie (`SharedColumns::new`, `all`,
+        // `narrow`), so the product is below the number of the matrix's elements. They are lent to
+        // this value alone; `&mut self` keeps a second row from being borrowed meanwhile.
         unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.width) }
     }
 
     /// Columns `range` of these, borrowed.
     pub fn narrow(&mut self, range: Range<usize>) -> Columns<'_, T> {
         assert!(range.start <= range.end && range.end <= self.width);
-        // SAFETY: `range.start` is at most `width`, so the pointer stays within the row or at its
-        // end.
-        let start = unsafe { self.start.add(range.start) };
         Columns {
-            start,
+            // As in `SharedColumns::take`.
+            start: self.start.wrapping_add(range.start),
             height: self.height,
             stride: self.stride,
             width: range.len(),
@@ -369,3 +387,6 @@ impl<'a, T> Columns<'a, T> {
         self.start
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,11 @@
 //! [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
+//!
+//! What is the same: on one set of [`kernels`], workers change no bit of a token's logits, and with
+//! quantized weights ([`Plan::is_batch_exact`]) the batch that it comes in does not either; with
+//! others batches change the order of sums, and so what rounding does. Sets of kernels agree with
+//! [`scalar`] to the bit in sums of integers, and within rounding in sums of floats.
 #![no_std]
 #![deny(unsafe_code)]
 

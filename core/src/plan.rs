@@ -115,7 +115,10 @@ impl Plan {
         for part in counts.parts() {
             parts.push(part).expect("PARTS is the length of the list");
         }
-        Ok(Self { counts, layout, limits: *limits, parts })
+        let plan = Self { counts, layout, limits: *limits, parts };
+        let most = most_bytes(config, limits);
+        assert!(plan.total_bytes() as u64 <= most, "the limit of {most} bytes forgets a buffer");
+        Ok(plan)
     }
 
     /// What the session can do.
@@ -189,19 +192,33 @@ fn check_limits(config: &Config, limits: &Limits) -> Result<()> {
         Code::BadArgument,
         "{workers} threads: 1 to {MAX_WORKERS} are supported"
     );
-    // Twice the largest buffers in 64 bits: then no product below can overflow.
-    let width = config.hidden.max(config.ffn).max(config.heads * config.head_dim);
-    let rows = texts as u64 * u64::from(config.layers) * config.kv_dim() as u64;
-    let cache = rows.saturating_mul(context as u64 + 64).saturating_mul(8);
-    let steps = (batch + PANEL_ROWS * workers) as u64 * u64::from(width) * 64;
-    let logits = logit_rows as u64 * u64::from(config.vocab_size) * 16;
-    let total = cache.saturating_add(steps).saturating_add(logits);
     ensure!(
-        total < isize::MAX as u64,
+        most_bytes(config, limits) < isize::MAX as u64,
         Code::BadArgument,
         "the session would need more memory than this machine can address: lower the context"
     );
     Ok(())
+}
+
+/// Bytes that all buffers together stay below: about twice as many. Where this machine can address
+/// as many, no product of [`Counts::new`] overflows. Here none does, since [`Config::check`] bounds
+/// the factors.
+fn most_bytes(config: &Config, limits: &Limits) -> u64 {
+    let [texts, context, batch, logit_rows, workers] =
+        [limits.texts, limits.context, limits.batch, limits.logit_rows, limits.workers]
+            .map(|n| n as u64);
+    let width = config.hidden.max(config.ffn).max(config.heads * config.head_dim);
+    let cache = u64::from(config.layers) * config.kv_dim() as u64 * (context + 64) * 8;
+    let of_texts = texts * (cache + context * 8);
+    let spans = (limits.context.div_ceil(ATTEND_CHUNK)) as u64;
+    let partial_rows = u64::from(config.kv_heads).max(workers) * spans;
+    let partials = partial_rows * partial_floats(config) as u64 * 8;
+    let steps = (batch + PANEL_ROWS as u64 * workers) * u64::from(width) * 64;
+    let up = workers * batch * (PROMPT_RUN * TILE_ROWS * 8) as u64;
+    let logits = logit_rows * u64::from(config.vocab_size + TILE_ROWS as u32) * 16;
+    // What the ends of buffers are padded with.
+    let padding = 64 * 64;
+    of_texts + partials + steps + up + logits + padding
 }
 
 impl Counts {
@@ -410,5 +427,38 @@ impl<'a> Buffers<'a> {
             panels: self.panels,
             screen: &mut self.screen,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+
+    /// Many heads that share one key-value head need more for partial attention than for anything
+    /// else: more than 32 bits can address.
+    #[test]
+    fn memory_beyond_what_can_be_addressed_is_refused() {
+        let config = Config {
+            vocab_size: 256,
+            hidden: 32,
+            layers: 1,
+            heads: 1024,
+            kv_heads: 1,
+            head_dim: 16,
+            ffn: 32,
+            max_context: 1 << 24,
+            rope_theta: 1e4,
+            rms_eps: 1e-5,
+            ..Config::zeroed()
+        };
+        config.check().unwrap();
+        let limits =
+            Limits { context: 1 << 23, batch: 1, logit_rows: 1, workers: 1, kv: KvType::Int8 };
+        let partials = (limits.context / ATTEND_CHUNK) as u64 * partial_floats(&config) as u64 * 4;
+        assert!(partials > 1 << 32 && most_bytes(&config, &limits) > partials);
+        assert_eq!(check_limits(&config, &limits).is_ok(), usize::BITS == 64);
+        let shorter = Limits { context: 1 << 20, ..limits };
+        assert!(check_limits(&config, &shorter).is_ok());
     }
 }

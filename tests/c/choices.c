@@ -116,6 +116,36 @@ static void prove_logits(kinglet_session *session) {
   RETURNS(BAD_ARGUMENT, kinglet_session_next(session, NULL));
 }
 
+// Logits stay through calls that compute nothing, and no longer.
+static void prove_stay_of_logits(kinglet_session *session) {
+  const float *logits = NULL;
+  size_t count = 0, found = 0;
+  uint32_t tokens[64];
+  char message[64];
+  RETURNS(OK, kinglet_session_rewind(session, PROMPT_TOKENS));
+  RETURNS(OK, kinglet_session_logits(session, &logits, &count));
+  float *copy = take(count * sizeof *copy);
+  memcpy(copy, logits, count * sizeof *copy);
+  kinglet_session_info info = {.struct_size = sizeof info};
+  kinglet_candidate top[3];
+  RETURNS(OK, kinglet_session_describe(session, &info));
+  RETURNS(OK, kinglet_session_message(session, message, sizeof message));
+  RETURNS(OK, kinglet_session_tokens(session, tokens, 64, &found));
+  RETURNS(OK, kinglet_session_top(session, top, 3, &found));
+  RETURNS(OK, kinglet_session_cancel(session));
+  CHECK(memcmp(copy, logits, count * sizeof *copy) == 0);
+  RETURNS(INTERRUPTED, kinglet_session_next(session, tokens));
+  // The second token needs a step of its own, which computes where they were.
+  RETURNS(OK, kinglet_session_next(session, tokens));
+  RETURNS(OK, kinglet_session_next(session, tokens));
+  CHECK(memcmp(copy, logits, count * sizeof *copy) != 0);
+  // What was copied is what a session says that reads them anew.
+  RETURNS(OK, kinglet_session_rewind(session, PROMPT_TOKENS));
+  RETURNS(OK, kinglet_session_logits(session, &logits, &count));
+  CHECK(memcmp(copy, logits, count * sizeof *copy) == 0);
+  free(copy);
+}
+
 static uint32_t tokens_of(const kinglet_session *session) {
   kinglet_session_info info = {0};
   info.struct_size = sizeof info;
@@ -178,6 +208,7 @@ void prove_choices(void) {
   prove_bias(session);
   prove_seeds(session);
   prove_logits(session);
+  prove_stay_of_logits(session);
   prove_prompts(session);
   RETURNS(OK, kinglet_session_destroy(session));
   RETURNS(OK, kinglet_model_close(model));

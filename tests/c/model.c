@@ -303,7 +303,7 @@ static void prove_handles(void) {
   uint32_t kind, token = 20;
   char out[64];
   const kinglet_message message = {"user", "Hi"};
-  for (size_t i = 0; i < WRONG_HANDLES; i++) {
+  for (size_t i = 0; i < wrong.count; i++) {
     kinglet_model *none = wrong.handles[i];
     if (none != NULL) {
       RETURNS(BAD_HANDLE, kinglet_model_close(none));
@@ -327,6 +327,76 @@ static void prove_handles(void) {
   free(memory);
 }
 
+// Memory of ours has one handle after the other: those that were closed are known from then on.
+static void prove_used_memory(void) {
+  const size_t needed = kinglet_model_bytes();
+  void *memory = take(needed);
+  kinglet_model *closed[56], *model = NULL;
+  for (size_t i = 0; i < 56; i++) {
+    RETURNS(OK, kinglet_model_open_path(MODEL, memory, needed, &model, NULL, 0));
+    CHECK((char *)model >= (char *)memory && (char *)model < (char *)memory + KINGLET_ALIGNMENT);
+    CHECK(i > 0 || (void *)model == memory);
+    for (size_t before = 0; before < i; before++) {
+      RETURNS(BAD_HANDLE, kinglet_model_verify(closed[before]));
+      RETURNS(BAD_HANDLE, kinglet_model_close(closed[before]));
+    }
+    // A copy is none, also as the pointer to this one would be.
+    char *copied = take(needed);
+    memcpy(copied, memory, needed);
+    void *copy = copied + ((char *)model - (char *)memory);
+    RETURNS(BAD_HANDLE, kinglet_model_close(copy));
+    free(copied);
+    // It can be used like the first one.
+    RETURNS(OK, kinglet_session_destroy(new_prompted(model)));
+    RETURNS(OK, kinglet_model_close(model));
+    closed[i] = model;
+  }
+  // One that was left as it is, as on a board that starts anew, is none afterwards either.
+  size_t length = 0;
+  void *data = read_file(MODEL, &length);
+  kinglet_model *left = NULL;
+  RETURNS(OK, kinglet_model_open_memory(data, length, memory, needed, &left, NULL, 0));
+  RETURNS(OK, kinglet_model_open_memory(data, length, memory, needed, &model, NULL, 0));
+  RETURNS(BAD_HANDLE, kinglet_model_close(left));
+  RETURNS(OK, kinglet_model_close(model));
+  free(data);
+  // A session's memory was a model's before.
+  model = open_model(MODEL);
+  const kinglet_session_options options = small_options();
+  size_t bytes = 0;
+  RETURNS(OK, kinglet_session_bytes(model, &options, &bytes));
+  char *large = take(bytes);
+  memcpy(large, memory, needed);
+  kinglet_model *first = NULL;
+  kinglet_session *session = NULL;
+  RETURNS(OK, kinglet_model_open_path(MODEL, large, bytes, &first, NULL, 0));
+  RETURNS(OK, kinglet_model_close(first));
+  RETURNS(OK, kinglet_session_new(model, &options, large, bytes, &session, NULL, 0));
+  RETURNS(BAD_HANDLE, kinglet_model_close(first));
+  RETURNS(BAD_HANDLE, kinglet_session_reset((kinglet_session *)(void *)first));
+  RETURNS(OK, kinglet_session_destroy(session));
+  RETURNS(OK, kinglet_model_close(model));
+  free(large);
+  free(memory);
+}
+
+// A place for a handle must lie apart from everything else.
+static void refuse_overlaps(void) {
+  size_t bytes = 0;
+  char *data = read_file(MODEL, &bytes);
+  const size_t needed = kinglet_model_bytes();
+  char *memory = take(needed);
+  kinglet_model *model = NULL, **inside = (kinglet_model **)(void *)memory;
+  RETURNS(BAD_ARGUMENT, kinglet_model_open_path(MODEL, memory, needed, inside, NULL, 0));
+  RETURNS(BAD_ARGUMENT, kinglet_model_open_path(MODEL, memory, needed, &model, memory + 9, 1));
+  RETURNS(BAD_ARGUMENT, kinglet_model_open_memory(data, bytes, data, needed, &model, NULL, 0));
+  CHECK(model == NULL);
+  RETURNS(OK, kinglet_model_open_memory(data, bytes, memory, needed, &model, NULL, 0));
+  RETURNS(OK, kinglet_model_close(model));
+  free(memory);
+  free(data);
+}
+
 void prove_models(void) {
   CHECK(kinglet_model_bytes() > 0);
   prove_paths();
@@ -334,6 +404,8 @@ void prove_models(void) {
   prove_bytes();
   prove_altered();
   prove_altered_later();
+  prove_used_memory();
+  refuse_overlaps();
   kinglet_model *model = open_model(MODEL);
   RETURNS(OK, kinglet_model_verify(model));
   prove_description(model);

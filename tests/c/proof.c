@@ -96,14 +96,22 @@ size_t generate_tokens(kinglet_session *session, uint32_t *tokens, size_t capaci
 }
 
 wrong_handles make_wrong(void *open, size_t bytes, void *of_other_kind) {
-  // No more than the tag is looked at: a foreign pointer need not have more.
-  wrong_handles wrong = {{NULL}, calloc(1, 64), take(bytes)};
+  // No more than the tag is looked at: where a foreign pointer may point to a handle, there is one
+  // word, and nowhere else is anything read.
+  wrong_handles wrong = {{NULL}, 0, take(sizeof(size_t)), take(bytes)};
   memcpy(wrong.copied, open, bytes);
-  wrong.handles[0] = NULL;
-  wrong.handles[1] = wrong.foreign;
-  wrong.handles[2] = wrong.copied;
-  wrong.handles[3] = (char *)open + 1;
-  wrong.handles[4] = of_other_kind;
+  void *all[] = {NULL, wrong.copied, of_other_kind, (void *)1, (void *)8, (void *)63};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    wrong.handles[wrong.count++] = all[i];
+  }
+  for (size_t offset = 0; offset < KINGLET_ALIGNMENT; offset += 3) {
+    wrong.handles[wrong.count++] = wrong.foreign + offset;
+    wrong.handles[wrong.count++] = (char *)open + offset + 1;
+  }
+  // What the allocator gives, of which only a part may be looked at.
+  static _Alignas(16) char part[16];
+  wrong.handles[wrong.count++] = part + 8;
+  CHECK(wrong.count <= sizeof wrong.handles / sizeof *wrong.handles);
   return wrong;
 }
 

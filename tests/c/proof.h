@@ -49,10 +49,10 @@ size_t generate_tokens(kinglet_session *session, uint32_t *tokens, size_t capaci
                        kinglet_generation *told);
 
 // Pointers that are no handle of a kind, made of one that is open.
-#define WRONG_HANDLES 5
 typedef struct {
-  void *handles[WRONG_HANDLES];
-  void *foreign;
+  void *handles[96];
+  size_t count;
+  char *foreign;
   void *copied;
 } wrong_handles;
 wrong_handles make_wrong(void *open, size_t bytes, void *of_other_kind);

@@ -144,6 +144,47 @@ static kinglet_status do_with(size_t function, kinglet_session *session) {
   }
 }
 
+// Memory that had a session gets others: the one that was closed is none, whatever comes after it.
+static void prove_used_memory(const kinglet_model *model, const kinglet_session_options *options,
+                              char *memory, size_t bytes, kinglet_session *closed) {
+  kinglet_session *others[55];
+  for (size_t i = 0; i < 55; i++) {
+    RETURNS(OK, kinglet_session_new(model, options, memory, bytes, &others[i], NULL, 0));
+    for (size_t function = 0; function < 19; function++) {
+      RETURNS(BAD_HANDLE, do_with(function, closed));
+      if (i > 0) {
+        RETURNS(BAD_HANDLE, do_with(function, others[i - 1]));
+      }
+    }
+    RETURNS(BAD_HANDLE, kinglet_session_fork(others[i], closed, 0));
+    RETURNS(OK, kinglet_session_prefill(others[i], PROMPT, PROMPT_TOKENS));
+    RETURNS(OK, kinglet_session_destroy(others[i]));
+  }
+}
+
+// Where a session is made must lie apart from everything else.
+static void refuse_overlaps(const kinglet_session_options *options, size_t needed) {
+  const size_t model_bytes = kinglet_model_bytes();
+  const size_t before = (model_bytes + 63) / 64 * 64;
+  char *memory = take(before + needed);
+  kinglet_model *model = NULL;
+  RETURNS(OK, kinglet_model_open_path(MODEL, memory, model_bytes, &model, NULL, 0));
+  kinglet_session *session = NULL;
+  RETURNS(BAD_ARGUMENT,
+          kinglet_session_new(model, options, memory, needed, &session, NULL, 0));
+  char *behind = memory + before;
+  void *inside = behind;
+  RETURNS(BAD_ARGUMENT, kinglet_session_new(model, options, behind, needed,
+                                            (kinglet_session **)inside, NULL, 0));
+  RETURNS(BAD_ARGUMENT,
+          kinglet_session_new(model, options, behind, needed, &session, behind + 100, 9));
+  CHECK(session == NULL);
+  RETURNS(OK, kinglet_session_new(model, options, behind, needed, &session, NULL, 0));
+  RETURNS(OK, kinglet_session_destroy(session));
+  RETURNS(OK, kinglet_model_close(model));
+  free(memory);
+}
+
 // Every function that wants a session, with what is none.
 static void prove_handles(kinglet_model *model) {
   const kinglet_session_options options = small_options();
@@ -153,7 +194,7 @@ static void prove_handles(kinglet_model *model) {
   kinglet_session *session = NULL;
   RETURNS(OK, kinglet_session_new(model, &options, memory, needed, &session, NULL, 0));
   wrong_handles wrong = make_wrong(session, needed, model);
-  for (size_t i = 0; i < WRONG_HANDLES; i++) {
+  for (size_t i = 0; i < wrong.count; i++) {
     for (size_t function = 0; function < 19; function++) {
       RETURNS(BAD_HANDLE, do_with(function, wrong.handles[i]));
     }
@@ -164,6 +205,8 @@ static void prove_handles(kinglet_model *model) {
   for (size_t function = 0; function < 19; function++) {
     RETURNS(BAD_HANDLE, do_with(function, session));
   }
+  prove_used_memory(model, &options, memory, needed, session);
+  refuse_overlaps(&options, needed);
   free(memory);
 }
 

@@ -152,12 +152,47 @@ static void prove_saving(const kinglet_model *model, kinglet_session *session) {
   free(state);
 }
 
+// What a session reads and writes must lie apart from each other, and from its own memory.
+static void prove_overlaps(const kinglet_model *model) {
+  const kinglet_session_options options = small_options();
+  size_t needed = 0, bytes = 0;
+  RETURNS(OK, kinglet_session_bytes(model, &options, &needed));
+  char *memory = take(needed);
+  kinglet_session *session = NULL;
+  RETURNS(OK, kinglet_session_new(model, &options, memory, needed, &session, NULL, 0));
+  RETURNS(OK, kinglet_session_prefill(session, PROMPT, PROMPT_TOKENS));
+  char *state = save(session, &bytes);
+  size_t *inside = (size_t *)(void *)state, count = 0;
+  RETURNS(BAD_ARGUMENT, kinglet_session_save(session, state, bytes, inside));
+  RETURNS(BAD_ARGUMENT, kinglet_session_tokens(session, (uint32_t *)inside, 64, inside));
+  RETURNS(BAD_ARGUMENT, kinglet_session_top(session, (kinglet_candidate *)inside, 9, inside));
+  // The handle's first bytes, its last ones, and the last ones of all.
+  const size_t places[] = {0, 512, needed - 8};
+  for (size_t i = 0; i < 3; i++) {
+    char *own = memory + places[i];
+    size_t *number = (size_t *)(void *)own;
+    uint32_t *tokens = (uint32_t *)(void *)own;
+    RETURNS(BAD_ARGUMENT, kinglet_session_save(session, own, 1, &count));
+    RETURNS(BAD_ARGUMENT, kinglet_session_save(session, state, bytes, number));
+    RETURNS(BAD_ARGUMENT, kinglet_session_restore(session, own, 1));
+    RETURNS(BAD_ARGUMENT, kinglet_session_tokens(session, tokens, 1, &count));
+    RETURNS(BAD_ARGUMENT, kinglet_session_top(session, (kinglet_candidate *)number, 1, &count));
+    RETURNS(BAD_ARGUMENT, kinglet_session_prefill(session, tokens, 1));
+  }
+  RETURNS(OK, kinglet_session_restore(session, state, bytes));
+  RETURNS(OK, kinglet_session_next(session, &(uint32_t){0}));
+  RETURNS(OK, kinglet_session_destroy(session));
+  free(state);
+  free(memory);
+}
+
 void prove_states(void) {
   kinglet_model *model = open_model(MODEL);
   kinglet_session *session = new_prompted(model);
   prove_text(session);
   prove_forks(model, session);
   prove_saving(model, session);
+  prove_overlaps(model);
   RETURNS(OK, kinglet_session_destroy(session));
   RETURNS(OK, kinglet_model_close(model));
 }

@@ -103,6 +103,52 @@ static void prove_conversations(const kinglet_model *model) {
   RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, broken, 1, 0, text, 64, &bytes));
 }
 
+// What is written to must lie apart from what is read: nothing is written then.
+static void prove_overlaps(const kinglet_model *model) {
+  union {
+    char text[512];
+    uint32_t tokens[128];
+    kinglet_message messages[8];
+    size_t count;
+  } all;
+  size_t count = 0;
+  memset(&all, 0, sizeof all);
+  memcpy(all.text, TEXT, sizeof TEXT);
+  // In place, from its end on, and with the number in the text or among the tokens.
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, all.text, 20, 0, all.tokens, 128, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, all.text, 9, 0, all.tokens + 2, 64, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, all.text + 40, 9, 0, all.tokens, 11, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, all.text, 9, 0, NULL, 0, &all.count));
+  RETURNS(BAD_ARGUMENT, kinglet_tokenize(model, TEXT, 9, 0, all.tokens, 64, &all.count));
+  CHECK(memcmp(all.text, TEXT, sizeof TEXT) == 0);
+  // Side by side is apart.
+  RETURNS(OK, kinglet_tokenize(model, all.text, 8, 0, all.tokens + 2, 64, &count));
+  CHECK(memcmp(all.text, TEXT, 8) == 0);
+
+  const uint32_t given[] = {20, 21, 22};
+  memcpy(all.tokens, given, sizeof given);
+  RETURNS(BAD_ARGUMENT, kinglet_detokenize(model, all.tokens, 3, 0, all.text, 64, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_detokenize(model, all.tokens, 3, 0, all.text + 11, 64, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_detokenize(model, all.tokens, 3, 0, NULL, 0, &all.count));
+  RETURNS(BAD_ARGUMENT, kinglet_detokenize(model, given, 3, 0, all.text, 64, &all.count));
+  CHECK(memcmp(all.tokens, given, sizeof given) == 0);
+  RETURNS(OK, kinglet_detokenize(model, all.tokens, 3, 0, all.text + 12, 64, &count));
+
+  memset(&all, 0, sizeof all);
+  all.messages[0] = (kinglet_message){"user", "Hi"};
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, all.messages, 1, 0, all.text, 64, &count));
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, all.messages, 1, 0, NULL, 0, &all.count));
+  // The text of a message reaches to its zero.
+  char *text = all.text + 256;
+  memcpy(text, "Hi", 3);
+  all.messages[0].content = text;
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, all.messages, 1, 0, text + 2, 64, &count));
+  size_t *inside = (size_t *)(void *)text;
+  RETURNS(BAD_ARGUMENT, kinglet_chat_render(model, all.messages, 1, 0, NULL, 0, inside));
+  CHECK(strcmp(text, "Hi") == 0);
+  RETURNS(OK, kinglet_chat_render(model, all.messages, 1, 0, text + 3, 128, &count));
+}
+
 static void *render_deeply(void *user) {
   const kinglet_message messages[] = {{"user", "Hi"}};
   size_t bytes = 0;
@@ -146,5 +192,6 @@ void prove_tokens(void) {
   prove_control_tokens(model);
   prove_detokenization(model);
   prove_conversations(model);
+  prove_overlaps(model);
   RETURNS(OK, kinglet_model_close(model));
 }

@@ -48,14 +48,17 @@ impl World<'_> {
         // SAFETY: any number of threads may ask.
         let needed = unsafe { (self.library.model_bytes)() };
         let bytes = input.mostly(needed as u32, 12).min(1 << 16) as usize;
-        let memory = (!input.rarely(4)).then(|| Guarded::new(bytes));
-        self.open_at(slot, memory, start, length, input);
+        let used = if input.rarely(2) { self.models[slot].take_memory(bytes) } else { None };
+        let is_used = used.is_some();
+        let memory = used.or_else(|| (!input.rarely(4)).then(|| Guarded::new(bytes)));
+        self.open_at(slot, memory, is_used, start, length, input);
     }
 
     fn open_at(
         &mut self,
         slot: usize,
         mut memory: Option<Guarded>,
+        is_used: bool,
         data: *const u8,
         length: usize,
         input: &mut Input<'_>,
@@ -90,7 +93,9 @@ impl World<'_> {
         let slot = &mut self.models[slot];
         assert_eq!(status == OK, !model.is_null());
         if status == OK {
-            (slot.memory, slot.handle, slot.is_open) = (memory, model, true);
+            slot.open(memory, model, is_used);
+        } else if is_used {
+            slot.memory = memory;
         }
         self.check(status);
     }
@@ -168,6 +173,9 @@ impl World<'_> {
         let room = input.mostly(3 * text.len() as u32, 4).min(1000) as usize;
         let mut tokens = Guarded::new(4 * room);
         let mut count = usize::MAX;
+        // A text where its tokens will be.
+        let is_in_place = input.rarely(32) && (1..=4 * room).contains(&text.len());
+        let start = if is_in_place { tokens.start().cast_const().cast() } else { start };
         // SAFETY: the buffers have as many elements, or null says so.
         let status = unsafe {
             (self.library.tokenize)(
@@ -182,7 +190,7 @@ impl World<'_> {
         };
         self.check_with(given, status);
         tokens.check();
-        assert!(status != OK || count <= room);
+        assert!(status != OK || count <= room && !is_in_place);
     }
 
     pub fn detokenize(&mut self, input: &mut Input<'_>) {

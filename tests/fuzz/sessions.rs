@@ -88,9 +88,13 @@ impl World<'_> {
         self.check_with(model, asked);
         let is_own = needed <= MOST_BYTES && input.rarely(4);
         let room = input.mostly(needed.min(MOST_BYTES) as u32, 6).min(MOST_BYTES as u32) as usize;
-        let mut memory = (!is_own).then(|| Guarded::new(room));
-        // What a buffer holds before must not matter.
-        memory.iter_mut().for_each(|memory| memory.bytes_mut().fill(0xFF));
+        let used = if input.rarely(2) { self.sessions[slot].take_memory(room) } else { None };
+        let (is_used, is_own) = (used.is_some(), is_own && used.is_none());
+        let mut memory = used.or_else(|| (!is_own).then(|| Guarded::new(room)));
+        if !is_used {
+            // What a buffer holds before must not matter.
+            memory.iter_mut().for_each(|memory| memory.bytes_mut().fill(0xFF));
+        }
         let place = memory.as_mut().map_or(ptr::null_mut(), Guarded::start).cast();
         let (mut session, mut message) = (ptr::null_mut(), Guarded::new(input.pick(200)));
         let out = if input.rarely(24) { ptr::null_mut() } else { &raw mut session };
@@ -110,9 +114,10 @@ impl World<'_> {
         assert_eq!(status == OK, !session.is_null());
         assert!(status != OK || (asked == OK && (is_own || needed <= room)));
         if status == OK {
-            let own = &mut self.sessions[slot];
-            (own.memory, own.handle, own.is_open) = (memory, session, true);
-            own.model = model.slot;
+            self.sessions[slot].open(memory, session, is_used);
+            self.sessions[slot].model = model.slot;
+        } else if is_used {
+            self.sessions[slot].memory = memory;
         }
         self.check(status);
     }

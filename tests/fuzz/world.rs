@@ -43,12 +43,18 @@ unsafe extern "C" fn on_log(user: *mut c_void, level: u32, text: *const c_char, 
     assert!(str::from_utf8(text).is_ok() && (1..=4).contains(&level) && !user.is_null());
 }
 
+/// Handles that were closed, in the same memory, which are known as such.
+const MOST_CLOSED: usize = 50;
+
 /// A place for a handle.
 pub struct Slot {
     /// The caller's memory; none for a handle in the library's.
     pub memory: Option<Guarded>,
-    /// Stays when it is closed, if the memory does.
+    /// The newest one. It stays when it is closed, if the memory does: to use one in the library's
+    /// own memory is undefined then, as `kinglet.h` says.
     pub handle: Handle,
+    /// Those before it in the same memory of the caller's.
+    pub closed: Vec<Handle>,
     pub is_open: bool,
     /// The model of a session.
     pub model: usize,
@@ -56,7 +62,25 @@ pub struct Slot {
 
 impl Slot {
     fn new() -> Self {
-        Self { memory: None, handle: ptr::null_mut(), is_open: false, model: 0 }
+        Self { memory: None, handle: ptr::null_mut(), closed: Vec::new(), is_open: false, model: 0 }
+    }
+
+    /// The memory of the handle that was closed last, for another one; not for ever, since 57
+    /// handles are told apart.
+    pub fn take_memory(&mut self, least: usize) -> Option<Guarded> {
+        assert!(!self.is_open);
+        let is_long = |memory: &mut Guarded| memory.bytes().len() >= least;
+        self.memory.take_if(|memory| self.closed.len() < MOST_CLOSED && is_long(memory))
+    }
+
+    /// Takes note that a handle was made, in memory that `take_memory` gave when `is_used`.
+    pub fn open(&mut self, memory: Option<Guarded>, handle: Handle, is_used: bool) {
+        if is_used {
+            self.closed.push(self.handle);
+        } else {
+            self.closed.clear();
+        }
+        (self.memory, self.handle, self.is_open) = (memory, handle, true);
     }
 
     /// Takes note that the handle was closed.
@@ -132,9 +156,13 @@ impl<'w> World<'w> {
         if !input.rarely(12) {
             return own;
         }
-        match input.pick(6) {
+        match input.pick(7) {
             0 => wrong(ptr::null_mut()),
             1 => wrong(handle.wrapping_byte_add(1 + input.pick(7))),
+            6 => {
+                let closed = &self.slots(kind)[slot].closed;
+                wrong(closed.get(input.pick(MOST_CLOSED)).copied().unwrap_or(ptr::null_mut()))
+            }
             2 => {
                 self.foreign.as_mut().fill(0);
                 wrong(self.foreign.as_mut().as_mut_ptr().cast())

@@ -1,9 +1,28 @@
 // Kinglet: an embedded runtime for SmolLM models.
 //
-// Functions return a kinglet_status, 0 for success. Whatever they are given, they neither end the
-// process nor unwind into it: a pointer where something is needed must not be null, which a status
-// tells, and must point to what the comment says. Handles are checked as far as memory that can be
-// read allows: null, foreign, copied and closed ones give KINGLET_STATUS_BAD_HANDLE.
+// Functions return a kinglet_status, 0 for success. They neither end the process nor unwind into
+// it, whatever numbers, texts, files and states they are given. Pointers must point to what the
+// comments say. What can be found out about them gives a status: null where something is needed, a
+// wrong alignment, more elements than memory can have, and KINGLET_STATUS_BAD_ARGUMENT where a
+// buffer for text, tokens, candidates or a state, or the memory of a handle, overlaps with
+// something else that the call needs at the same time.
+//
+// A handle is a pointer, which is looked at before anything is done with it. These give
+// KINGLET_STATUS_BAD_HANDLE: null; a handle of the other type; a pointer to other memory, if that
+// can be read from the multiple of KINGLET_ALIGNMENT below it on; a copy of a handle's bytes at
+// another place; and where the memory is the caller's, a handle that was closed, as long as nobody
+// but Kinglet has written to that memory. That holds also when the memory has a new handle. For
+// this the first handle in some memory has the memory's address, and the 56 that come after it
+// there have addresses less than KINGLET_ALIGNMENT behind it; the 57th has the first one's again.
+// Kinglet looks at what the memory holds before: where a tool reports that nobody has written to
+// it, fill it once.
+//
+// Undefined, as with free(), and able to end the process: to use a handle in the library's own
+// memory after it was closed, since the memory went with it; to use one in the caller's memory
+// after that memory was given back or written to; to close a handle while another thread uses it;
+// pointers to memory that cannot be read, or not be written where something is written; memory
+// shorter than was said, or changed by somebody else during a call; texts without the zero that
+// ends them; and weight files that are modified or shortened while they are open.
 //
 // Options begin with struct_size, which the caller sets to the size of the struct. All other fields
 // may be zero, the default of each. Structs may grow at their end in later versions, and nothing
@@ -433,8 +452,9 @@ size_t kinglet_model_bytes(void);
 //
 // `memory` is where the handle will be: `kinglet_model_bytes` at a multiple of
 // `KINGLET_ALIGNMENT`, or null and 0 for memory of the library's. `message` gets a sentence about
-// a failure, cut to `message_bytes`, or may be null. The file must not be shortened while it is
-// open.
+// a failure, cut to `message_bytes`, or may be null. The file must be neither modified nor
+// shortened while it is open, as it is read where the system has mapped it: to replace a file,
+// write another one and rename it.
 //
 // Threads: any number at once.
 kinglet_status kinglet_model_open_path(const char *path,
@@ -447,7 +467,8 @@ kinglet_status kinglet_model_open_path(const char *path,
 // Opens a weight file that is part of an open file, `bytes` from `offset` on, and maps it; 0 bytes
 // are all to the end. The descriptor is only borrowed.
 //
-// `offset` must be a multiple of 64. The rest is as for `kinglet_model_open_path`.
+// `offset` must be a multiple of 64. The rest is as for `kinglet_model_open_path`, also that the
+// file must be neither modified nor shortened.
 //
 // Threads: any number at once.
 kinglet_status kinglet_model_open_fd(int fd,
@@ -475,6 +496,9 @@ kinglet_status kinglet_model_open_memory(const void *data,
                                          size_t message_bytes);
 
 // Closes a model; null is nothing. `KINGLET_STATUS_BUSY` while there are sessions of it.
+//
+// A model in the library's memory is gone then, like memory after free(): nobody can find out that
+// a pointer to it is used once more. One in the caller's memory can be told to be closed.
 //
 // Threads: the last call with this model.
 kinglet_status kinglet_model_close(struct kinglet_model *model);
@@ -587,6 +611,8 @@ kinglet_status kinglet_session_new(const struct kinglet_model *model,
 // Ends a session and its threads; null is nothing. The memory is the caller's again, if it was.
 // `KINGLET_STATUS_BUSY` while another thread uses the session.
 //
+// A session in the library's memory is gone then, as with `kinglet_model_close`.
+//
 // Threads: the last call with this session.
 kinglet_status kinglet_session_destroy(struct kinglet_session *session);
 
@@ -668,8 +694,12 @@ kinglet_status kinglet_session_generate(struct kinglet_session *session,
                                         void *user,
                                         struct kinglet_generation *generation);
 
-// All logits behind the text: writes a pointer that is good until the session's next call to
-// `logits`, and their number to `count`. `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
+// All logits behind the text: writes a pointer to them and their number to `count`.
+// `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
+//
+// They lie in the session's memory and are good until its next call: any one may compute there,
+// except for `kinglet_session_describe`, `_message`, `_cancel`, `_tokens` and `_top`. Copy what is
+// needed for longer.
 //
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_logits(struct kinglet_session *session,

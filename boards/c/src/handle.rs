@@ -1,42 +1,14 @@
 //! Pointers from outside: what they are checked for, who may use what they point to, and what the
 //! last failure was.
 
+use crate::abi::KINGLET_ALIGNMENT;
 use crate::status::Status;
+use crate::tag::{self, Kind, Tag};
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_void};
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use kinglet_quant::{Code, Error, Result, ensure, fail};
-
-/// Marks memory that holds a handle: a constant of its kind, and its own address, so that neither
-/// foreign memory nor a copied handle passes for one.
-pub(crate) struct Tag(AtomicUsize);
-
-impl Tag {
-    /// Belongs to no handle.
-    pub fn none() -> Self {
-        Self(AtomicUsize::new(0))
-    }
-
-    /// From now on the handle at the tag's place is one.
-    pub fn set(&self, kind: usize) {
-        self.0.store(self.expected(kind), Ordering::Release);
-    }
-
-    /// From now on the handle is none; whether it was.
-    pub fn clear(&self, kind: usize) -> bool {
-        let expected = self.expected(kind);
-        self.0.compare_exchange(expected, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-
-    fn is(&self, kind: usize) -> bool {
-        self.0.load(Ordering::Acquire) == self.expected(kind)
-    }
-
-    fn expected(&self, kind: usize) -> usize {
-        core::ptr::from_ref(self).addr() ^ kind
-    }
-}
 
 /// What can be handed out as a pointer.
 ///
@@ -44,32 +16,73 @@ impl Tag {
 ///
 /// The type must begin with its [`Tag`].
 pub(crate) unsafe trait Handle: Sized {
-    /// A number that no other kind of handle has.
-    const KIND: usize;
+    /// What no other type of handle has.
+    const KIND: Kind;
     /// What it is called in messages.
     const NAME: &'static str;
+}
+
+/// Puts a handle into its memory, and returns the pointer to hand out.
+///
+/// # Safety
+///
+/// `place` must be a multiple of [`KINGLET_ALIGNMENT`], have room for the handle and be nobody
+/// else's.
+pub(crate) unsafe fn open<H: Handle>(place: *mut u8, handle: H) -> *mut H {
+    const { assert!(align_of::<H>() <= KINGLET_ALIGNMENT) };
+    let place = place.cast::<H>();
+    // SAFETY: the memory is aligned and long enough for a tag, an integer that is valid whatever it
+    // is.
+    let generation = unsafe { (*place.cast::<Tag>()).next_generation() };
+    // SAFETY: there is room for the handle, which begins with its tag.
+    unsafe {
+        place.write(handle);
+        (*place.cast::<Tag>()).set(H::KIND, generation);
+    }
+    tag::mark(place, generation)
 }
 
 /// The handle at `pointer`, or `BadHandle`.
 ///
 /// # Safety
 ///
-/// `pointer` must be null, or point to readable memory of a tag's size, and a handle must stay for
-/// `'a`. That there is one is checked here.
+/// `pointer` must be null, or point to memory that can be read from the multiple of
+/// [`KINGLET_ALIGNMENT`] below it on; and a handle must stay for `'a`. That there is one is checked
+/// here.
 pub(crate) unsafe fn check<'a, H: Handle>(pointer: *const H) -> Result<&'a H> {
+    // SAFETY: as promised by the caller.
+    let (handle, _) = unsafe { find(pointer) }?;
+    Ok(handle)
+}
+
+/// The handle at `pointer`, which is closed from now on, or `BadHandle`.
+///
+/// # Safety
+///
+/// As for [`check`].
+pub(crate) unsafe fn close<H: Handle>(pointer: *const H) -> Result<()> {
+    // SAFETY: as promised by the caller.
+    let (handle, generation) = unsafe { find(pointer) }?;
+    // SAFETY: a handle begins with its tag.
+    let tag = unsafe { &*core::ptr::from_ref(handle).cast::<Tag>() };
+    ensure!(tag.close(H::KIND, generation), Code::BadHandle, "the {} is being closed", H::NAME);
+    Ok(())
+}
+
+/// # Safety
+///
+/// As for [`check`].
+unsafe fn find<'a, H: Handle>(pointer: *const H) -> Result<(&'a H, usize)> {
     ensure!(!pointer.is_null(), Code::BadHandle, "the {} is null", H::NAME);
-    ensure!(
-        pointer.is_aligned(),
-        Code::BadHandle,
-        "the {} is not a pointer that Kinglet has made",
-        H::NAME
-    );
+    let Some((place, generation)) = tag::place(pointer) else {
+        fail!(Code::BadHandle, "the {} is not a pointer that Kinglet has made", H::NAME);
+    };
     // SAFETY: aligned and readable. Only the tag is looked at, an integer and so valid whatever it
     // is.
-    let is_handle = unsafe { (*pointer.cast::<Tag>()).is(H::KIND) };
+    let is_handle = unsafe { (*place.cast::<Tag>()).is(H::KIND, generation) };
     ensure!(is_handle, Code::BadHandle, "the {} was closed, or is none", H::NAME);
     // SAFETY: only a handle at this very place has this tag.
-    Ok(unsafe { &*pointer })
+    Ok((unsafe { &*place }, generation))
 }
 
 /// Runs what can fail, and turns a broken invariant into `Internal` where that is possible.
@@ -215,6 +228,42 @@ fn check_array<T>(start: *const T, count: usize, what: &str) -> Result<()> {
     ensure!(count == 0 || start.is_aligned(), Code::BadArgument, "{what} is not aligned");
     let most = isize::MAX as usize / size_of::<T>();
     ensure!(count <= most, Code::BadArgument, "{what} has {count} elements: more than memory");
+    Ok(())
+}
+
+/// A part of memory that a call was given, or works in.
+#[derive(Clone, Copy)]
+pub(crate) struct Bytes<'w> {
+    start: usize,
+    count: usize,
+    what: &'w str,
+}
+
+impl<'w> Bytes<'w> {
+    /// The memory of `count` elements.
+    pub fn of<T>(start: *const T, count: usize, what: &'w str) -> Self {
+        let count = if start.is_null() { 0 } else { count.saturating_mul(size_of::<T>()) };
+        Self { start: start.addr(), count, what }
+    }
+
+    fn has(&self, address: usize) -> bool {
+        address.checked_sub(self.start).is_some_and(|offset| offset < self.count)
+    }
+}
+
+/// `BadArgument` when two of them have a byte in common.
+pub(crate) fn check_apart(all: &[Bytes<'_>]) -> Result<()> {
+    for (index, one) in all.iter().enumerate() {
+        for other in all[..index].iter().filter(|other| one.count > 0 && other.count > 0) {
+            ensure!(
+                !one.has(other.start) && !other.has(one.start),
+                Code::BadArgument,
+                "{} and {} overlap: give each memory of its own",
+                other.what,
+                one.what
+            );
+        }
+    }
     Ok(())
 }
 

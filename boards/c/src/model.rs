@@ -1,9 +1,10 @@
 //! Models: opened from a path, a file descriptor or memory, and closed.
 
 use crate::abi::{self, ModelInfo};
-use crate::handle::{self, Handle, LastError, Tag, caught};
+use crate::handle::{self, Bytes, Handle, LastError, caught, check_apart};
 use crate::place::{Keeper, Place};
 use crate::status::Status;
+use crate::tag::{Kind, Tag};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +35,7 @@ const _: () = assert!(core::mem::offset_of!(Model, tag) == 0);
 
 // SAFETY: the tag is at the start, see above.
 unsafe impl Handle for Model {
-    const KIND: usize = 0x6b6d_6f64;
+    const KIND: Kind = Kind::Model;
     const NAME: &'static str = "model";
 }
 
@@ -78,10 +79,12 @@ impl Target {
     unsafe fn fill(&self, open: impl FnOnce() -> Result<(&'static [u8], Weights)>) -> Status {
         let result = handle::check_out(self.model, "the place for the model").and_then(|()| {
             caught(|| {
+                self.check_apart(&[])?;
                 // SAFETY: checked just now.
                 unsafe { self.model.write(ptr::null_mut()) };
                 let place = Place::new(self.memory, self.memory_bytes, size_of::<Model>())?;
                 let (bytes, weights) = open()?;
+                self.check_apart(bytes)?;
                 // SAFETY: the place has room for it; the bytes stay as promised.
                 let model = unsafe { create(place, bytes, weights) }?;
                 // SAFETY: checked at the start.
@@ -94,6 +97,16 @@ impl Target {
         unsafe { handle::write_message(message, self.message, self.message_bytes) };
         Status::from(&result)
     }
+
+    /// `BadArgument` when what is written to overlaps, or overlaps with the weight file.
+    fn check_apart(&self, weights: &[u8]) -> Result<()> {
+        check_apart(&[
+            Bytes::of(self.memory.cast::<u8>(), self.memory_bytes, "the memory"),
+            Bytes::of(self.model, 1, "the place for the model"),
+            Bytes::of(self.message, self.message_bytes, "the buffer for the message"),
+            Bytes::of(weights.as_ptr(), weights.len(), "the weight file"),
+        ])
+    }
 }
 
 /// Opens the file and writes the handle to its place.
@@ -103,7 +116,6 @@ impl Target {
 /// The place must have room for a [`Model`], and the bytes must stay as long as the weights.
 unsafe fn create(place: Place, bytes: &'static [u8], weights: Weights) -> Result<*mut Model> {
     let file = File::open(bytes)?;
-    let model = place.start.cast::<Model>();
     let handle = Model {
         tag: Tag::none(),
         sessions: AtomicUsize::new(0),
@@ -113,12 +125,8 @@ unsafe fn create(place: Place, bytes: &'static [u8], weights: Weights) -> Result
         _weights: weights,
         keeper: place.keeper,
     };
-    const { assert!(align_of::<Model>() <= abi::KINGLET_ALIGNMENT) };
     // SAFETY: the place is aligned, large enough, and nobody else's.
-    unsafe {
-        model.write(handle);
-        (*model).tag.set(Model::KIND);
-    }
+    let model = unsafe { handle::open(place.start, handle) };
     log::info!("opened a model of {} bytes", bytes.len());
     Ok(model)
 }
@@ -135,8 +143,9 @@ pub extern "C" fn kinglet_model_bytes() -> usize {
 ///
 /// `memory` is where the handle will be: `kinglet_model_bytes` at a multiple of
 /// `KINGLET_ALIGNMENT`, or null and 0 for memory of the library's. `message` gets a sentence about
-/// a failure, cut to `message_bytes`, or may be null. The file must not be shortened while it is
-/// open.
+/// a failure, cut to `message_bytes`, or may be null. The file must be neither modified nor
+/// shortened while it is open, as it is read where the system has mapped it: to replace a file,
+/// write another one and rename it.
 ///
 /// Threads: any number at once.
 #[unsafe(no_mangle)]
@@ -156,7 +165,8 @@ pub unsafe extern "C" fn kinglet_model_open_path(
 /// Opens a weight file that is part of an open file, `bytes` from `offset` on, and maps it; 0 bytes
 /// are all to the end. The descriptor is only borrowed.
 ///
-/// `offset` must be a multiple of 64. The rest is as for `kinglet_model_open_path`.
+/// `offset` must be a multiple of 64. The rest is as for `kinglet_model_open_path`, also that the
+/// file must be neither modified nor shortened.
 ///
 /// Threads: any number at once.
 #[unsafe(no_mangle)]
@@ -205,6 +215,9 @@ pub unsafe extern "C" fn kinglet_model_open_memory(
 
 /// Closes a model; null is nothing. `KINGLET_STATUS_BUSY` while there are sessions of it.
 ///
+/// A model in the library's memory is gone then, like memory after free(): nobody can find out that
+/// a pointer to it is used once more. One in the caller's memory can be told to be closed.
+///
 /// Threads: the last call with this model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_close(model: *mut Model) -> Status {
@@ -221,10 +234,11 @@ unsafe fn close(model: *mut Model) -> Result<()> {
     let handle = unsafe { handle::check(model) }?;
     let sessions = handle.sessions.load(Ordering::Acquire);
     ensure!(sessions == 0, Code::Busy, "{sessions} sessions of the model are open");
-    ensure!(handle.tag.clear(Model::KIND), Code::BadHandle, "the model is being closed");
+    // SAFETY: as promised by the caller.
+    unsafe { handle::close(model) }?;
     // SAFETY: the handle was open until now, and nobody else uses it. What keeps its memory is
     // moved out with it and dropped last.
-    unsafe { model.read() }.into_keeper().give_back();
+    unsafe { ptr::from_ref::<Model>(handle).read() }.into_keeper().give_back();
     Ok(())
 }
 

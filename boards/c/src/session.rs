@@ -2,11 +2,12 @@
 
 use crate::abi::{self, KINGLET_ALIGNMENT, SessionInfo, SessionOptions};
 use crate::clock::Clock;
-use crate::handle::{self, Handle, LastError, Lock, Tag, User, caught, put};
+use crate::handle::{self, Bytes, Handle, LastError, Lock, User, caught, check_apart, put};
 use crate::model::{self, Model};
 use crate::place::{Keeper, Place};
 use crate::status::Status;
 use crate::choice::Choice;
+use crate::tag::{Kind, Tag};
 use crate::workers::{Crew, Hook};
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_void};
@@ -53,7 +54,7 @@ const _: () = assert!(core::mem::offset_of!(Session, tag) == 0);
 
 // SAFETY: the tag is at the start, see above.
 unsafe impl Handle for Session {
-    const KIND: usize = 0x6b73_6573;
+    const KIND: Kind = Kind::Session;
     const NAME: &'static str = "session";
 }
 
@@ -89,6 +90,11 @@ impl Session {
     /// Whether the session was cancelled, which the caller tells: the next one is not.
     pub(crate) fn take_cancelled(&self) -> bool {
         self.cancelled.swap(false, Ordering::AcqRel)
+    }
+
+    /// All of the session's memory, handle and buffers.
+    pub(crate) fn memory(&self) -> Bytes<'static> {
+        Bytes::of(ptr::from_ref(self).cast::<u8>(), self.bytes, "the session's memory")
     }
 }
 
@@ -242,10 +248,19 @@ pub unsafe extern "C" fn kinglet_session_new(
     message_bytes: usize,
 ) -> Status {
     let make = || {
+        check_apart(&[
+            Bytes::of(memory.cast::<u8>(), memory_bytes, "the memory"),
+            Bytes::of(session, 1, "the place for the session"),
+            Bytes::of(message, message_bytes, "the buffer for the message"),
+        ])?;
         // SAFETY: as promised by the caller.
         unsafe { put(session, ptr::null_mut(), "the place for the session") }?;
         // SAFETY: as promised by the caller.
-        let model = unsafe { handle::check(model) }?;
+        let model: &Model = unsafe { handle::check(model) }?;
+        check_apart(&[
+            Bytes::of(memory.cast::<u8>(), memory_bytes, "the memory"),
+            Bytes::of(ptr::from_ref(model), 1, "the model"),
+        ])?;
         // SAFETY: as promised by the caller.
         let request = unsafe { Request::read(&model.file, options) }?;
         let bytes = request.bytes(&model.file)?;
@@ -274,7 +289,6 @@ unsafe fn create(
     place: Place,
     bytes: usize,
 ) -> Result<*mut Session> {
-    const { assert!(align_of::<Session>() <= KINGLET_ALIGNMENT) };
     const { assert!(align_of::<Choice>() <= KINGLET_ALIGNMENT) };
     let texts = request.limits.texts;
     let before = HANDLE_BYTES + choice_bytes(texts);
@@ -304,7 +318,6 @@ unsafe fn create(
         on_progress_user: User(ptr::null_mut()),
         is_broken: false,
     };
-    let session = place.start.cast::<Session>();
     let handle = Session {
         tag: Tag::none(),
         lock: Lock::new(),
@@ -316,10 +329,7 @@ unsafe fn create(
         keeper: place.keeper,
     };
     // SAFETY: the place is aligned, large enough, and nobody else's.
-    unsafe {
-        session.write(handle);
-        (*session).tag.set(Session::KIND);
-    }
+    let session = unsafe { handle::open(place.start, handle) };
     model.retain();
     log::info!("made a session of {bytes} bytes with {} kernels", request.tier.name());
     Ok(session)
@@ -327,6 +337,8 @@ unsafe fn create(
 
 /// Ends a session and its threads; null is nothing. The memory is the caller's again, if it was.
 /// `KINGLET_STATUS_BUSY` while another thread uses the session.
+///
+/// A session in the library's memory is gone then, as with `kinglet_model_close`.
 ///
 /// Threads: the last call with this session.
 #[unsafe(no_mangle)]
@@ -345,12 +357,13 @@ unsafe fn destroy(session: *mut Session) -> Result<()> {
     let Some(held) = handle.lock.try_take() else {
         fail!(Code::Busy, "the session is in use");
     };
-    ensure!(handle.tag.clear(Session::KIND), Code::BadHandle, "the session is being destroyed");
+    // SAFETY: as promised by the caller.
+    unsafe { handle::close(session) }?;
     // Nobody can take the lock any more, and its memory is about to go.
     core::mem::forget(held);
     // SAFETY: the handle was open until now, and nobody else uses it. What keeps its memory is
     // moved out with it.
-    let Session { work, model, keeper, .. } = unsafe { session.read() };
+    let Session { work, model, keeper, .. } = unsafe { ptr::from_ref::<Session>(handle).read() };
     drop(work);
     // SAFETY: the model counts its sessions and is not closed while there are any.
     unsafe { (*model).release() };

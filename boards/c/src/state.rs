@@ -1,6 +1,6 @@
 //! Texts of sessions: forgotten, shared, saved.
 
-use crate::handle::{array, array_mut, put};
+use crate::handle::{Bytes, array, array_mut, check_apart, put};
 use crate::session::{Session, Work, with};
 use crate::status::Status;
 use core::ffi::c_void;
@@ -83,7 +83,12 @@ pub unsafe extern "C" fn kinglet_session_tokens(
     capacity: usize,
     count: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+    let work = |work: &mut Work, session: &Session| {
+        check_apart(&[
+            Bytes::of(tokens, capacity, "the buffer for tokens"),
+            Bytes::of(count, 1, "the place for the count"),
+            session.memory(),
+        ])?;
         let length = work.texts.tokens(work.number).len();
         // SAFETY: as promised by the caller.
         unsafe { put(count, length, "the place for the count") }?;
@@ -130,7 +135,12 @@ pub unsafe extern "C" fn kinglet_session_save(
     capacity: usize,
     bytes: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| -> Result<()> {
+    let work = |work: &mut Work, session: &Session| -> Result<()> {
+        check_apart(&[
+            Bytes::of(buffer.cast::<u8>(), capacity, "the buffer"),
+            Bytes::of(bytes, 1, "the place for the bytes"),
+            session.memory(),
+        ])?;
         // SAFETY: as promised by the caller.
         unsafe { put(bytes, 0, "the place for the bytes") }?;
         // SAFETY: as promised by the caller.
@@ -158,7 +168,8 @@ pub unsafe extern "C" fn kinglet_session_restore(
     state: *const c_void,
     bytes: usize,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+    let work = |work: &mut Work, session: &Session| {
+        check_apart(&[Bytes::of(state.cast::<u8>(), bytes, "the state"), session.memory()])?;
         // SAFETY: as promised by the caller.
         let state: &[u8] = unsafe { array(state.cast(), bytes, "the state") }?;
         work.choices[work.number].draws = work.text().restore(state)?;

@@ -1,7 +1,7 @@
 //! Text to tokens and back, and conversations to text.
 
 use crate::abi;
-use crate::handle::{self, array, array_mut, put};
+use crate::handle::{self, Bytes, array, array_mut, check_apart, put};
 use crate::model::{Model, with};
 use crate::status::Status;
 use core::ffi::c_char;
@@ -30,6 +30,11 @@ pub unsafe extern "C" fn kinglet_tokenize(
     count: *mut usize,
 ) -> Status {
     let work = |model: &Model| {
+        check_apart(&[
+            Bytes::of(text, text_bytes, "the text"),
+            Bytes::of(tokens, capacity, "the buffer for tokens"),
+            Bytes::of(count, 1, "the place for the count"),
+        ])?;
         // SAFETY: as promised by the caller.
         unsafe { put(count, 0, "the place for the count") }?;
         // SAFETY: as promised by the caller.
@@ -78,6 +83,11 @@ pub unsafe extern "C" fn kinglet_detokenize(
     text_bytes: *mut usize,
 ) -> Status {
     let work = |model: &Model| {
+        check_apart(&[
+            Bytes::of(tokens, count, "the tokens"),
+            Bytes::of(text, capacity, "the buffer for text"),
+            Bytes::of(text_bytes, 1, "the place for the length"),
+        ])?;
         // SAFETY: as promised by the caller.
         unsafe { put(text_bytes, 0, "the place for the length") }?;
         // SAFETY: as promised by the caller.
@@ -156,18 +166,30 @@ pub unsafe extern "C" fn kinglet_chat_render(
     text_bytes: *mut usize,
 ) -> Status {
     let work = |model: &Model| {
-        // SAFETY: as promised by the caller.
-        unsafe { put(text_bytes, 0, "the place for the length") }?;
+        let written = [
+            Bytes::of(text, capacity, "the buffer for text"),
+            Bytes::of(text_bytes, 1, "the place for the length"),
+        ];
+        let [out, length] = written;
+        check_apart(&[Bytes::of(messages, count, "the messages"), out, length])?;
         // SAFETY: as promised by the caller.
         let messages = unsafe { array(messages, count, "the messages") }?;
+        for message in messages {
+            // SAFETY: as promised by the caller.
+            let chat::Message { role, content } = unsafe { read_message(message) }?;
+            for given in [role, content] {
+                // With the zero at its end.
+                let given = Bytes::of(given.as_ptr(), given.len() + 1, "a text of a message");
+                check_apart(&[given, out])?;
+                check_apart(&[given, length])?;
+            }
+        }
+        // SAFETY: as promised by the caller.
+        unsafe { put(text_bytes, 0, "the place for the length") }?;
         // SAFETY: as promised by the caller.
         let out: &mut [u8] = unsafe { array_mut(text.cast(), capacity, "the buffer for text") }?;
         if flags & !abi::KINGLET_CHAT_REPLY_NEXT != 0 {
             return Err(unknown_flags(flags));
-        }
-        for message in messages {
-            // SAFETY: as promised by the caller.
-            unsafe { read_message(message) }?;
         }
         let mut length = 0;
         render(model, messages, flags != 0, &mut |piece| {

@@ -3,7 +3,7 @@
 use crate::abi::{self, Candidate, Sampling};
 use crate::choice::Choice;
 use crate::clock::Deadline;
-use crate::handle::{User, array, array_mut, check_out, put};
+use crate::handle::{Bytes, User, array, array_mut, check_apart, check_out, put};
 use crate::session::{Session, Work, with};
 use crate::status::Status;
 use core::ffi::c_void;
@@ -120,6 +120,7 @@ pub unsafe extern "C" fn kinglet_session_prefill(
     count: usize,
 ) -> Status {
     let work = |work: &mut Work, session: &Session| {
+        check_apart(&[Bytes::of(tokens, count, "the prompt"), session.memory()])?;
         // SAFETY: as promised by the caller.
         let tokens = unsafe { array(tokens, count, "the prompt") }?;
         let deadline = Deadline::after(&work.clock, work.deadline_ms)?;
@@ -169,8 +170,12 @@ pub unsafe extern "C" fn kinglet_session_next(session: *mut Session, token: *mut
     unsafe { with(session, work) }
 }
 
-/// All logits behind the text: writes a pointer that is good until the session's next call to
-/// `logits`, and their number to `count`. `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
+/// All logits behind the text: writes a pointer to them and their number to `count`.
+/// `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
+///
+/// They lie in the session's memory and are good until its next call: any one may compute there,
+/// except for `kinglet_session_describe`, `_message`, `_cancel`, `_tokens` and `_top`. Copy what is
+/// needed for longer.
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
@@ -204,7 +209,12 @@ pub unsafe extern "C" fn kinglet_session_top(
     capacity: usize,
     count: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+    let work = |work: &mut Work, session: &Session| {
+        check_apart(&[
+            Bytes::of(candidates, capacity, "the buffer for candidates"),
+            Bytes::of(count, 1, "the place for the count"),
+            session.memory(),
+        ])?;
         // SAFETY: as promised by the caller.
         unsafe { put(count, 0, "the place for the count") }?;
         // SAFETY: as promised by the caller.

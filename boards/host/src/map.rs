@@ -13,7 +13,8 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps a whole file. `NotFound`, `Unreadable`. The file must not be shortened meanwhile.
+    /// Maps a whole file. `NotFound`, `Unreadable`. The file must be neither modified nor shortened
+    /// while it is mapped.
     pub fn open(path: &Path) -> Result<Self> {
         let cannot = |error: io::Error| {
             let code = match error.kind() {
@@ -34,7 +35,7 @@ impl Mapping {
 
     /// Maps `bytes` of an open file from `offset` on, by default all to its end; the file can be
     /// closed then. `Unreadable`, also for a part that reaches behind the end of the file, which
-    /// must not be shortened meanwhile.
+    /// must be neither modified nor shortened while it is mapped.
     pub fn of(file: &File, offset: u64, bytes: Option<u64>) -> Result<Self> {
         let cannot = |error: io::Error| {
             Error::new(Code::Unreadable, format_args!("cannot map the file: {error}"))
@@ -50,8 +51,9 @@ impl Mapping {
         };
         let mut options = MmapOptions::new();
         options.offset(offset).len(length);
-        // SAFETY: the mapping is private and read-only; that nobody shortens the file meanwhile is
-        // the documented duty of whoever owns it, as with every mapped file.
+        // SAFETY: the mapping is read-only, and nobody writes to it here. That nobody else modifies
+        // or shortens the file meanwhile is the documented duty of whoever opens it, as with every
+        // mapped file: what others write to it shows here, also in a private mapping.
         let map = unsafe { options.map(file) }.map_err(cannot)?;
         use_huge_pages(&map);
         Ok(Self { map })

@@ -28,8 +28,8 @@ struct Mapped {
 impl Model {
     /// Maps and validates a weight file. Weights are not read: pages come in as they are used.
     ///
-    /// `NotFound`, `Unreadable`, and what [`File::open`] returns. The file must not be shortened
-    /// while it is mapped.
+    /// `NotFound`, `Unreadable`, and what [`File::open`] returns. The file must be neither modified
+    /// nor shortened while it is mapped: the behaviour is undefined then.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let map = Mapping::open(path)?;

@@ -82,13 +82,17 @@ struct Meeting {
     parts: Word,
     /// Parts of the current task that are not finished.
     unfinished: Word,
-    /// The current task; written by the caller while no part is unfinished.
+    /// The current task; written by the caller that has raised `unfinished` from 0, before it
+    /// opens the parts.
     task: UnsafeCell<Option<Task>>,
     failed: AtomicBool,
 }
 
-// SAFETY: `task` is written only while `unfinished` is 0, and read only between the claim of a part
-// and its count as finished, so accesses never overlap; what it points to is `Sync`.
+// SAFETY: one caller at a time writes `task`: the one that has raised `unfinished` from 0, which
+// the next one can do only when all of its parts are finished. Others read it between the claim of
+// a part and its count as finished. Parts of earlier tasks are finished when it is written, as
+// `unfinished` was 0, and those of this task cannot be claimed before it opens them. So a write
+// overlaps with nothing; what the task points to is `Sync`.
 unsafe impl Sync for Meeting {}
 // SAFETY: the pointer is dereferenced only while `Pool::run` keeps its target alive.
 unsafe impl Send for Meeting {}
@@ -131,7 +135,10 @@ impl Meeting {
             // SAFETY: the caller wrote the task before it opened the parts, and keeps it and its
             // target until all are finished, which this one is not yet.
             let task = unsafe { &*(*self.task.get()).expect("a task has parts") };
-            if catch_unwind(AssertUnwindSafe(|| task(part))).is_err() {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(part))) {
+                // Dropping it could panic again, and leave this function before the part counts as
+                // finished.
+                std::mem::forget(payload);
                 self.failed.store(true, Ordering::Relaxed);
             }
             if self.unfinished.value.fetch_sub(1, Ordering::SeqCst) == 1 {
@@ -208,20 +215,23 @@ impl Workers for Pool {
     }
 
     fn run(&self, parts: usize, task: &(dyn Fn(usize) + Sync)) {
-        if self.threads.is_empty() || parts == 1 {
+        if self.threads.is_empty() || parts <= 1 {
             return (0..parts).for_each(task);
         }
+        // Refuses what one word cannot count, while the pool is still free.
+        let opened = Parts::new(parts);
         let meeting = &*self.meeting;
         let unfinished = &meeting.unfinished.value;
         let claim =
             unfinished.compare_exchange(0, parts as u32, Ordering::AcqRel, Ordering::Relaxed);
         assert!(claim.is_ok(), "a pool runs one task at a time");
-        // SAFETY: only the lifetime changes; this function returns or unwinds after all parts are
-        // finished only, so nobody uses the task after it ends.
+        // SAFETY: only the lifetime changes. Once the parts are open nothing below unwinds before
+        // all of them are finished: what tasks panic with is caught. So nobody uses the task after
+        // it ends.
         let task = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Task>(task) };
-        // SAFETY: all parts of earlier tasks are finished, so nobody reads `task`.
+        // SAFETY: this caller has raised `unfinished` from 0, see `Meeting`.
         unsafe { *meeting.task.get() = Some(task) };
-        meeting.parts.value.store(Parts::new(parts).0, Ordering::SeqCst);
+        meeting.parts.value.store(opened.0, Ordering::SeqCst);
         meeting.parts.wake();
         meeting.run_parts();
         meeting.unfinished.wait(|unfinished| unfinished == 0);
@@ -237,5 +247,40 @@ impl Drop for Pool {
         self.meeting.parts.value.store(Parts::CLOSED.0, Ordering::SeqCst);
         self.meeting.parts.wake();
         self.threads.drain(..).for_each(Thread::join);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Tasks borrow from whoever runs them, also those that fail. `tests/workers.rs` says more of
+    /// what a pool does; this is little enough for an interpreter that sees every access.
+    #[test]
+    fn tasks_end_before_what_they_borrow() {
+        let pool = Pool::new(3, false).unwrap();
+        for round in 0..6 {
+            let done = Mutex::new(Vec::new());
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(2 + round, &|part| {
+                    done.lock().unwrap().push(Box::new(part));
+                    assert!(round != 4 || part != 1, "part 1 of task 4 fails");
+                });
+            }));
+            assert_eq!(outcome.is_err(), round == 4);
+            let mut done: Vec<usize> =
+                done.into_inner().unwrap_or_else(|e| e.into_inner()).iter().map(|p| **p).collect();
+            done.sort_unstable();
+            assert!(done.into_iter().eq(0..2 + round));
+        }
+    }
+
+    #[test]
+    fn a_task_that_cannot_be_counted_leaves_the_pool_free() {
+        let pool = Pool::new(2, false).unwrap();
+        let run = |parts| catch_unwind(AssertUnwindSafe(|| pool.run(parts, &|_| ())));
+        assert!(run(MAX_PARTS + 1).is_err());
+        assert!(run(MAX_PARTS).is_ok());
     }
 }
