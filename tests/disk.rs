@@ -2,6 +2,7 @@
 
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::models::small_source;
+use kinglet_tests::skip::skip;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -34,7 +35,7 @@ fn a_full_disk_ends_a_conversion_and_keeps_what_was_there() {
     fs::create_dir(&place).unwrap();
     let Some(_disk) = Disk::mount(&place, 1 << 20) else {
         let test = "a_full_disk_ends_a_conversion_and_keeps_what_was_there";
-        eprintln!("SKIPPED {test}: mounting a file system needs root");
+        skip(test, "mounting a file system needs root");
         return;
     };
     let output = place.join("model.kinglet");

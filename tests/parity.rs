@@ -4,6 +4,7 @@
 use kinglet_backends::{Choice, Tier, UseKernels};
 use kinglet_core::{Kernels, check};
 use kinglet_quant::Code;
+use kinglet_tests::skip::skip;
 use kinglet_tests::tiers;
 
 /// Tiers and the flags of `/proc/cpuinfo` that promise them.
@@ -42,7 +43,7 @@ fn promised_tiers_are_available() {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     for (name, flags) in PROMISES {
         match flags.iter().find(|flag| !info.split_whitespace().any(|word| word == **flag)) {
-            Some(lacks) => eprintln!("SKIPPED tier {name}: this CPU lacks {lacks}"),
+            Some(lacks) => skip(&format!("tier {name}"), format_args!("this CPU lacks {lacks}")),
             None => assert_eq!(Tier::from_name(name).map(Tier::name), Ok(name)),
         }
     }

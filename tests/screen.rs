@@ -9,9 +9,9 @@ use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, real, small};
 use kinglet_tests::shared::shared;
 
-/// Positions of WikiText-2 that are compared for the greedy choice, and for others.
-const POSITIONS: usize = 20_480;
-const SAMPLED: usize = 5_120;
+/// Positions of WikiText-2 that are compared, unless `KINGLET_TEST_POSITIONS` says otherwise; behind
+/// a quarter of them, sampling is compared as well. Over 20,480 positions, no choice was another.
+const POSITIONS: usize = 5_120;
 /// Tokens of a chunk, each from an empty cache.
 const CONTEXT: usize = 256;
 /// Positions of a step.
@@ -113,7 +113,9 @@ fn screened_choices_are_those_of_all_logits_on_real_texts() {
     let Some(path) = shared(test, "data/wikitext2-valid.txt") else { return };
     let Some(model) = real(test, Type::Q4) else { return };
     let text = model.tokenize(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let (sampled, others) = text[..POSITIONS].split_at(SAMPLED);
+    let positions = std::env::var("KINGLET_TEST_POSITIONS");
+    let positions = positions.map_or(POSITIONS, |count| count.parse().unwrap());
+    let (sampled, others) = text[..positions].split_at(positions / 4);
     for (text, samplings) in [(sampled, &samplings()[..3]), (others, &samplings()[..1])] {
         let compare = Compare { model: &model, text, samplings };
         for Comparison { name, survivors, different, .. } in compare.run(Tier::best()) {

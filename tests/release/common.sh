@@ -9,8 +9,12 @@ skip() { # reason
     exit "$SKIPPED"
 }
 
-can_install() {
-    [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null
+# Sets KINGLET to this machine's command, and builds it unless tests/run has.
+build_command() {
+    [[ -z ${KINGLET:-} ]] || return 0
+    cargo build --quiet -p kinglet-cli
+    KINGLET=$(realpath "${CARGO_TARGET_DIR:-target}")/debug/kinglet
+    export KINGLET
 }
 
 # Fills the lists of packages where there are none, as in a fresh container.
@@ -18,14 +22,11 @@ ready_apt() {
     compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null || apt-get update -qq >/dev/null || true
 }
 
-need() { # command-or-file package
-    if [[ -e $1 ]] || command -v "$1" >/dev/null; then
-        return
-    fi
-    can_install || skip "$1 is not installed"
-    ready_apt
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null ||
-        skip "$1 cannot be installed"
+need() { # command-or-file...
+    local what
+    for what in "$@"; do
+        [[ -e $what ]] || command -v "$what" >/dev/null || skip "$what is missing: tests/install"
+    done
 }
 
 # Where this machine gets Debian's packages from.

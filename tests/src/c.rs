@@ -1,6 +1,7 @@
 //! Building the C library, and programs that use it.
 
 use crate::command::Said;
+use crate::skip::skip;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,7 +46,7 @@ fn build() -> PathBuf {
 pub fn has(test: &str, program: &str) -> bool {
     let is_there = Command::new(program).arg("--version").output().is_ok();
     if !is_there {
-        eprintln!("SKIPPED {test}: {program} is not installed");
+        skip(test, format_args!("{program} is not installed"));
     }
     is_there
 }

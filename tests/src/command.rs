@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+/// What Cargo builds with the command. Alone it would have other features than tests of the whole
+/// workspace, and everything below it would be compiled once more.
+const BUILT_WITH: [&str; 5] = ["--workspace", "--bin", "kinglet", "--test", "z_skipped"];
+
 /// Builds the command once and returns its path.
 fn executable() -> &'static Path {
     static EXECUTABLE: OnceLock<PathBuf> = OnceLock::new();
     EXECUTABLE.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "-p", "kinglet-cli", "--message-format=json"]);
+        cargo.args(["build", "--quiet", "--message-format=json"]).args(BUILT_WITH);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
@@ -18,11 +22,11 @@ fn executable() -> &'static Path {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the command does not build:\n{errors}");
         let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
-        let path = messages.lines().find_map(|line| {
+        let mut paths = messages.lines().filter_map(|line| {
             let message: Value = serde_json::from_str(line).ok()?;
             Some(PathBuf::from(message.get("executable")?.as_str()?))
         });
-        path.expect("cargo names the executable")
+        paths.find(|path| path.ends_with("kinglet")).expect("cargo names the executable")
     })
 }
 

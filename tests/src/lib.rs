@@ -9,5 +9,6 @@ pub mod hub_server;
 pub mod models;
 pub mod rescale;
 pub mod shared;
+pub mod skip;
 pub mod strings;
 pub mod tiers;

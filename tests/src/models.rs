@@ -1,6 +1,7 @@
 //! The models that tests run: small random ones in the repository, and the real one where it is.
 
 use crate::rescale::random_folds;
+use crate::skip::skip;
 use kinglet::calibrate::{Calibrate, Text, Writing, convert_calibrated, smooth, write};
 use kinglet::{Model, Type};
 use kinglet_quant::arrange::Preset;
@@ -55,7 +56,7 @@ pub fn real_source(test: &str) -> Option<PathBuf> {
     let pulled = fs::read_to_string(cache().join("pulled").join(REAL)).ok();
     let path = pulled.map(|relative| cache().join(relative)).filter(|path| path.exists());
     if path.is_none() {
-        eprintln!("SKIPPED {test}: {REAL} is not there; tests/run fetches it");
+        skip(test, format_args!("{REAL} is not there; tests/run fetches it"));
     }
     path
 }

@@ -1,5 +1,6 @@
 //! Data beside the repository that a clone need not have.
 
+use crate::skip::skip;
 use std::path::{Path, PathBuf};
 
 /// The path of `../shared/NAME`; where it does not exist, says that `test` is skipped.
@@ -8,6 +9,6 @@ pub fn shared(test: &str, name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("SKIPPED {test}: ../shared/{name} is not there");
+    skip(test, format_args!("../shared/{name} is not there"));
     None
 }

@@ -1,7 +1,7 @@
 //! The number formats of GGUF tensors and safetensors, decoded to f32.
 //!
 //! Layouts and formulas are those of ggml's `ggml-common.h` and `ggml-quants.c`; the goldens in
-//! `tests/` come from the Python package `gguf`, the format's reference.
+//! `quant/goldens` come from the Python package `gguf`, the format's reference.
 
 use crate::{Code, Result, fail};
 use half::{bf16, f16};

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A tokenizer of 952 tokens.
-pub(crate) const TOKENIZER: &str = include_str!("../../../tests/data/small-tokenizer.json");
+pub(crate) const TOKENIZER: &str = include_str!("../../goldens/small-tokenizer.json");
 
-/// The GGUF file with a tensor of every type; see `tests/make_gguf_golden.py`.
+/// The GGUF file with a tensor of every type; see `goldens/make_every_type.py`.
 pub(crate) fn every_type() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/every_type.gguf")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/every_type.gguf")
 }
 
 /// A small Hugging Face checkpoint that tests bend before they write it.

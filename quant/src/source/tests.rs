@@ -19,7 +19,7 @@ fn rejected(bend: impl FnOnce(&mut Checkpoint)) -> Code {
 
 #[test]
 fn every_gguf_type_decodes_as_the_reference_does() {
-    let hashes = include_str!("../../../tests/data/every_type.json");
+    let hashes = include_str!("../../goldens/every_type.json");
     let hashes: Value = serde_json::from_str(hashes).unwrap();
     let source = Source::open(&every_type()).unwrap();
     let mut compared = 0;

@@ -1,7 +1,7 @@
-"""Makes data/every_type.gguf, a tiny llama model with a tensor of every supported GGUF type, and
-data/every_type.json, the SHA-256 of each tensor's f32 values as the package `gguf` decodes them.
+"""Makes every_type.gguf, a tiny llama model with a tensor of every supported GGUF type, and
+every_type.json, the SHA-256 of each tensor's f32 values as the package `gguf` decodes them.
 
-    pip install gguf numpy && python3 make_gguf_golden.py
+    pip install gguf numpy && python3 make_every_type.py
 
 The blocks are random bytes with finite scales, so every bit of every field matters. Query and key rows
 are permuted as llama.cpp's converter does; the hashes are of the rows in Hugging Face's order.
@@ -16,7 +16,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as T
 
 HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, LAYERS = 256, 32, 2, 1, 16, 2
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent
 # Where the f16 scales lie in a block.
 SCALES = {
     T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0],
