@@ -98,7 +98,7 @@ def renewed(path: Path) -> str:
 def main() -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
-    parser.add_argument("--check", action="store_true", help="change nothing, fail when one differs")
+    parser.add_argument("--check", action="store_true", help="fail when a table differs")
     parser.add_argument("--write", action="store_true", help="replace the tables in the READMEs")
     args = parser.parse_args()
     readmes = {path for folder in FOLDERS for path in (ROOT / folder).rglob("README.md")}
