@@ -6,6 +6,7 @@
 use proc_macro2::Span;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
@@ -345,4 +346,28 @@ fn the_top_level_is_small() {
         }
     }
     report(&unknown);
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut broken = Vec::new();
+    for (name, content) in files(&["md"]) {
+        let folder = root().join(&name).parent().unwrap().to_owned();
+        for link in content.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            if !link.contains("://") && !path.is_empty() && !folder.join(path).exists() {
+                broken.push(format!("{name}: there is no {link}"));
+            }
+        }
+    }
+    report(&broken);
+}
+
+#[test]
+fn tables_come_from_their_records() {
+    let script = root().join("tests/bench/tables.py");
+    match Command::new("python3").arg(script).arg("--check").output() {
+        Ok(done) => assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr)),
+        Err(_) => eprintln!("SKIPPED tables_come_from_their_records: python3 is not installed"),
+    }
 }

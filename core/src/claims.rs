@@ -1,4 +1,4 @@
-//! Which of a few things somebody has taken, told by atomics that 32-bit processors have as well.
+//! Which of a few things are taken, kept in atomics that 32-bit processors have too.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,25 +7,25 @@ pub const MAX_CLAIMS: usize = 64;
 /// Things that one word stands for.
 const WORD_BITS: usize = usize::BITS as usize;
 
-/// A bit for each of [`MAX_CLAIMS`] things: whether somebody has it.
+/// A bit for each of [`MAX_CLAIMS`] things: whether it is taken.
 ///
-/// Whoever takes a thing sees what the one who gave it back has done before.
+/// A thread that takes a thing sees everything that its last owner did before giving it back.
 #[derive(Debug, Default)]
 pub struct Claims([AtomicUsize; MAX_CLAIMS / WORD_BITS]);
 
 impl Claims {
-    /// Nobody has anything.
+    /// Nothing is taken.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Takes a thing unless somebody has it; whether it was free. Panics when there is no such one.
+    /// Takes a thing if it is free, and returns whether it was. Panics when there is no such thing.
     pub fn take(&self, thing: usize) -> bool {
         let bit = 1 << (thing % WORD_BITS);
         self.0[thing / WORD_BITS].fetch_or(bit, Ordering::Acquire) & bit == 0
     }
 
-    /// Takes one of the first `count` things that nobody has.
+    /// Takes one of the first `count` things that is free.
     pub fn take_any(&self, count: usize) -> Option<usize> {
         let mut word = 0;
         while let Some(bits) = self.0.get(word) {

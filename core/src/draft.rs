@@ -1,39 +1,39 @@
 //! Drafts: tokens that may well come next, looked up in the text so far (prompt lookup decoding,
 //! Saxena 2023).
 //!
-//! A batch that verifies a draft reads the weights once, so it costs little more than one token;
-//! every drafted token that turns out to be right saves a step. Texts that copy (edits, extracts,
-//! summaries) gain much. Others must not lose, which an account in hundredths of a step sees to:
-//! drafted tokens are paid from it and saved steps flow into it. There is no clock in this, so that
-//! equal texts are drafted equally in every run.
+//! A batch that verifies a draft reads the weights once, so it costs little more than one token,
+//! and every drafted token that turns out to be right saves a step. Texts that repeat themselves
+//! (edits, extracts, summaries) gain much. A draft budget keeps the others from losing: drafted
+//! tokens are paid from it, and saved steps add to it. The budget counts hundredths of a step and
+//! looks at no clock, so the same text is drafted in the same way in every run.
 
 /// Tokens of a draft at most.
 pub const MAX_DRAFT: usize = 5;
 /// Rows of logits that a draft of any length needs, with that of the token in front of it.
 pub const LOOKAHEAD_ROWS: usize = MAX_DRAFT + 1;
-/// Tokens that a match needs: single ones are continued as before in one case of four.
+/// Tokens that must match: after a single one the text goes on as before in one case of four.
 const MIN_MATCH: usize = 2;
-/// Tokens of a match that are compared; of longer ones the latest counts.
+/// Tokens that are compared at most; of longer matches the latest counts.
 const MAX_MATCH: usize = 8;
 
-/// A step in the account's unit.
+/// A step in the budget's unit.
 const STEP: i32 = 100;
-/// What losses every token of the text makes up for: they end at 2%.
+/// What every token of the text adds to the budget, so that losses stay below 2%.
 const ALLOWANCE: i32 = 2;
-/// What a text may lose at its start.
+/// The budget at the start of a text.
 const START: i32 = 100;
-/// What may be lost again of earlier gains, where a text that copied no longer does.
+/// The largest budget: what a text may lose again once it stops repeating itself.
 const MOST: i32 = 400;
 
 /// A draft.
 pub type Draft = heapless::Vec<u32, MAX_DRAFT>;
 
-/// Finds drafts, as many and as long as the account allows.
+/// Finds drafts, as many and as long as the budget allows.
 #[derive(Clone, Debug)]
 pub struct Drafter {
     /// What a drafted token costs, right or wrong.
     price: i32,
-    /// What drafts may cost from now on.
+    /// The draft budget: what drafts may cost from now on.
     account: i32,
 }
 
@@ -45,7 +45,7 @@ impl Drafter {
 
     /// A draft of at most `most` tokens behind `text` and the token `next`; often empty.
     ///
-    /// It goes on as the text did behind the longest earlier match of its end, the latest of equal
+    /// It repeats what followed the longest earlier match of the text's end, the latest of equal
     /// ones, for no more tokens than match: short matches are often chance.
     pub fn draft(&self, text: &[u32], next: u32, most: usize) -> Draft {
         let most = most.min(self.affordable()).min(MAX_DRAFT);
@@ -53,14 +53,14 @@ impl Drafter {
         if most > 0 {
             let (matched, start) = longest_match(text, next);
             let length = if matched < MIN_MATCH { 0 } else { matched.min(most) };
-            // Behind the end of the text the draft repeats itself: a repetition is going on.
+            // Where the source reaches the end of the text it starts again: the text is repeating.
             let sources = text[start..].iter().copied().chain([next]).cycle();
             draft.extend(sources.take(length));
         }
         draft
     }
 
-    /// Drafted tokens that the account pays for; where they cost a step they cannot save one.
+    /// Drafted tokens that the budget pays for; where each costs a step it cannot save one.
     fn affordable(&self) -> usize {
         if self.price < STEP { (self.account / self.price).max(0) as usize } else { 0 }
     }

@@ -9,9 +9,9 @@
 //! | key scales | `[context]` f16 | – |
 //! | value scales | `[context]` f16 | – |
 //!
-//! The 16 and the 4 behind `context/` are neighbouring positions. Keys lie like the rows of a
-//! weight tile and int8 values like one across positions, so that the dot products of attention run
-//! over 16 positions, or over all of a head, at once.
+//! The 16 and the 4 after `context/` are neighbouring positions. Keys are laid out like a weight
+//! tile whose rows are positions, int8 values like one whose columns are positions. Attention thus
+//! computes dot products for 16 positions at once, or for a whole head.
 
 use crate::round::round_to_byte;
 use core::ops::Range;
@@ -208,7 +208,7 @@ impl KvLayout {
 /// The smallest f16 that keeps every code within ±127.
 #[inline(always)]
 fn scale_of(x: &[f32]) -> f16 {
-    // Maxima side by side, which compilers turn into vector instructions; one would be a chain.
+    // Several maxima side by side become vector instructions; a single one would be a chain.
     let mut max = [0f32; CODES];
     for x in x.chunks_exact(CODES) {
         for (max, x) in max.iter_mut().zip(x) {

@@ -60,14 +60,14 @@ impl<'a> Sampler<'a> {
         Self::resume(sampling, 0)
     }
 
-    /// A sampler that goes on behind as many random numbers, see [`Sampler::draws`].
+    /// A sampler that has already taken so many random numbers, see [`Sampler::draws`].
     pub fn resume(sampling: Sampling<'a>, draws: u64) -> Self {
         let mut random = Pcg64Mcg::seed_from_u64(sampling.seed);
         random.advance(draws.into());
         Self { sampling, random, draws }
     }
 
-    /// Random numbers taken so far: with the [`Sampling`] all of the sampler's state.
+    /// Random numbers taken so far. With the [`Sampling`] they are the sampler's whole state.
     pub fn draws(&self) -> u64 {
         self.draws
     }
@@ -103,7 +103,7 @@ impl<'a> Sampler<'a> {
         let is_plain = logit_bias.is_empty() && repetition_penalty == 1.0;
         is_plain.then(|| match temperature <= 0.0 {
             true => Screen { reach: 0.0, top: 0 },
-            // A little more than what weighs nothing: the division there rounds.
+            // A little wider than the range of weights that count: the division there rounds.
             false => Screen { reach: -NEGLIGIBLE * temperature * 1.001, top: top_k },
         })
     }
@@ -119,7 +119,7 @@ impl<'a> Sampler<'a> {
                 return token;
             }
         }
-        // Rounding can leave a rest: then it is the last token that has any weight.
+        // Rounding can leave a remainder: then the last token with any weight is chosen.
         *kept.iter().rfind(|&&t| logits[t as usize] > 0.0).unwrap_or(&kept[0])
     }
 
@@ -286,7 +286,7 @@ mod tests {
         fn any_number_of_draws_can_be_resumed(draws: u64) {
             let sampling = Sampling { temperature: 1.0, ..Sampling::default() };
             let logits = [0.0; 16];
-            // One number further is the next number.
+            // Starting one draw later gives the same numbers without the first.
             let behind = choose(&mut Sampler::resume(sampling, draws), &logits, 9);
             let next = choose(&mut Sampler::resume(sampling, draws.wrapping_add(1)), &logits, 8);
             prop_assert_eq!(&behind[1..], next);

@@ -1,11 +1,12 @@
 //! The search of a head in two planes ([`Type::Q8Planes`](kinglet_quant::Type::Q8Planes)).
 //!
 //! A weight is `row_scale · group_scale · (16u + l − 128)` with nibbles `u` and `l`. The high plane
-//! alone, with the mean of `l` in its place, gives coarse logits. What is missing is a sum of many
-//! small terms of both signs, whose standard deviation is near `residual norm · ‖x‖ / √cols`. Rows
-//! that [`DEVIATIONS`] of these cannot lift to where a token would be chosen are left out; those
-//! that remain get the low plane's part and with it the logit that reading everything gives, to the
-//! bit. That no deviation is larger is not a theorem: `tests/screen.rs` counts over real texts.
+//! alone, with the mean of `l` in its place, gives coarse logits. Their error is a sum of many
+//! small terms of both signs, and its standard deviation is near `residual norm · ‖x‖ / √cols`. A
+//! row is left out when not even [`DEVIATIONS`] standard deviations would make its logit large
+//! enough to be chosen. The rows that remain get the low plane's part, which gives the same logit
+//! as reading both planes, to the bit. It is not proved that no error is larger: `tests/screen.rs`
+//! counts them over real texts.
 
 use crate::arena::{Arena, padded_bytes};
 use crate::kernels::{Activations, NIBBLE_OFFSET};
@@ -85,7 +86,7 @@ pub(crate) fn margin(x: &Activations<'_>, token: usize) -> f32 {
     DEVIATIONS * libm::sqrtf(square / x.cols as f32)
 }
 
-/// The rows of a tile whose logits may reach the threshold, a bit for each. Not a number does.
+/// The rows of a tile whose logits may reach the threshold, a bit for each. NaN counts as such.
 pub(crate) fn survivors(tile: &Tile<'_>, logits: &[f32], margin: f32, threshold: f32) -> u16 {
     let mut survivors = 0;
     for (r, (logit, norm)) in logits.iter().zip(tile.residual_norms()).enumerate() {
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(threshold(3.0, 2), 3.0);
         assert_eq!(threshold(3.0, 4), 2.0);
         assert_eq!(threshold(30.0, 4), -2.0);
-        // Fewer bounds than tokens that can be chosen say nothing about the last of these.
+        // With fewer bounds than tokens that can be chosen, nothing is known of the last of these.
         assert_eq!(threshold(30.0, 5), -25.0);
         assert_eq!(Screen { reach: 1.0, top: 3 }.threshold(&mut []), f32::NEG_INFINITY);
     }

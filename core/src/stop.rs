@@ -78,7 +78,7 @@ impl StopMatcher {
         text.find(is_first).unwrap_or(text.len())
     }
 
-    /// Takes a character behind the held text.
+    /// Takes the character that follows the held text.
     fn take(&mut self, character: char, emit: &mut impl FnMut(&str)) {
         // The held text is shorter than a stop string, so a character always fits behind it.
         self.held.push(character).expect("room for a character");

@@ -13,7 +13,7 @@ use kinglet_quant::{Code, Result, Vocab, ensure};
 use merge::Merger;
 use words::Words;
 
-/// What becomes of control tokens such as `<|im_end|>` that are spelled out in a text.
+/// How control tokens such as `<|im_end|>` are read when a text spells them out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Specials {
     /// They become the token: for templates, which are trusted.

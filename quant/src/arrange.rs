@@ -2,8 +2,8 @@
 //!
 //! The order is that of a forward pass, so that decoding streams the file from front to back: the
 //! layers, the final norm, the head, and the embedding last, which is the head too when tied.
-//! Query, key and value lie back to back; the tiles of quantized gate and up matrices take turns,
-//! so that one thread has both halves of a SwiGLU product at hand.
+//! Query, key and value follow each other without a gap. The tiles of quantized gate and up
+//! matrices alternate, so that one thread reads both halves of a SwiGLU product from one place.
 
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::Scheme;
@@ -147,8 +147,8 @@ impl Mix {
 ///
 /// The vocabulary matrices, which decide the logits, are Q8 in two planes unless the smallest file
 /// is wanted. Value projections, small and the most sensitive, have more bits than the rest, or
-/// narrower groups. The smallest file takes codes of a table, a fifth better and more to compute:
-/// the boards that it is for wait for memory.
+/// narrower groups. The smallest file has codes of a table, which are a fifth better and take more
+/// computing: on the boards that it is for, memory is the limit.
 fn preset_scheme(preset: Preset, role: Role) -> Scheme {
     let is_vocabulary = matches!(role, Role::Embedding | Role::Head);
     match preset {
@@ -177,7 +177,7 @@ pub(crate) struct Arrangement {
     pub bytes: u64,
 }
 
-/// Tensors of one shape that are written together, their tiles taking turns.
+/// Tensors of one shape that are written together, with alternating tiles.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     /// The layer, or [`NO_LAYER`].

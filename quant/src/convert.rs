@@ -32,7 +32,7 @@ pub struct Options {
     pub threads: usize,
     /// The model's name, where the checkpoint's own is not wanted.
     pub name: Option<String>,
-    /// The text of the licence, where the checkpoint has not got it.
+    /// The text of the licence, where the checkpoint has none.
     pub licence: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl Options {
     }
 }
 
-/// How far a conversion is.
+/// How far a conversion has come.
 #[derive(Clone, Debug)]
 pub struct Progress<'a> {
     /// The tensor that was worked on last.
@@ -101,7 +101,7 @@ impl Row {
 /// Converts a checkpoint, rounding every weight to the nearest code. The same checkpoint and
 /// options give the same bytes.
 ///
-/// `progress` is called after every few MiB; when it breaks, the conversion ends with
+/// `progress` is called after every few MiB; when it returns `Break`, the conversion ends with
 /// `Interrupted`. A failed conversion leaves nothing behind, and a file that was at `output` before
 /// stays as it was.
 pub fn convert(
@@ -236,7 +236,7 @@ impl Conversion<'_> {
         };
         let chunk_rows = (CHUNK_WEIGHTS / cols / TILE_ROWS).max(1) * TILE_ROWS;
         let (mut weights, mut out) = (Vec::new(), Vec::new());
-        // Follows when all tiles are written, so it stays in memory: half a byte for each weight.
+        // It comes after all tiles, so it stays in memory until then: half a byte per weight.
         let mut low_plane = vec![0; rows.div_ceil(TILE_ROWS) * scheme.layout(cols).low];
         let mut all = vec![Errors::default(); step.tensors.len()];
         for start in (0..rows).step_by(chunk_rows) {

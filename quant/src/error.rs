@@ -51,7 +51,7 @@ pub enum Code {
     BadSource = 305,
     /// The tokenizer is of an unsupported kind.
     UnsupportedTokenizer = 306,
-    /// Tokenizer and model, or two models that must agree, have different vocabularies.
+    /// Tokenizer and model, or two models that are compared, have different vocabularies.
     TokenizerMismatch = 307,
     /// The prompt does not fit into the context.
     PromptTooLong = 401,
@@ -67,7 +67,7 @@ pub enum Code {
     TokenOutOfRange = 406,
     /// A session or model is in use elsewhere.
     Busy = 407,
-    /// A buffer of the caller is smaller than what belongs into it.
+    /// A buffer of the caller is too small for its content.
     BufferTooSmall = 408,
     /// A saved state is of another model or of a session with other options.
     StateMismatch = 409,
@@ -79,7 +79,7 @@ pub enum Code {
     TierUnavailable = 501,
     /// The operating system refuses a resource such as memory or a thread.
     Resource = 502,
-    /// A fault of Kinglet's own; what it happened to cannot be used any more.
+    /// A fault in Kinglet itself; the object it happened to can no longer be used.
     Internal = 601,
 }
 

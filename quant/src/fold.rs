@@ -1,6 +1,6 @@
-//! Exact re-scalings of channels: a factor moved from what produces a channel to what reads it.
+//! Exact re-scaling of channels: a factor moves from what produces a channel to what reads it.
 //!
-//! They change no result in exact arithmetic, only how large the numbers are that get rounded.
+//! In exact arithmetic this changes no result, only the size of the numbers that are rounded.
 //! Dividing a channel of activations and multiplying the weights that read it shifts rounding error
 //! from one to the other (SmoothQuant, Xiao et al. 2023; AWQ, Lin et al. 2024).
 
@@ -86,7 +86,7 @@ impl Folds {
         Self { config: *config, layers }
     }
 
-    /// Factors that even out activations of these sizes, one entry for each layer.
+    /// Factors that make activations of these sizes more equal, one entry for each layer.
     pub fn smoothing(source: &Source, sizes: &[LayerSizes]) -> Result<Self> {
         let layers = sizes.iter().zip(0..).map(|(sizes, layer)| smooth_layer(source, layer, sizes));
         Ok(Self::new(source.config(), layers.collect::<Result<_>>()?))

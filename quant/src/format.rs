@@ -10,9 +10,9 @@ pub const BLOCK: usize = 32;
 pub const LINEAR: [i8; 16] = [-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7];
 /// Largest magnitude in a code table: 8 products with an int8 then fit into 16 bits.
 pub const MAX_CODE: i8 = 32;
-/// What the byte `16 · high + low` of two planes exceeds the weight's integer by.
+/// How much larger the byte `16 · high + low` of two planes is than the weight's integer.
 pub const PLANES_OFFSET: u8 = 128;
-/// What a 5-bit code exceeds the weight's integer by.
+/// How much larger a 5-bit code is than the weight's integer.
 pub const Q5_OFFSET: i8 = 16;
 /// First byte of the plane of high bits in a Q5 block.
 pub const Q5_HIGH: usize = TILE_ROWS * BLOCK / 2;

@@ -1,4 +1,4 @@
-//! A matrix in the tile layout ("T16") that kernels read as it lies in the file.
+//! A matrix in the tile layout ("T16"), which kernels read straight from the file.
 //!
 //! A matrix of `rows × cols` is a sequence of tiles of 16 output rows (the last one padded with
 //! zero rows). `FORMAT.md` draws the bytes; `tile.rs` says where they lie in a tile.
@@ -127,7 +127,7 @@ impl<'a> Matrix<'a> {
         self.table == LINEAR
     }
 
-    /// Bytes that a pass over the tiles moves: all weights once, of two planes the high one.
+    /// Bytes that a pass over the tiles reads: all weights once, of two planes the high one.
     pub fn read_bytes(&self) -> usize {
         self.tile_count() * self.layout.bytes
     }
@@ -227,7 +227,7 @@ impl<'a> Matrix<'a> {
 mod tests {
     use super::*;
 
-    /// A tile at an address that a mapped file would give it.
+    /// A tile at an address as in a mapped file.
     #[repr(C, align(64))]
     struct Aligned([u8; 384]);
 

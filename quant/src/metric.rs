@@ -1,10 +1,10 @@
-//! How much an error in one weight costs, and how others can make up for it: `H = E[x xᵀ]`.
+//! What an error in one weight costs, and how other weights can make up for it: `H = E[x xᵀ]`.
 
 use crate::moments::Moments;
 use faer::{Mat, Side};
 
-/// Share of the mean diagonal that is added to it, so that directions which the text hardly has
-/// count a little.
+/// Share of the mean diagonal that is added to the diagonal, so that directions which are rare in
+/// the text count a little.
 pub(crate) const DAMPING: f32 = 0.01;
 
 /// The cost of errors in the rows of a matrix: `e H eᵀ` for the error `e` of a row.
@@ -46,7 +46,7 @@ impl Metric {
     }
 
     /// The metric of the same inputs divided by `factors`, but damped and ordered before that,
-    /// which takes no new factorisation: near enough to try factors with.
+    /// which needs no new factorisation: close enough for trying factors.
     pub fn divided(&self, factors: &[f32]) -> Self {
         let cols = self.cols;
         let mut hessian = self.hessian.clone();

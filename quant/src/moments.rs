@@ -15,7 +15,7 @@ pub struct Moments {
     /// `Σ x xᵀ` over the tokens, `[width][width]`; only the lower triangle counts.
     sums: Mat<f32>,
     tokens: u64,
-    /// Every so many tokens one is kept.
+    /// One of so many tokens is kept.
     stride: u64,
     /// `[SAMPLES][width]` at most.
     samples: Vec<f32>,
@@ -80,7 +80,7 @@ impl Moments {
             panels.push((first, panel.subrows_mut(first, width - first)));
             rest = behind;
         }
-        // The first columns reach furthest down: the longest work comes first.
+        // The first columns have the most rows, so the longest job starts first.
         deal(&mut panels, threads, |(first, panel)| add_panel(inputs, *first, panel.as_mut()));
     }
 }

@@ -1,10 +1,10 @@
 //! Encoding of weights into tiles: round-to-nearest with a search over the scales.
 //!
-//! A quantized weight is `row_scale × group_scale × code` (f32 × int8 × table entry). For each
-//! group the scale is searched that makes the error smallest when every weight takes its nearest
-//! code, then it is snapped to the int8 grid of its row. The error is weighted by the columns'
-//! importance, which is where calibration comes in. Tiles are independent of each other, so the
-//! result does not depend on the number of threads.
+//! A quantized weight is `row_scale × group_scale × code` (f32 × int8 × table entry). Each group
+//! gets the scale that makes the error smallest when every weight takes its nearest code, rounded
+//! to the int8 grid of its row. The error is weighted by the importance of the columns, which
+//! comes from calibration. Tiles are independent of each other, so the result does not depend on
+//! the number of threads.
 
 pub(crate) mod codes;
 pub(crate) mod pack;
@@ -21,7 +21,7 @@ use std::ops::AddAssign;
 use std::sync::{Mutex, PoisonError};
 use std::{iter, thread};
 
-/// Rows of smaller scales count as zeros: products with it would lose their precision.
+/// Rows of smaller scales are stored as zeros: products with such a scale would lose precision.
 pub(crate) const MIN_ROW_SCALE: f32 = 4.0 * f32::MIN_POSITIVE;
 /// Mean of the nibbles in a low plane.
 const MEAN_LOW: f32 = 7.5;
@@ -38,7 +38,7 @@ pub struct Scheme {
     table: [i8; 16],
 }
 
-/// Something to do with the codes of a scheme, whichever they are.
+/// Work that takes the codes of any scheme.
 pub(crate) trait UseCodes {
     type Output;
 
@@ -254,7 +254,7 @@ pub(crate) fn jobs<'a>(
     jobs
 }
 
-/// Does jobs that do not depend on each other: whoever is done takes the next.
+/// Does independent jobs on several threads: a thread that is done takes the next job.
 pub(crate) fn deal<T: Send>(jobs: &mut [T], threads: usize, work: impl Fn(&mut T) + Sync) {
     let helpers = threads.min(jobs.len()).saturating_sub(1);
     let jobs = Mutex::new(jobs.iter_mut());
@@ -321,7 +321,7 @@ impl UseCodes for Nearest<'_, '_, '_> {
             let Some((row_scale, scales)) =
                 scales(codes, encoder.scheme.group, row, encoder.importance)
             else {
-                // The row's zero bytes say zero.
+                // The bytes are zero, which already stands for a row of zeros.
                 row.iter().for_each(|&weight| job.power.add(weight, 0.0));
                 continue;
             };
@@ -364,7 +364,7 @@ pub(crate) fn scales<C: Codes>(
         return None;
     }
     for (scale, (weights, importance)) in scales.iter_mut().zip(groups()) {
-        // In units of the row scale nothing over- or underflows.
+        // In units of the row scale nothing overflows or underflows.
         let units: Vec<f32> = weights.iter().map(|weight| weight / row_scale).collect();
         *scale = snap(codes, *scale / row_scale, &units, importance);
     }

@@ -1,9 +1,9 @@
-//! Rounding that keeps the outputs near instead of the weights, as calibration has seen the inputs.
+//! Rounding that keeps the outputs close, not the weights, on the inputs of the calibration.
 //!
 //! The scales of all groups are searched first, with errors weighted by the size of each column's
-//! inputs. Then columns are rounded one after the other, each making up for the errors of those
-//! before it (GPTQ in its LDLQ form), and at last codes and scales go downhill together until
-//! nothing much changes ([`descent`]). Tiles do not depend on each other.
+//! inputs. Then columns are rounded one after the other, and each makes up for the errors of those
+//! before it (GPTQ in its LDLQ form). Finally coordinate descent improves codes and scales together
+//! in a few passes ([`descent`]). Tiles do not depend on each other.
 
 mod descent;
 #[cfg(test)]
@@ -20,12 +20,12 @@ use pulp::{Simd, WithSimd};
 use std::array;
 use std::ops::AddAssign;
 
-/// A value of each row of a tile.
+/// One value for each row of a tile.
 type Lanes = [f32; TILE_ROWS];
 /// Sums that run side by side, to hide the latency of additions.
 const CHAINS: usize = 4;
 
-/// Rows are tried in one of so many tiles.
+/// One of so many tiles is used to try factors.
 const TRIED: usize = 8;
 
 /// 16 rows on their way to codes. Scales and integers are whole numbers in floats.
@@ -64,7 +64,7 @@ pub(crate) fn encode(
     errors
 }
 
-/// What rounding did.
+/// The errors that rounding made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Errors {
@@ -80,7 +80,7 @@ impl AddAssign for Errors {
     }
 }
 
-/// What becomes of the outputs of some rows when their columns are multiplied by `factors` and
+/// The errors in the outputs of some rows when their columns are multiplied by `factors` and
 /// rounded, and every input, which has this metric, has an error of the power `noise`.
 pub(crate) fn try_rows(
     scheme: &Scheme,
@@ -212,7 +212,7 @@ impl Tile {
         self.row_scales[r] * self.group_scales[col / self.width()][r] * self.integers[col][r]
     }
 
-    /// What became of the outputs of `rows` when every input has an error of the power `noise`.
+    /// The errors in the outputs of `rows` when every input has an error of the power `noise`.
     fn outputs(&self, metric: &Metric, rows: &[f32], noise: &[f32]) -> Power {
         pulp::Arch::new().dispatch(Outputs { tile: self, metric, rows, noise })
     }

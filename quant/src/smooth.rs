@@ -1,7 +1,8 @@
-//! Which channels of a layer to re-scale, and how strongly: a search for what costs least on the
+//! Which channels of a layer to re-scale, and how strongly: a search for the least error on the
 //! calibration's inputs.
 //!
-//! Large inputs make large errors of what is rounded beside them, and so do large weights.
+//! A large input makes the errors of the inputs in its block larger, and a large weight those of
+//! the weights in its group.
 //! Candidates are `size of the inputs^a / size of the weights^b`; each is tried by rounding some
 //! rows and measuring what reaches the outputs, the error of activations in bytes included.
 
@@ -19,8 +20,8 @@ use crate::{Config, Result, Role};
 const EXPONENTS: [(f32, f32); 6] =
     [(0.0, 0.0), (0.25, 0.0), (0.5, 0.0), (0.25, 0.25), (0.35, 0.35), (0.5, 0.5)];
 
-/// How far predictions move when outputs of one kind of matrix have a relative error: the KL
-/// divergence over the error's power, as SmolLM2-135M showed it for noise of 8%.
+/// How far predictions move when the outputs of one kind of matrix have a relative error: the KL
+/// divergence over the error's power, as measured on SmolLM2-135M with noise of 8%.
 pub fn sensitivity(role: Role) -> f64 {
     match role {
         Role::Q => 2.8,

@@ -1,8 +1,8 @@
 //! Builds the `VOCAB` section from a checkpoint's tokenizer: `tokenizer.json` or GGUF metadata.
 //!
-//! Byte-level BPE only. Whatever would make Kinglet split text differently from the checkpoint's
-//! own tokenizer is refused, so that a model never silently sees other tokens than it was trained
-//! on.
+//! Byte-level BPE only. Anything that would make Kinglet split text differently from the
+//! checkpoint's own tokenizer is refused, so that a model never silently gets other tokens than it
+//! was trained on.
 
 mod json;
 #[cfg(test)]

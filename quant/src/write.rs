@@ -36,7 +36,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins a file of this model. `vocab` and `text` are whole sections.
+    /// Starts a file of this model. `vocab` and `text` are whole sections.
     ///
     /// `Unwritable` when the folder cannot be written to, or when `output` exists and is neither
     /// empty nor a weight file.

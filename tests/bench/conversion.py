@@ -14,9 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from parts import MEGABYTE, Table
+import record
+from parts import Table
 from prepare import FOLDER, MADE, PUBLISHED, Workshop, build_kinglet, chosen_from, say
 
+GIGABYTE = 1e9
 SIZES = [PUBLISHED, *(size for size in MADE if size != "rescaled")]
 
 
@@ -44,19 +46,28 @@ def main() -> None:
     parser.add_argument("--type", default="q4")
     parser.add_argument("--calibrate", help="as of `kinglet convert`, instead of its default")
     parser.add_argument("--kinglet", type=Path, help="an executable instead of a new build")
+    parser.add_argument("--record", metavar="NAME", help="add the figures to records/NAME.csv")
     args = parser.parse_args()
     kinglet = (args.kinglet or build_kinglet()).resolve()
     calibration = ["--calibrate", args.calibrate] if args.calibrate else []
     workshop = Workshop(FOLDER)
-    rows, samples = [], {}
+    lines, samples = [], {}
     for size in args.sizes:
         source = workshop.checkpoint(size)
         say(f"converting {size} to {args.type}")
         seconds, memory = converted(kinglet, source, args.type, calibration)
         samples[size] = {"seconds": seconds, "peak_bytes": memory}
-        rows.append([size, f"{seconds / 60:.1f}", f"{memory / MEGABYTE:.0f}"])
-    head = ["model", "minutes", "peak memory, MB"]
-    print(Table(f"Conversion to {args.type}", head, rows, samples).markdown())
+        weights = "published" if size == PUBLISHED else "random weights of its shape"
+        about = {"model": size.upper(), "weights": weights, "type": args.type}
+        time_taken = {"test": "time", "value": f"{seconds / 60:.1f}", "unit": "minutes"}
+        peak = {"value": f"{memory / GIGABYTE:.2f}", "unit": "GB"}
+        lines.append({**about, **time_taken})
+        lines.append({**about, "test": "peak of resident memory", **peak})
+    rows = ["model", "weights", "type"]
+    title = f"Conversion to {args.type}"
+    print(Table(title, rows, ["test", "unit"], lines, samples).markdown())
+    if args.record:
+        record.append(args.record, lines)
 
 
 main()

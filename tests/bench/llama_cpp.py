@@ -14,10 +14,10 @@ written there too.
 
 import argparse
 import json
-import os
 import platform
 from pathlib import Path
 
+import record
 from parts import PARTS, Comparison, Table
 from prepare import FOLDER, LLAMA_PACKAGE, Workshop, build_kinglet, chosen_from, say
 
@@ -37,18 +37,16 @@ def arguments() -> argparse.Namespace:
         "--llama-dir", type=Path, help="a folder with native/bin and avx2/bin instead of a build"
     )
     parser.add_argument("--output", type=Path, default=FOLDER / "result.md")
+    parser.add_argument("--record", metavar="NAME", help="add the figures to records/NAME.csv")
     args = parser.parse_args()
     if args.rounds < 1:
         parser.error("--rounds must be 1 or more")
     return args
 
 
-def machine() -> dict[str, str]:
-    info = Path("/proc/cpuinfo").read_text()
-    model = next((l.split(":")[1].strip() for l in info.splitlines() if "model name" in l), "")
+def about() -> dict[str, str]:
     return {
-        "processor": model or platform.machine(),
-        "processors": str(len(os.sched_getaffinity(0))),
+        "machine": record.machine(),
         "system": platform.platform(),
         "llama.cpp": LLAMA_PACKAGE,
     }
@@ -56,15 +54,14 @@ def machine() -> dict[str, str]:
 
 def write(output: Path, rounds: int, tables: list[Table]) -> None:
     """The tables, and every sample beside them."""
-    about = machine()
-    head = [f"- {name}: {value}" for name, value in about.items()]
+    head = [f"- {name}: {value}" for name, value in about().items()]
     head.append(f"- medians of {rounds} rounds")
     text = "\n".join(["# Kinglet and llama.cpp", "", *head, ""])
     text += "".join("\n" + table.markdown() for table in tables)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text)
     samples = {table.title: table.samples for table in tables}
-    document = {"machine": about, "rounds": rounds, "samples": samples}
+    document = {"machine": about(), "rounds": rounds, "samples": samples}
     output.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
 
 
@@ -80,6 +77,8 @@ def main() -> None:
         tables.append(PARTS[name](comparison))
         print(tables[-1].markdown(), flush=True)
         write(args.output, args.rounds, tables)
+        if args.record:
+            record.append(args.record, tables[-1].lines)
     say(f"written to {args.output} and {args.output.with_suffix('.json')}")
 
 

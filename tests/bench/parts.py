@@ -8,6 +8,7 @@ from typing import Callable, Iterator
 from measure import Pair, busy_neighbours
 from prepare import LLAMA_TYPES, Workshop, say
 from programs import Kinglet, Llama, Program, Test
+from tables import pivot
 
 THREADS = [1, 2]
 # The type of Kinglet that stands against each type of llama.cpp.
@@ -21,21 +22,28 @@ DEPTHS = [0, 128, 512, 2048]
 GROWTH_DECODE = 32
 PROMPTS = [32, 256, 2048]
 MEGABYTE = 1e6
+PROGRAMS = ["Kinglet", "llama.cpp"]
+# The fields of a record that name two opponents.
+OPPONENTS = ["model", "pair"]
+
+
+# A line of a record: what was measured, the value and its unit.
+Line = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of Markdown, and what it was made from."""
+    """Lines of a record, the fields that make the rows and columns of a table of them, and what
+    the lines were made from."""
 
     title: str
-    head: list[str]
-    rows: list[list[str]]
+    rows: list[str]
+    columns: list[str]
+    lines: list[Line]
     samples: dict[str, dict]
 
     def markdown(self) -> str:
-        lines = [self.head, ["---"] * len(self.head), *self.rows]
-        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"## {self.title}\n\n{body}\n"
+        return f"## {self.title}\n\n{pivot(self.lines, self.rows, self.columns)}"
 
 
 @dataclass(frozen=True)
@@ -87,98 +95,117 @@ def samples(pairs: dict[str, Pair]) -> dict[str, dict]:
     return {label: asdict(pair) for label, pair in pairs.items()}
 
 
-def figures(pair: Pair, digits: int = 0) -> list[str]:
-    """Kinglet, llama.cpp, ratio."""
-    kinglet, llama = pair.medians()
-    return [f"{kinglet:.{digits}f}", f"{llama:.{digits}f}", f"**{pair.ratio():.2f}**"]
+def line(
+    test: str, label: str, program: str, value: str, unit: str, threads: int | str = ""
+) -> Line:
+    """One figure; the label is that of two opponents, `135m q4 / Q4_0`."""
+    size, pair = label.split(" ", 1)
+    kinds = dict(zip(PROGRAMS, pair.split(" / ")))
+    return {
+        "test": test,
+        "model": size.upper(),
+        "pair": pair,
+        "program": program,
+        "type": kinds.get(program, ""),
+        "threads": str(threads),
+        "value": value,
+        "unit": unit,
+    }
 
 
-def speed_table(comparison: Comparison, title: str, tests: dict[str, Test]) -> Table:
-    """Tokens per second of every pair of types: a group of three columns for each test."""
+def figures(
+    test: str, label: str, pair: Pair, unit: str, threads: int | str = "", digits: int = 0
+) -> list[Line]:
+    """The medians of both programs, and the ratio."""
+    medians = zip(PROGRAMS, pair.medians())
+    found = [line(test, label, p, f"{m:.{digits}f}", unit, threads) for p, m in medians]
+    return [*found, line(test, label, "ratio", f"{pair.ratio():.2f}", "ratio", threads)]
+
+
+def speed_table(comparison: Comparison, name: str, title: str, tests: dict[int, Test]) -> Table:
+    """Tokens per second of every pair of types, by threads."""
     opponents = list(comparison.opponents(LLAMA_TYPES))
     pairs = comparison.pairs(
         {
-            f"{label}, {name}": contest(kinglet, llama, test)
+            f"{label}, {threads}t": contest(kinglet, llama, test)
             for label, kinglet, llama in opponents
-            for name, test in tests.items()
+            for threads, test in tests.items()
         }
     )
-    head = ["model"]
-    for name in tests:
-        head += [f"Kinglet, {name}", f"llama.cpp, {name}", f"ratio, {name}"]
-    rows = [
-        [label, *(cell for name in tests for cell in figures(pairs[f"{label}, {name}"]))]
+    lines = [
+        found
         for label, _, _ in opponents
+        for threads in tests
+        for found in figures(name, label, pairs[f"{label}, {threads}t"], "tokens/s", threads)
     ]
-    return Table(title, head, rows, samples(pairs))
+    return Table(title, OPPONENTS, ["program", "threads"], lines, samples(pairs))
 
 
 def files(comparison: Comparison) -> Table:
-    rows, found = [], {}
+    lines, found = [], {}
     for label, kinglet, llama in comparison.opponents(LLAMA_TYPES):
         sizes = [program.model.stat().st_size / MEGABYTE for program in (kinglet, llama)]
+        pair = Pair([sizes[0]], [sizes[1]])
+        lines += figures("file", label, pair, "MB", digits=1)
         found[label] = {"kinglet": sizes[0], "llama": sizes[1]}
-        rows.append([label, *(f"{size:.1f}" for size in sizes), f"{sizes[0] / sizes[1]:.2f}"])
-    return Table("File, MB", ["model", "Kinglet", "llama.cpp", "ratio"], rows, found)
+    return Table("File, MB", OPPONENTS, ["program"], lines, found)
 
 
 def decode(comparison: Comparison) -> Table:
-    tests = {f"{t}t": Test(generated=DECODE, threads=t) for t in THREADS}
-    return speed_table(comparison, f"Decode, tokens/s (tg{DECODE})", tests)
+    tests = {threads: Test(generated=DECODE, threads=threads) for threads in THREADS}
+    return speed_table(comparison, "decode", f"Decode, tokens/s (tg{DECODE})", tests)
 
 
 def prefill(comparison: Comparison) -> Table:
-    tests = {f"{t}t": Test(prompt=PREFILL, threads=t) for t in THREADS}
-    return speed_table(comparison, f"Prefill, tokens/s (pp{PREFILL})", tests)
+    tests = {threads: Test(prompt=PREFILL, threads=threads) for threads in THREADS}
+    return speed_table(comparison, "prefill", f"Prefill, tokens/s (pp{PREFILL})", tests)
 
 
 def outside_table(
-    comparison: Comparison, title: str, figure: Callable[[Program], float], digits: int
+    comparison: Comparison, name: str, unit: str, title: str, figure: Callable[[Program], float]
 ) -> Table:
-    """A figure that is taken from outside of the processes."""
+    """A figure that is taken from outside of the processes, on 2 threads."""
     pairs = comparison.pairs(
         {
             label: (lambda k=kinglet: figure(k), lambda l=llama: figure(l))
             for label, kinglet, llama in comparison.opponents(LIKE_FOR_LIKE)
         }
     )
-    rows = [[label, *figures(pair, digits)] for label, pair in pairs.items()]
-    return Table(title, ["model", "Kinglet", "llama.cpp", "ratio"], rows, samples(pairs))
+    lines = []
+    for label, pair in pairs.items():
+        lines += figures(name, label, pair, unit, 2, digits=1)
+    return Table(title, OPPONENTS, ["program"], lines, samples(pairs))
 
 
 def first_token(comparison: Comparison) -> Table:
     title = "Process start to first text, 7-token prompt, file in the page cache, 2 threads, ms"
-    return outside_table(comparison, title, lambda program: program.first_byte(2) * 1e3, 1)
+    figure = lambda program: program.first_byte(2) * 1e3
+    return outside_table(comparison, "first text", "ms", title, figure)
 
 
 def memory(comparison: Comparison) -> Table:
     title = "Peak resident memory, context 2048 filled by a prompt of 1900 tokens, MB"
-    return outside_table(comparison, title, lambda program: program.peak_bytes(2) / MEGABYTE, 1)
+    figure = lambda program: program.peak_bytes(2) / MEGABYTE
+    return outside_table(comparison, "peak memory", "MB", title, figure)
 
 
 def bandwidth(comparison: Comparison) -> Table:
     """How much of what memory gives either program's decoding takes."""
-    rows, found = [], {}
-    for size in comparison.sizes:
-        for kind in LIKE_FOR_LIKE:
-            ours = OPPONENT[kind]
-            kinglet, llama = comparison.kinglet(size, ours), comparison.llama(size, kind)
-            for threads in THREADS:
-                label = f"{size} {ours} / {kind}, {threads}t"
-                reports = shares(comparison, kinglet, llama, threads, label)
-                found[label] = reports
-                middle = {name: statistics.median(values) for name, values in reports.items()}
-                rows.append(
-                    [
-                        label,
-                        f"{middle['read_gigabytes_per_second']:.1f}",
-                        f"{middle['megabytes_per_token']:.1f}",
-                        f"**{middle['kinglet_share']:.0%}**",
-                        f"{middle['llama_share']:.0%}",
-                    ]
-                )
-    head = ["model", "memory GB/s", "MB/token", "Kinglet's share", "llama.cpp's share"]
-    return Table("Decode, share of the read bandwidth measured in the same run", head, rows, found)
+    lines, found = [], {}
+    for label, kinglet, llama in comparison.opponents(LIKE_FOR_LIKE):
+        for threads in THREADS:
+            title = f"{label}, {threads}t"
+            found[title] = shares(comparison, kinglet, llama, threads, title)
+            middle = {name: statistics.median(values) for name, values in found[title].items()}
+            for program, value, unit in [
+                ("memory", f"{middle['read_gigabytes_per_second']:.1f}", "GB/s"),
+                ("token", f"{middle['megabytes_per_token']:.1f}", "MB"),
+                ("Kinglet", f"{100 * middle['kinglet_share']:.0f}", "%"),
+                ("llama.cpp", f"{100 * middle['llama_share']:.0f}", "%"),
+            ]:
+                lines.append(line("share of bandwidth", label, program, value, unit, threads))
+    title = "Decode, share of the read bandwidth measured in the same run"
+    return Table(title, [*OPPONENTS, "threads"], ["program", "unit"], lines, found)
 
 
 def shares(
@@ -217,17 +244,18 @@ def neighbour(comparison: Comparison) -> Table:
             calm[label].add(*contest(kinglet, llama, test))
             with busy_neighbours():
                 busy[label].add(*contest(kinglet, llama, test))
-    rows = []
+    lines = []
     for label, _, _ in opponents:
-        for name, which in [("Kinglet", "kinglet"), ("llama.cpp", "llama")]:
+        for name, which in zip(PROGRAMS, ["kinglet", "llama"]):
             quiet, loud = getattr(calm[label], which), getattr(busy[label], which)
             kept = statistics.median(b / c for b, c in zip(loud, quiet))
-            middle = [f"{statistics.median(values):.0f}" for values in (quiet, loud)]
-            rows.append([f"{label}: {name}", *middle, f"**{kept:.0%}**"])
+            alone, beside = (f"{statistics.median(values):.0f}" for values in (quiet, loud))
+            lines.append(line("decode alone", label, name, alone, "tokens/s", 2))
+            lines.append(line("decode beside busy processes", label, name, beside, "tokens/s", 2))
+            lines.append(line("share kept", label, name, f"{100 * kept:.0f}", "%", 2))
     found = {"alone": samples(calm), "beside busy processes": samples(busy)}
-    head = ["model", "alone", "beside busy processes", "kept"]
-    title = "Decode beside one busy process per processor, 2 threads, tokens/s"
-    return Table(title, head, rows, found)
+    title = "Decode beside one busy process per processor, 2 threads"
+    return Table(title, [*OPPONENTS, "program"], ["test", "unit"], lines, found)
 
 
 def avx2(comparison: Comparison) -> Table:
@@ -244,10 +272,12 @@ def avx2(comparison: Comparison) -> Table:
                 ]:
                     label = f"{size} {OPPONENT[kind]} / {kind}, {name}, {threads}t"
                     contests[label] = contest(kinglet, llama, test)
-    pairs = comparison.pairs(contests)
-    rows = [[label, *figures(pair)] for label, pair in pairs.items()]
+    pairs, lines = comparison.pairs(contests), []
+    for title, pair in pairs.items():
+        label, name, threads = title.split(", ")
+        lines += figures(f"{name} with AVX2", label, pair, "tokens/s", threads.removesuffix("t"))
     title = "AVX2, tokens/s: the tier forced, llama.cpp built without AVX-512"
-    return Table(title, ["test", "Kinglet", "llama.cpp", "ratio"], rows, samples(pairs))
+    return Table(title, [*OPPONENTS, "test", "threads"], ["program"], lines, samples(pairs))
 
 
 def growth(comparison: Comparison) -> Table:
@@ -261,15 +291,16 @@ def growth(comparison: Comparison) -> Table:
             contests[f"{size} decode at {depth}"] = contest(kinglet, llama, test)
         for prompt in PROMPTS:
             contests[f"{size} prefill of {prompt}"] = contest(kinglet, llama, Test(prompt=prompt))
-    pairs = comparison.pairs(contests)
-    rows = []
-    for label, pair in pairs.items():
-        empty = pairs[f"{label.split()[0]} decode at 0"]
-        slower = "" if "prefill" in label else f"{slowdown(empty, pair):.2f}"
-        rows.append([label, *figures(pair), slower])
+    pairs, lines = comparison.pairs(contests), []
+    for title, pair in pairs.items():
+        size, name = title.split(" ", 1)
+        label = f"{size} q4 / Q4_0"
+        lines += figures(name, label, pair, "tokens/s", 2)
+        if name.startswith("decode"):
+            slower = f"{slowdown(pairs[f'{size} decode at 0'], pair):.2f}"
+            lines.append(line(name, label, "Kinglet's time over empty context", slower, "", 2))
     title = "Growth, 2 threads, tokens/s: q4 / Q4_0, caches int8 / q8_0"
-    head = ["test", "Kinglet", "llama.cpp", "ratio", "Kinglet's time over empty context"]
-    return Table(title, head, rows, samples(pairs))
+    return Table(title, [*OPPONENTS, "test"], ["program"], lines, samples(pairs))
 
 
 def slowdown(empty: Pair, filled: Pair) -> float:

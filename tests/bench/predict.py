@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """Predicts the speed on boards that nobody has measured: instructions, a model of the core, memory.
 
-    tests/bench/predict.py q4.kinglet q8.kinglet
+    tests/bench/predict.py "135M q4.kinglet" "135M q8.kinglet"
 
 How often each instruction is executed comes from an emulator, as in instructions.py. Those that
 follow one another and are executed equally often, which is what loops consist of, go to llvm-mca as
 pieces that repeat; it predicts their cycles on each core, with all data in the first cache. A
-board's tokens/s is the lower one of two walls: these cycles spread over its threads, and the bytes
-that a token reads over the bandwidth of its memory. Waiting for one another, and for memory beyond
-that, is left out.
+board's tokens/s is the lower of two limits: these cycles divided among its threads, and the time in
+which its memory delivers the bytes of a token. The time that threads wait for one another, and any
+further waiting for memory, is left out.
 
-Prints two tables of Markdown: millions of instructions and of cycles that a token takes, by
-function; and tokens/s by board, with what cycles alone would allow in brackets. Needs what
-instructions.py needs, and llvm 17 or newer.
+A model's file is named after its size and type, `135M q4.kinglet`. Prints two tables of Markdown:
+millions of instructions and of cycles that a token takes, by function; and tokens/s by board. Needs
+what instructions.py needs, and llvm 17 or newer.
 """
 
 import argparse
@@ -26,9 +26,14 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Iterator
 
+import record
 from emulated import BYTES, Cost, Emulator, prepare
+from tables import pivot
 
+# A line of a record.
+Line = dict[str, str]
 # Cores: the one to emulate, and the model of LLVM. It has no model of A76 and A78AE; Neoverse N1 is
 # the server's version of A76. A57 and A72 share one.
 CORES = {
@@ -163,9 +168,11 @@ class Prediction:
     instructions: Counter
     cycles: Counter
 
-    def cell(self, names: set[str]) -> str:
-        parts = [sum(part[name] for name in names) for part in (self.instructions, self.cycles)]
-        return f"{parts[0]:.1f} → {parts[1]:.1f}"
+    def figures(self, names: set[str]) -> list[Line]:
+        """What these functions take together."""
+        parts = {"million instructions": self.instructions, "million cycles": self.cycles}
+        totals = {unit: sum(part[name] for name in names) for unit, part in parts.items()}
+        return [{"value": f"{total:.1f}", "unit": unit} for unit, total in totals.items()]
 
 
 def predict(program: Program, counts: dict[int, float], model: str, tools: str) -> Prediction:
@@ -185,11 +192,13 @@ def predict(program: Program, counts: dict[int, float], model: str, tools: str) 
     return Prediction(instructions, taken)
 
 
-def row(*cells: str) -> None:
-    print(f"| {' | '.join(cells)} |")
+def about(model: Path, test: str) -> Line:
+    """What is known of a model called `135M q4.kinglet`."""
+    size, _, kind = model.stem.partition(" ")
+    return {"test": test, "model": size, "type": kind}
 
 
-def kernel_rows(title: str, predictions: dict[str, Prediction]) -> None:
+def function_lines(known: Line, predictions: dict[str, Prediction]) -> Iterator[Line]:
     """Millions of instructions and cycles of a token, by function and core."""
     shown = {
         name
@@ -198,33 +207,39 @@ def kernel_rows(title: str, predictions: dict[str, Prediction]) -> None:
         if count > SHOWN * p.instructions.total() and name != "rest"
     }
     first = next(iter(predictions.values()))
-    groups = {f"`{name}`": {name} for name in sorted(shown, key=lambda n: -first.cycles[n])}
+    groups = {name: {name} for name in sorted(shown, key=lambda n: -first.cycles[n])}
     everything = set().union(*(p.cycles for p in predictions.values()))
-    groups |= {"others": everything - shown, "**all**": everything}
-    for label, names in groups.items():
-        row(title, label, *(p.cell(names) for p in predictions.values()))
+    groups |= {"others": everything - shown, "all": everything}
+    for name, names in groups.items():
+        for core, prediction in predictions.items():
+            for figure in prediction.figures(names):
+                yield {**known, "function": name, "core": core, **figure}
 
 
-def speeds(board: Board, cost: Cost, decode: Prediction, prefill: Prediction) -> list[str]:
-    """Cells of decode, with what cycles alone would allow, and of prefill, in tokens/s."""
+def speeds(board: Board, cost: Cost, decode: Prediction, prefill: Prediction) -> dict[str, float]:
+    """Tokens/s of decoding, of decoding if memory were free, and of reading a prompt."""
     per_second = board.ghz * 1e3 * board.threads
     computed = per_second / decode.cycles.total()
-    expected = min(computed, board.bandwidth / cost.gigabytes)
-    return [f"**{expected:.0f}** ({computed:.0f})", f"{per_second / prefill.cycles.total():.0f}"]
+    return {
+        "decode": min(computed, board.bandwidth / cost.gigabytes),
+        "decode if memory were free": computed,
+        "prefill": per_second / prefill.cycles.total(),
+    }
 
 
-def board_table(models: list[Path], costs: dict, predicted: dict) -> None:
-    """A row for each board."""
-    heads = [f"{model.stem}, {phase}" for model in models for phase in ("decode", "prefill")]
-    row("board", "cores", "GB/s", *heads)
-    print("|---" * (3 + len(heads)) + "|")
+def board_lines(models: list[Path], costs: dict, predicted: dict) -> Iterator[Line]:
+    """The speeds of every board."""
     for board in BOARDS:
-        cells = [board.name, f"{board.threads} × {board.core} at {board.ghz} GHz"]
-        cells.append(f"{board.bandwidth:g}{'*' if board.assumed else ''}")
+        known = {
+            "board": board.name,
+            "cores": f"{board.threads} × {board.core} at {board.ghz} GHz",
+            "bandwidth": f"{board.bandwidth:g}{'*' if board.assumed else ''}",
+        }
         for model in models:
             cost = costs[CORES[board.core][0], model]
-            cells += speeds(board, cost, *predicted[board.core, model])
-        row(*cells)
+            for test, speed in speeds(board, cost, *predicted[board.core, model]).items():
+                figure = {"value": f"{speed:.0f}", "unit": "tokens/s"}
+                yield {**about(model, test), **known, **figure}
 
 
 def newest_tools() -> str:
@@ -249,6 +264,7 @@ def main() -> None:
     )
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL.kinglet")
     parser.add_argument("--kinglet", type=Path, help="a program for arm64 instead of a new build")
+    parser.add_argument("--record", action="store_true", help="add to boards.csv and functions.csv")
     args = parser.parse_args()
     tools = newest_tools()
     emulator = prepare(args.kinglet)
@@ -260,14 +276,21 @@ def main() -> None:
             cost = costs[emulated, model]
             parts = (cost.decode, cost.prefill)
             predicted[core, model] = [predict(program, p, model_of_llvm, tools) for p in parts]
-    row("token", "function", *TABLE)
-    print("|---" * (2 + len(TABLE)) + "|")
-    for model in args.models:
-        for i, phase in enumerate(["decode", "prefill"]):
-            chosen = {core: predicted[core, model][i] for core in TABLE}
-            kernel_rows(f"{model.stem}, {phase}", chosen)
-    print()
-    board_table(args.models, costs, predicted)
+    functions = [
+        line
+        for model in args.models
+        for i, phase in enumerate(["decode", "prefill"])
+        for line in function_lines(
+            about(model, phase), {core: predicted[core, model][i] for core in TABLE}
+        )
+    ]
+    boards = list(board_lines(args.models, costs, predicted))
+    print(pivot(functions, ["model", "type", "test", "function"], ["core", "unit"]))
+    print(pivot(boards, ["board", "cores", "bandwidth"], ["model", "type", "test"]))
+    if args.record:
+        version = re.search(r"version (\d+)", output(f"llvm-mca{tools}", "--version"))[1]
+        record.append("functions", functions, f"predicted by llvm-mca {version}")
+        record.append("boards", boards, f"predicted by llvm-mca {version}")
 
 
 main()

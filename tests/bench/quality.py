@@ -21,7 +21,8 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from parts import MEGABYTE, Table
+import record
+from parts import MEGABYTE, Line, Table
 from prepare import FOLDER, HERE, Workshop, build_kinglet, chosen_from, run, say
 from programs import Kinglet, Llama, Program, Test
 
@@ -51,15 +52,18 @@ class Format:
     def maker(self) -> str:
         return "Kinglet" if isinstance(self.program, Kinglet) else "llama.cpp"
 
-    def row(self) -> list[str]:
-        return [
-            f"{self.maker} {self.name}",
-            f"{self.file_bytes / MEGABYTE:.1f}",
-            f"{self.read_bytes_per_token / MEGABYTE:.1f}",
-            f"{self.mean_kl:.4f}",
-            f"{self.perplexity / self.reference_perplexity - 1:+.2%}",
-            f"{statistics.median(self.speeds):.0f}",
+    def lines(self, threads: int) -> list[Line]:
+        worse = 100 * (self.perplexity / self.reference_perplexity - 1)
+        figures = [
+            ("file", "", f"{self.file_bytes / MEGABYTE:.1f}", "MB"),
+            ("read per token", "", f"{self.read_bytes_per_token / MEGABYTE:.1f}", "MB"),
+            ("mean KL", "", f"{self.mean_kl:.4f}", ""),
+            ("perplexity", "", f"{worse:+.2f}", "%"),
+            ("decode", str(threads), f"{statistics.median(self.speeds):.0f}", "tokens/s"),
         ]
+        about = {"model": "135M", "program": self.maker, "type": self.name}
+        fields = ["test", "threads", "value", "unit"]
+        return [{**about, **dict(zip(fields, figure))} for figure in figures]
 
     def document(self) -> dict:
         known = asdict(self)
@@ -129,12 +133,12 @@ def llama_format(workshop: Workshop, llama: Path, kind: str, text: Path) -> Form
     )
 
 
-def table(formats: list[Format], rounds: int) -> Table:
-    head = ["type", "file, MB", "read per token, MB", "mean KL", "perplexity", "decode, tokens/s"]
+def table(formats: list[Format], rounds: int, threads: int) -> Table:
     samples = {f"{found.maker} {found.name}": found.document() for found in formats}
     size = f"at most {CHUNKS} chunks of {CONTEXT} tokens"
     title = f"Number formats, {size}, medians of {rounds} rounds"
-    return Table(title, head, [found.row() for found in formats], samples)
+    lines = [line for found in formats for line in found.lines(threads)]
+    return Table(title, ["program", "type"], ["test", "unit"], lines, samples)
 
 
 def arguments() -> argparse.Namespace:
@@ -149,6 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="timed runs of every type")
     parser.add_argument("--kinglet", type=Path, help="an executable instead of a new build")
     parser.add_argument("--llama-dir", type=Path, help="a folder with native/bin, not a build")
+    parser.add_argument("--record", metavar="NAME", help="add the figures to records/NAME.csv")
     return parser.parse_args()
 
 
@@ -170,8 +175,10 @@ def main() -> None:
         say(f"decoding, round {number + 1} of {args.rounds}")
         for found in formats:
             found.speeds.append(found.program.speed(test))
-    result = table(formats, args.rounds)
+    result = table(formats, args.rounds, args.threads)
     print(result.markdown())
+    if args.record:
+        record.append(args.record, result.lines)
     (FOLDER / "quality.md").write_text(result.markdown())
     samples = FOLDER / "quality.json"
     samples.write_text(json.dumps(result.samples, indent=1) + "\n")

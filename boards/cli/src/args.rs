@@ -136,7 +136,7 @@ pub struct SamplingArgs {
     /// Stop before this text (repeatable)
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
-    /// Take one token after the other: guessing from the text so far changes only the speed
+    /// Generate one token at a time; guessing from the text so far changes only the speed
     #[arg(long)]
     pub no_speculation: bool,
 }
@@ -163,8 +163,8 @@ pub struct PullArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Types below 8 bits are calibrated: channels are re-scaled exactly, and weights are rounded so
-that every layer computes nearly the same on a text. That takes minutes and says how many; a
-conversion that was stopped goes on when the same command is run again.
+that every layer computes nearly the same on a text. This takes minutes, and the command says
+how many. A conversion that was stopped continues when the same command runs again.
 
 Examples:
   kinglet convert ./SmolLM2-135M-Instruct -o smollm2-135m.kinglet
@@ -180,8 +180,8 @@ pub struct ConvertArgs {
     /// Number format of the weights
     #[arg(long = "type", value_name = "TYPE", default_value = "q8")]
     pub kind: TypeArg,
-    /// A text that the model is to stay close on, or `none` to round every weight to the nearest
-    /// [default: the model writes a text itself; `none` for bf16 and q8]
+    /// A text on which to keep the model's outputs, or `none` to round every weight to the nearest
+    /// code [default: the model writes a text itself; `none` for bf16 and q8]
     #[arg(long, value_name = "FILE|none", value_hint = ValueHint::FilePath)]
     pub calibrate: Option<PathBuf>,
     /// Store classes of matrices in other formats, such as v=q5,gate=q4g32; alone, show the
@@ -366,16 +366,16 @@ pub struct PlanArgs {
 Flags that take N take lists and ranges, and may be repeated: 1,2 or 16-64+16 or 1-8*2. Every
 combination is a test. -pg, -ctk, -ctv and -oe are read as llama-bench reads them.
 
-A test of a prompt (ppN) feeds random tokens and computes the logits behind the last one. A test
-of generation (tgN) takes N steps of the model, each with the choice of the likeliest token and
-its text, one token at a time; llama-bench leaves the choice out. Filling the context up to a
-depth is not timed. Before the timed runs of a test comes one that loads the model anew: it gives
-the time to the first token, from opening the file on.
+A test of a prompt (ppN) feeds random tokens and computes the logits after the last one. A test
+of generation (tgN) runs N steps of the model, one token at a time. Each step includes choosing
+the likeliest token, which llama-bench leaves out, and decoding its text. Filling the context up
+to a depth is not timed. Before the timed runs of a test, one run loads the model anew and
+measures the time from opening the file to the first token.
 
 Fields are those of llama-bench, with its neutral values where they mean nothing here, and:
   load_ns                   opening the file and making the session
-  ttft_ns                   from opening the file to the first token behind N tokens (tgN: 1)
-  read_bytes_per_second     what as many threads read from memory, measured beside each run
+  ttft_ns                   from opening the file to the first token after N tokens (tgN: 1)
+  read_bytes_per_second     read bandwidth of memory on as many threads, beside each run
   bytes_per_token           weights and, at the mean depth, keys and values that a step reads
   wall_share                bytes_per_token × avg_ts / read_bytes_per_second
   multiply_adds_per_second  of the matrix products of a prompt; attention is left out
@@ -397,13 +397,13 @@ pub struct BenchArgs {
     /// Number format when a model is converted on the way [default: q8]
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<TypeArg>,
-    /// Tokens of a prompt; 0 for no such test
+    /// Tokens of a prompt; 0 leaves this test out
     #[arg(short = 'p', long, value_name = "N", default_value = "512")]
     pub n_prompt: Vec<Values>,
-    /// Tokens to generate; 0 for no such test
+    /// Tokens to generate; 0 leaves this test out
     #[arg(short = 'n', long, value_name = "N", default_value = "128")]
     pub n_gen: Vec<Values>,
-    /// A prompt and the tokens to generate behind it, timed together (also -pg)
+    /// A prompt and the tokens to generate after it, timed together (also -pg)
     #[arg(long, value_name = "PP,TG")]
     pub pg: Vec<Pair>,
     /// Tokens in the context before a test starts
@@ -425,7 +425,7 @@ pub struct BenchArgs {
     #[arg(long, visible_alias = "cache-type-k", value_name = "TYPE", value_delimiter = ',')]
     #[arg(default_value = "int8")]
     pub kv: Vec<KvArg>,
-    /// Must name the same as --kv: values are stored as keys are (also -ctv)
+    /// Must be the same as --kv, since values are stored as keys are (also -ctv)
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     pub cache_type_v: Vec<KvArg>,
     /// Kernels to use, such as scalar or avx2 [default: the fastest this machine has]
@@ -435,7 +435,7 @@ pub struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub repetitions: u32,
-    /// Time from the first run on; the time to the first token is not measured then
+    /// Time the first run already; the time to the first token is then not measured
     #[arg(long)]
     pub no_warmup: bool,
     /// What to print on standard output

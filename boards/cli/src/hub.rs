@@ -1,4 +1,4 @@
-//! Fetching a checkpoint from the Hugging Face hub, or from a mirror that speaks its addresses.
+//! Fetching a checkpoint from the Hugging Face hub, or from a mirror with the same addresses.
 //!
 //! The transfer runs on a thread of its own and reports events, so that this side can draw the
 //! progress, obey Ctrl-C and give up on a silent server whatever the HTTP client is waiting for.
@@ -25,7 +25,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long the first answer may take, and how long a transfer may stand still.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Times that a broken transfer is taken up again.
+/// Times that a broken transfer is resumed.
 const RETRIES: u32 = 2;
 /// Smaller files are fetched without a bar.
 const METERED_BYTES: u64 = 4_000_000;
@@ -108,7 +108,7 @@ fn follow(inbox: &Receiver<Event>) -> Result<PathBuf> {
     }
 }
 
-/// Fails within a few seconds when the hub cannot be reached; a proxy is left to itself.
+/// Fails within a few seconds when the hub cannot be reached. With a proxy nothing is checked.
 fn probe(endpoint: &str) -> Result<()> {
     let proxies = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"];
     let is_set =
@@ -125,7 +125,7 @@ fn probe(endpoint: &str) -> Result<()> {
     };
     let host = address.0.clone();
     let (sender, receiver) = channel();
-    // Resolving a name cannot be given a time limit, so it is left behind when it takes too long.
+    // Resolving a name has no time limit, so its thread is abandoned when it takes too long.
     thread::spawn(move || sender.send(connect(&address)));
     let cause = match receiver.recv_timeout(CONNECT_TIMEOUT) {
         Ok(Ok(())) => return Ok(()),

@@ -20,7 +20,7 @@ use std::time::UNIX_EPOCH;
 /// The number format of models that are converted on the way.
 const DEFAULT_TYPE: Preset = Preset::Q8;
 
-/// Of the text that a model writes for its calibration.
+/// The seed of the text that a model writes for its calibration.
 const SEED: u64 = 1;
 /// Parts that the progress of a calibration is counted in.
 const SHARES: u64 = 1000;
@@ -72,7 +72,7 @@ pub enum Rounding {
 }
 
 impl Rounding {
-    /// What is best for a type without taking minutes where little is won.
+    /// The best choice for a type that does not take minutes for a small gain.
     pub fn usual(preset: Preset) -> Self {
         match preset {
             Preset::F32 | Preset::Bf16 | Preset::Q8 => Self::Quick,

@@ -20,8 +20,8 @@ pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
     })
 }
 
-/// The processors that the flag names, else the fastest. A session binds its caller to one of them,
-/// so a second session cannot ask for itself.
+/// The processors that the flag names, else the fastest. Call it before the first session is
+/// made: a session binds its caller to one processor, and a later call would find only that one.
 pub fn cpus(flag: Option<&Cpus>) -> Cpus {
     flag.cloned().unwrap_or_else(Cpus::fastest)
 }

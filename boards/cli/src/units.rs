@@ -74,7 +74,7 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A time that is not known well, in words.
+/// A rough time in words.
 pub fn rough_duration(seconds: f64) -> String {
     match seconds {
         ..50.0 => format!("{} seconds", ((seconds / 10.0).ceil() * 10.0).max(10.0)),

@@ -82,7 +82,7 @@ fn download(scratch: &Path) -> Result<PathBuf> {
 /// Shows how the download grows until pip ends; ends pip when the user interrupts.
 fn watch(mut child: Child, scratch: &Path) -> Result<()> {
     let mut stderr = child.stderr.take().expect("stderr is piped");
-    // Read aside, so that a talkative pip cannot fill the pipe and wait forever.
+    // Read on a thread of its own: pip would wait forever once the pipe is full.
     let talk = thread::spawn(move || {
         let mut text = String::new();
         let _ = stderr.read_to_string(&mut text);
@@ -115,7 +115,7 @@ fn watch(mut child: Child, scratch: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of all files below a folder; what vanishes meanwhile counts nothing.
+/// Bytes of all files below a folder; a file that disappears meanwhile counts as empty.
 fn folder_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries

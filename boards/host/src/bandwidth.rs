@@ -1,4 +1,4 @@
-//! Read bandwidth of memory: the wall that decoding runs against.
+//! The read bandwidth of memory, which limits decoding.
 
 use kinglet_core::Workers;
 use kinglet_quant::{Code, Error, Result};
@@ -18,7 +18,7 @@ const ROUNDS: usize = 2;
 /// One line of the buffer.
 type Line = [u64; LANES];
 
-/// A buffer far larger than the caches, to be read from one end to the other.
+/// A buffer far larger than the caches, read from one end to the other.
 pub struct ReadStream {
     memory: MmapMut,
 }

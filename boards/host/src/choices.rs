@@ -1,4 +1,4 @@
-//! How likely a model finds each of several ways to go on: the score of multiple-choice tests.
+//! How likely a model finds each of several continuations: the score of multiple-choice tests.
 
 use crate::score::log_likelihood;
 use crate::{Session, Specials};
@@ -10,7 +10,7 @@ fn split(context: &str) -> (&str, &str) {
     context.split_at(context.trim_end().len())
 }
 
-/// The logarithm of the probability of each choice behind the context, as `lm-eval` counts it: the
+/// The logarithm of the probability of each choice after the context, as `lm-eval` counts it: the
 /// sum over the tokens by which the context with the choice is longer than the context alone.
 ///
 /// An empty context is a text's beginning, which the model's end-of-text token stands for. Contexts

@@ -1,9 +1,9 @@
-//! A small pool of threads that meet in microseconds and sleep when there is nothing to do.
+//! A small pool of threads with a barrier that takes microseconds; idle threads sleep.
 //!
-//! A task has parts, and whoever is awake claims the next one: nobody waits for a worker that
-//! sleeps or that the system gave no processor. One word says which parts are left, another counts
-//! those not finished. Who waits looks at its word for a few microseconds, then sleeps on it (a
-//! futex on Linux).
+//! A task has parts, and a thread that is awake claims the next one, so no thread waits for one
+//! that sleeps or that the system gave no processor. One atomic word says which parts are left,
+//! another counts those that are not finished. A waiting thread spins on its word for 5 µs, then
+//! sleeps on it (a futex on Linux).
 
 use crate::Cpus;
 use crate::thread::Thread;
@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a thread looks at its word before it sleeps on it: longer than what the caller does
-/// alone between two phases of a step, and short enough to leave the processor to others.
+/// How long a thread spins on its word before it sleeps on it: longer than the caller's own work
+/// between two phases of a step, and short enough to leave the processor to others.
 const SPIN: Duration = Duration::from_micros(5);
-/// Looks between two looks at the clock.
+/// Turns of the spin loop between two looks at the clock.
 const LOOKS: u32 = 16;
 
 /// What debuggers call a worker.
@@ -52,7 +52,7 @@ impl Word {
                 break;
             }
         }
-        // Announced before the last look, so whoever changes the value afterwards wakes us.
+        // Announced before the value is read again, so a later change of it wakes this thread.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         loop {
             let value = self.value.load(Ordering::SeqCst);
@@ -191,13 +191,13 @@ impl Pool {
         if pin {
             cpus_of(0).bind();
         }
-        // What the system does to start threads is behind us.
+        // By now the system has started every thread.
         pool.meeting.started.wait(|started| started as usize == count - 1);
         Ok(pool)
     }
 }
 
-/// The life of a worker thread.
+/// What a worker thread runs.
 fn work(meeting: &Meeting) {
     loop {
         meeting.run_parts();

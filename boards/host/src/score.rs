@@ -1,4 +1,4 @@
-//! Perplexity, and how far one model's predictions lie from another's.
+//! Perplexity, and how far one model's predictions are from another's.
 
 use kinglet_core::sample::arg_max;
 

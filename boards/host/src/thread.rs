@@ -1,5 +1,5 @@
-//! A thread of the system's, started without the standard library: that one ends the process when
-//! there is no memory for its own part of a thread.
+//! A thread started through the system itself: the standard library would end the process where
+//! there is no memory for its part of a thread.
 
 use kinglet_quant::{Code, Result, fail};
 use std::ffi::{CStr, c_void};
@@ -10,7 +10,7 @@ use std::ptr;
 /// The stack of a thread, of which it touches what it uses.
 const STACK_BYTES: usize = 2 << 20;
 
-/// What a thread does, in memory that whoever joins it gives back: one that never calls the
+/// The work of a thread, in memory that the joining thread frees: a thread that never calls the
 /// allocator gets no arena of its own.
 type Work = Box<dyn Fn() + Send + Sync>;
 

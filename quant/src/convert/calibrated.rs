@@ -1,4 +1,4 @@
-//! Layers that are re-scaled and rounded by what calibration has seen.
+//! Layers that are re-scaled and rounded for the inputs that calibration has seen.
 
 use super::kept::{self, Kept};
 use super::norm_bytes;
@@ -12,13 +12,13 @@ use crate::smooth::{self, Layer};
 use crate::source::Source;
 use crate::{Result, Role};
 
-/// Codes of so many bits or more are rounded to the nearest in vocabulary matrices.
+/// Vocabulary matrices with codes of so many bits or more are rounded to the nearest code.
 const PLAIN_BITS: usize = 8;
-/// Rows of a tied matrix are embeddings, too, whose errors count in every direction. On
-/// SmolLM2-135M the KL divergence is least here, and moves by 2% from 0.02 to 0.4.
+/// Rows of a tied matrix are embeddings too, whose errors count in every direction. On
+/// SmolLM2-135M the KL divergence is least at this value, and changes by 2% from 0.02 to 0.4.
 const TIED_DAMPING: f32 = 0.1;
 
-/// Where the moments of what matrices read come from.
+/// Gives the moments of the matrices' inputs.
 pub trait Calibration {
     /// Those of a layer. Layers are asked for in ascending order, each once at most.
     fn layer(&mut self, layer: u16) -> Result<LayerMoments>;

@@ -1,4 +1,4 @@
-//! Finished layers on disk, so that a calibrated conversion that was interrupted can go on.
+//! Finished layers on disk, so that a calibrated conversion that was interrupted can continue.
 
 use crate::round::Errors;
 use crate::{Code, Error, Result};

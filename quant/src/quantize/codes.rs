@@ -18,7 +18,7 @@ pub(crate) trait Codes: Sync {
     /// The nearest of them.
     fn nearest(&self, x: f32) -> f32;
 
-    /// The best scale for a group, before it is snapped to the row's grid.
+    /// The best scale for a group, before it is rounded to the row's grid.
     fn scale(&self, weights: &[f32], importance: &[f32]) -> f32;
 }
 
@@ -43,7 +43,7 @@ impl Codes for Bytes {
         round(x.clamp(-MAX_Q8, MAX_Q8))
     }
 
-    /// With so many codes a search gains little over the scale that cuts nothing off.
+    /// With so many codes a search gains little over the scale that clips nothing.
     #[inline(always)]
     fn scale(&self, weights: &[f32], _: &[f32]) -> f32 {
         largest(weights) / MAX_Q8
@@ -116,7 +116,7 @@ pub(crate) fn inverse(x: f32) -> f32 {
 
 /// The group scale near `scale` with the least error; the first of equals.
 ///
-/// The search begins with the scale rounded up, which cuts nothing off when `scale` does not.
+/// The search begins with the scale rounded up, which clips nothing when `scale` does not.
 /// `units` are the weights over the row scale.
 #[inline(always)]
 pub(crate) fn snap<C: Codes>(codes: &C, scale: f32, units: &[f32], importance: &[f32]) -> f32 {
@@ -154,9 +154,9 @@ fn search_scale<C: Codes>(codes: &C, reach: f32, weights: &[f32], importance: &[
     });
     let (mut cross, mut square) = ([0.0; CANDIDATES], [0.0; CANDIDATES]);
     for (&weight, &importance) in weights.iter().zip(importance) {
-        // In units of the largest weight nothing over- or underflows.
+        // In units of the largest weight nothing overflows or underflows.
         let unit = weight / largest;
-        // Candidates side by side: compilers make vector instructions of this loop.
+        // Candidates side by side, so that this loop becomes vector instructions.
         for k in 0..CANDIDATES {
             let code = codes.nearest(unit * inverses[k]);
             cross[k] += importance * unit * code;

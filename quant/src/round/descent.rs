@@ -7,9 +7,9 @@ use crate::quantize::codes::{Codes, MAX_GROUP_SCALE, inverse};
 use pulp::Simd;
 use std::array;
 
-/// Rounds over all groups.
+/// Passes over all groups.
 const PASSES: usize = 4;
-/// Rounds over the codes of a group with a scale that is tried.
+/// Passes over the codes of a group for each scale that is tried.
 const SWEEPS: usize = 2;
 /// What is added to a group's scale to find a better one, in units of the row's.
 const STEPS: [f32; 7] = [0.0, -1.0, 1.0, -3.0, 3.0, -7.0, 7.0];
@@ -99,7 +99,7 @@ impl<const GROUP: usize> Trial<GROUP> {
     }
 }
 
-/// A group of columns, as it is.
+/// A group of columns in its current state.
 struct Group<'a, const GROUP: usize> {
     row_scales: &'a Lanes,
     hessian: [[f32; GROUP]; GROUP],
@@ -109,7 +109,7 @@ struct Group<'a, const GROUP: usize> {
     gradient: [Lanes; GROUP],
 }
 
-/// Takes the best scales and codes for one group of columns, everything else as it is.
+/// Takes the best scales and codes for one group of columns; everything else stays fixed.
 #[inline(always)]
 fn improve<S: Simd, C: Codes, const GROUP: usize>(
     simd: S,
@@ -154,8 +154,8 @@ fn improve<S: Simd, C: Codes, const GROUP: usize>(
     }
 }
 
-/// The codes of one group for these scales: the nearest first, then each in turn where it costs
-/// least.
+/// The codes of one group for these scales: first the nearest ones, then for each in turn the one
+/// that costs least.
 #[inline(always)]
 fn attempt<S: Simd, C: Codes, const GROUP: usize>(
     simd: S,
@@ -202,7 +202,7 @@ fn attempt<S: Simd, C: Codes, const GROUP: usize>(
     trial
 }
 
-/// Takes what a change of one column makes of them from the gradients.
+/// Updates the gradients for a change in one column.
 #[inline(always)]
 fn subtract<S: Simd, const GROUP: usize>(
     simd: S,

@@ -1,6 +1,6 @@
 //! The GGUF container, versions 2 and 3: metadata and the tensor directory.
 //!
-//! Nothing is allocated by a number of the file before as many bytes are known to be there.
+//! Before memory is allocated for a number that the file states, the file is known to be that long.
 
 use super::blocks::Encoding;
 use super::disk::DiskFile;

@@ -175,7 +175,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// The configuration of the weight file, the special tokens looked up where they go by name.
+    /// The configuration of the weight file; special tokens that are given by name are looked up.
     pub fn into_config(
         self,
         generation: &GenerationConfig,

@@ -15,7 +15,7 @@ pub(crate) fn every_type() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/every_type.gguf")
 }
 
-/// A small Hugging Face checkpoint that tests bend before they write it.
+/// A small Hugging Face checkpoint that tests change before they write it.
 pub(crate) struct Checkpoint {
     pub config: Value,
     pub dtype: Dtype,

@@ -1,4 +1,4 @@
-//! Short flags of several letters, as llama-bench has them: clap knows one letter only.
+//! Short flags of several letters, as llama-bench has them: clap supports one letter only.
 
 use std::ffi::OsString;
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 const LIST_RULE: &str = "write numbers such as 1,2 or 16-64 or 16-64+16 or 1-8*2";
 const PAIR_RULE: &str = "write two numbers such as 512,128";
-/// More values than this in one flag are a slip of the keyboard.
+/// More values than this in one flag must be a typing error.
 const MOST: usize = 1000;
 
 /// One value of a flag: numbers and ranges `first-last`, `first-last+step`, `first-last*factor`,
@@ -50,7 +50,7 @@ pub fn numbers(values: &[Values]) -> Vec<usize> {
     values.iter().flat_map(|values| &values.0).map(|&n| n as usize).collect()
 }
 
-/// Tokens of a prompt and tokens generated behind it.
+/// Tokens of a prompt and tokens generated after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// Tokens of the prompt.

@@ -55,7 +55,7 @@ pub struct Measured {
 
 /// Runs a test. It gets a thread of its own, since a session binds its caller to a processor.
 pub fn measure(test: &Test, settings: &Settings) -> Result<Measured> {
-    // Where the model has to be fetched or converted, that is no part of loading it.
+    // Fetching and converting the model do not count as loading it.
     models::open_named(&test.model, settings.kind)?;
     thread::scope(|scope| {
         let work = scope.spawn(|| Run::new(test, settings)?.finish(settings));

@@ -1,4 +1,4 @@
-//! Printing what tests found: llama-bench's fields and formats, with Kinglet's fields behind.
+//! Printing what tests found: llama-bench's fields and formats, followed by Kinglet's fields.
 
 use crate::args::Format;
 use crate::bench::measure::Measured;
@@ -45,7 +45,7 @@ fn what_ran(found: &Measured) -> Fields {
     ]
 }
 
-/// Settings of llama-bench that Kinglet has nothing to set for, as they are when nobody sets them.
+/// Settings of llama-bench that Kinglet does not have, with their default values.
 fn without_meaning() -> Fields {
     vec![
         ("n_gpu_layers", (-1).into()),
@@ -251,7 +251,7 @@ impl Printer {
     }
 }
 
-/// A value as text; truth as 1 or 0, absence as nothing.
+/// A value as text: booleans as 1 or 0, null as nothing.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -300,7 +300,7 @@ fn sql(fields: &Fields, is_first: bool) -> String {
 }
 
 fn markdown(cells: &[(&'static str, String)], is_first: bool) -> String {
-    // The model leads and is text; the rest is lined up as numbers are.
+    // The first column, the model, is aligned as text, the others as numbers.
     let width = |title: &str| if title == "model" { 20 } else { title.len().max(10) };
     let line = |show: &dyn Fn(usize, &(&'static str, String)) -> String| {
         let cells: Vec<String> = cells.iter().enumerate().map(|(i, cell)| show(i, cell)).collect();

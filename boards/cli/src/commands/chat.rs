@@ -56,7 +56,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
             Request::Reset => conversation.reset(),
             Request::System(text) => conversation.set_system(text.to_owned()),
             Request::Say(text) => match answer(&mut conversation, text, &options) {
-                // Someone at a terminal can say something else; a script must hear of it.
+                // A person at a terminal can try something else, but a script must get the failure.
                 Err(error) if lines.is_terminal() => out::failure(&error),
                 result => result?,
             },

@@ -69,7 +69,7 @@ fn score(args: &EvalArgs, path: &Path) -> Result<()> {
     );
     let chunks = args.chunks.map_or(most, |n| most.min(n as usize));
     let mut judge = Judge::new(&model, &options)?;
-    // The cache of `--kv` belongs to what is judged, not to what it is held against.
+    // `--kv` is for the model that is evaluated, not for the reference.
     options.kv = KvType::F16;
     let mut reference = reference.map(|model| Judge::new(&model, &options)).transpose()?;
     let mut meter = Meter::new("chunks", Unit::Pieces, 0, chunks as u64);
@@ -136,7 +136,7 @@ impl Judge {
         Ok(Self { session: model.session(options)?, score: Score::default() })
     }
 
-    /// Scores the second half of a chunk: the tokens at `context / 2 + 1` and behind, each
+    /// Scores the second half of a chunk: the tokens from `context / 2 + 1` on, each
     /// predicted from all before it.
     fn score_chunk(
         &mut self,
