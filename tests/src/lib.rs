@@ -10,4 +10,5 @@ pub mod models;
 pub mod rescale;
 pub mod shared;
 pub mod strings;
+pub mod templates;
 pub mod tiers;
