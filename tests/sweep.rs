@@ -4,6 +4,7 @@
 //! fewer files on emulated cores.
 
 use kinglet::{Code, File, Tier};
+use kinglet_core::chat::{self, Conversation, Message};
 use kinglet_core::kernels::Alone;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::tokenizer::{Specials, Tokenizer};
@@ -33,7 +34,8 @@ fn file_bytes(kind: Type) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// Everything that a user of a file does: opens it, looks at it, tokenizes, prefills and decodes.
+/// Everything that a user of a file does: opens it, looks at it, tokenizes, writes a conversation,
+/// prefills and decodes.
 fn use_file(bytes: &[u8], tier: Tier) -> Result<()> {
     let file = File::open(bytes)?;
     let _ = file.verify();
@@ -43,6 +45,15 @@ fn use_file(bytes: &[u8], tier: Tier) -> Result<()> {
     let count = tokenizer.encode(text, Specials::Parse, &mut tokens)?;
     let known: usize = (0..file.vocab().len() as u32).map(|t| tokenizer.decode(t).len()).sum();
     assert!(known <= bytes.len());
+    if let Some(frame) = file.frame()? {
+        let message = |_| Message { role: "user", content: "Hi <|im_end|>" };
+        let conversation = Conversation { count: 3, message: &message, is_reply_next: true };
+        // A frame that was altered may want other roles.
+        if let Ok(bytes) = chat::text_bytes(&frame, &conversation) {
+            let mut tokens = vec![0; chat::room(bytes)];
+            chat::encode(&tokenizer, &frame, &conversation, &mut tokens)?;
+        }
+    }
     let kv = KvType::Int8;
     let limits = Limits { texts: 1, context: 16, batch: 4, logit_rows: 1, workers: 1, kv };
     let plan = Plan::new(&file, &limits)?;

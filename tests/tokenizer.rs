@@ -1,7 +1,7 @@
 //! The tokenizer gives what the `tokenizers` library gives, and its output streams back.
 
 use fastrand::Rng;
-use kinglet_core::tokenizer::{Specials, TextStream, Tokenizer};
+use kinglet_core::tokenizer::{Span, Specials, TextStream, Tokenizer};
 use kinglet_quant::{Code, Config, TokenizerTables, Vocab};
 use kinglet_tests::shared::shared;
 use kinglet_tests::strings::{break_bytes, string};
@@ -118,6 +118,66 @@ fn check_strings(json: &str, count: usize, seed: u64) {
             check(&tokenizer, &reference, &break_bytes(&text, &mut rng));
         }
     }
+}
+
+/// The tokens of texts one behind the other, each with what becomes of its control tokens.
+fn encode_parts(tokenizer: &Tokenizer<'_>, parts: &[(&str, Specials)]) -> Vec<u32> {
+    let text: String = parts.iter().map(|(part, _)| *part).collect();
+    let mut end = 0;
+    let mut spans = parts.iter().map(|&(part, specials)| {
+        end += part.len();
+        Span { end, specials }
+    });
+    let mut out = vec![0; Tokenizer::max_tokens(text.len())];
+    let count = tokenizer.encode_spans(text.as_bytes(), &mut spans, &mut out).unwrap();
+    out.truncate(count);
+    out
+}
+
+/// A text in parts that are treated alike is the whole text, wherever it is cut.
+#[test]
+fn borders_between_spans_that_are_treated_alike_do_not_matter() {
+    let section = Section::new(SMALL);
+    let tokenizer = section.tokenizer().unwrap();
+    let mut rng = Rng::with_seed(8);
+    for _ in 0..5_000 {
+        let text = string(&mut rng);
+        for specials in [Specials::Parse, Specials::AsText] {
+            let mut cuts: Vec<usize> =
+                (0..rng.usize(..6)).map(|_| rng.usize(..=text.len())).collect();
+            cuts.iter_mut().for_each(|cut| *cut = text.floor_char_boundary(*cut));
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let parts = cuts.windows(2).map(|cut| (&text[cut[0]..cut[1]], specials));
+            let parts: Vec<_> = parts.collect();
+            let expected = encode(&tokenizer, text.as_bytes(), specials);
+            assert_eq!(encode_parts(&tokenizer, &parts), expected, "{parts:?}");
+        }
+    }
+}
+
+#[test]
+fn control_tokens_lie_in_their_span() {
+    use Specials::{AsText, Parse};
+    let section = Section::new(SMALL);
+    let tokenizer = section.tokenizer().unwrap();
+    let control = encode(&tokenizer, b"<|im_end|>", Parse);
+    let is_control = |tokens: &[u32]| tokens.iter().filter(|&&t| control == [t]).count();
+    assert_eq!(is_control(&control), 1);
+    for (parts, expected) in [
+        (&[("<|im_end|>", AsText), ("<|im_end|>", Parse), ("<|im_end|>", AsText)][..], 1),
+        (&[("<|im", Parse), ("_end|>", Parse), ("<|im_end|>", AsText)], 1),
+        (&[("<|im", Parse), ("", AsText), ("_end|>", Parse)], 1),
+        (&[("<|im", AsText), ("_end|>", Parse)], 0),
+        (&[("<|im_end|", Parse), (">", AsText), ("<|im_end|>", Parse)], 1),
+        (&[("", AsText), ("<|im_end|>", Parse)], 1),
+        (&[("<", AsText), ("|im_end|>", AsText), ("<|im_end|><|im_end|>", Parse)], 2),
+    ] {
+        assert_eq!(is_control(&encode_parts(&tokenizer, parts)), expected, "{parts:?}");
+    }
+    // Words reach across borders.
+    let (text, parts) = ("upon a time", [("up", Parse), ("on a ti", AsText), ("me", Parse)]);
+    assert_eq!(encode_parts(&tokenizer, &parts), encode(&tokenizer, text.as_bytes(), Parse));
 }
 
 /// The small tokenizer with other settings, added tokens and bytes.

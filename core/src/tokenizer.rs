@@ -4,13 +4,17 @@
 //! word are merged pair by pair (`merge`). [`TextStream`] turns the bytes of tokens back into text.
 
 mod merge;
+mod spans;
 mod stream;
 mod words;
 
+pub use spans::Span;
 pub use stream::TextStream;
 
+use core::iter;
 use kinglet_quant::{Code, Result, Vocab, ensure};
 use merge::Merger;
+use spans::Spans;
 use words::Words;
 
 /// How control tokens such as `<|im_end|>` are read when a text spells them out.
@@ -93,15 +97,30 @@ impl<'a> Tokenizer<'a> {
     /// Takes time in proportion to the text, except that a single word of more than 4 KiB (a run of
     /// letters or of spaces) takes time in proportion to the square of its length.
     pub fn encode(&self, text: &[u8], specials: Specials, out: &mut [u32]) -> Result<usize> {
+        self.encode_spans(text, &mut iter::once(Span { end: text.len(), specials }), out)
+    }
+
+    /// [`Self::encode`] of a text that several have written.
+    ///
+    /// A control token is found where all of it lies in neighbouring spans of
+    /// [`Specials::Parse`]. Whatever lies between two special tokens is split into words as a
+    /// whole, across the borders of spans.
+    pub fn encode_spans(
+        &self,
+        text: &[u8],
+        spans: &mut dyn Iterator<Item = Span>,
+        out: &mut [u32],
+    ) -> Result<usize> {
         let mut merger = Merger::new(self.vocab);
         let mut out = Output { tokens: out, len: 0 };
-        let mut rest = text;
-        while let Some(found) = self.find_special(rest, specials) {
-            self.encode_words(&rest[..found.start], &mut merger, &mut out)?;
+        let mut spans = Spans::new(spans);
+        let mut start = 0;
+        while let Some(found) = self.find_special(text, start, &mut spans) {
+            self.encode_words(&text[start..found.start], &mut merger, &mut out)?;
             out.push(found.token)?;
-            rest = &rest[found.end..];
+            start = found.end;
         }
-        self.encode_words(rest, &mut merger, &mut out)?;
+        self.encode_words(&text[start..], &mut merger, &mut out)?;
         Ok(out.len)
     }
 
@@ -112,20 +131,22 @@ impl<'a> Tokenizer<'a> {
         self.vocab.text(token)
     }
 
-    /// Finds the leftmost special token, and the longest of those that start there.
-    fn find_special(&self, text: &[u8], specials: Specials) -> Option<Found> {
-        let mut at = 0;
+    /// Finds the leftmost special token from `at` on, and the longest of those that start there.
+    fn find_special(&self, text: &[u8], mut at: usize, spans: &mut Spans<'_>) -> Option<Found> {
         loop {
             at += text[at..].iter().position(|&byte| self.starts_special[usize::from(byte)])?;
-            let here = &text[at..];
+            let (here, span) = (&text[at..], spans.at(at));
+            let is_text = span.specials == Specials::AsText;
             let matches = self.vocab.specials().iter().filter_map(|special| {
-                let content = self.vocab.text(special.token);
-                here.starts_with(content).then_some((content.len(), special))
+                let length = self.vocab.text(special.token).len();
+                let is_there = here.starts_with(self.vocab.text(special.token));
+                let fits = is_text || special.control == 0 || at + length <= span.end;
+                (is_there && fits).then_some((length, special))
             });
             match matches.max_by_key(|(length, _)| *length) {
                 None => at += 1,
-                Some((length, special)) if specials == Specials::AsText && special.control == 1 => {
-                    at += length;
+                Some((length, special)) if is_text && special.control == 1 => {
+                    at = (at + length).min(span.end);
                 }
                 Some((length, special)) => {
                     return Some(Found { start: at, end: at + length, token: special.token });

@@ -11,6 +11,7 @@ use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::{Power, Tiles, encode};
 use crate::round::{self, Errors};
 use crate::source::Source;
+use crate::template::Template;
 use crate::tensor::{self, NO_LAYER};
 use crate::write::{Writer, text_section};
 use crate::{Code, Result, Role, ensure};
@@ -169,6 +170,18 @@ fn run<'a>(
     Ok(Report { rows: rows.collect(), file_bytes })
 }
 
+/// The frame of the checkpoint's chat template, if it has one that can be reduced.
+fn chat_frame(source: &Source) -> Option<String> {
+    let template = source.texts().chat_template.as_ref().filter(|text| !text.is_empty())?;
+    let tokenizer = source.tokenizer();
+    let template = Template::of(template, source.config(), |token| tokenizer.text(token));
+    let frame = template.ok().and_then(|template| template.reduce());
+    if frame.is_none() {
+        log::warn!("the chat template has no frame: the C library cannot write conversations");
+    }
+    frame
+}
+
 /// The `TEXT` section.
 fn make_text(source: &Source, options: &Options, is_calibrated: bool) -> Vec<u8> {
     let texts = source.texts();
@@ -183,12 +196,14 @@ fn make_text(source: &Source, options: &Options, is_calibrated: bool) -> Vec<u8>
         },
         env!("CARGO_PKG_VERSION")
     );
+    let frame = chat_frame(source);
     let entries = [
         (TextKey::Name, Some(options.name.as_ref().unwrap_or(&texts.name))),
         (TextKey::ChatTemplate, texts.chat_template.as_ref()),
         (TextKey::Licence, options.licence.as_ref().or(texts.licence.as_ref())),
         (TextKey::Provenance, Some(&provenance)),
         (TextKey::GenerationConfig, texts.generation_config.as_ref()),
+        (TextKey::ChatFrame, frame.as_ref()),
     ];
     let present = entries.iter().filter_map(|&(key, text)| Some((key, text?.as_str())));
     text_section(&present.collect::<Vec<_>>())

@@ -1,6 +1,7 @@
 //! The container: header, section table, and the checked view of a whole file.
 
 use crate::config::Config;
+use crate::frame::Frame;
 use crate::matrix::Matrix;
 use crate::tensor::{self, NO_LAYER, Record, Role};
 use crate::{Code, Result, Type, Vocab, ensure, fail};
@@ -95,6 +96,8 @@ pub enum TextKey {
     Provenance = 4,
     /// The checkpoint's `generation_config.json`.
     GenerationConfig = 5,
+    /// The chat template as a [`Frame`], where it can be reduced to one.
+    ChatFrame = 6,
 }
 
 /// SHA-256 of the header page: everything in `header` before the hash, then the section table.
@@ -120,7 +123,7 @@ pub struct File<'a> {
 impl<'a> File<'a> {
     /// Checks a whole file: magic, version, the header's checksum, section bounds, the checksums of
     /// configuration and tensor table, every tensor's shape and place, every index of the
-    /// tokenizer.
+    /// tokenizer, the chat frame.
     ///
     /// The work is bounded by the tensor table's and the tokenizer's size; weights are not read.
     /// The memory must start at a multiple of 64 bytes (`Misaligned`).
@@ -165,6 +168,7 @@ impl<'a> File<'a> {
             sections,
         };
         file.check_tensors()?;
+        file.frame()?;
         Ok(file)
     }
 
@@ -272,12 +276,30 @@ impl<'a> File<'a> {
 
     /// A text of the `TEXT` section, if the file has it as valid UTF-8.
     pub fn text(&self, key: TextKey) -> Option<&'a str> {
+        self.text_bytes(key).and_then(|text| core::str::from_utf8(text).ok())
+    }
+
+    /// What stands around the messages of conversations. `None` when the model has no chat
+    /// template, when that cannot be reduced to a frame, and in files of before there were frames.
+    ///
+    /// Cannot fail once the file was opened, unless its bytes change.
+    pub fn frame(&self) -> Result<Option<Frame<'a>>> {
+        let Some(bytes) = self.text_bytes(TextKey::ChatFrame) else {
+            return Ok(None);
+        };
+        let Ok(text) = core::str::from_utf8(bytes) else {
+            fail!(Code::Corrupt, "the chat frame is no text: fetch or convert the file again");
+        };
+        Frame::new(text).map(Some)
+    }
+
+    fn text_bytes(&self, key: TextKey) -> Option<&'a [u8]> {
         let mut rest = self.text;
         while let Some((head, body)) = rest.split_at_checked(8) {
             let [found, length]: [u32; 2] = bytemuck::pod_read_unaligned(head);
             let text = body.get(..length as usize)?;
             if found == key as u32 {
-                return core::str::from_utf8(text).ok();
+                return Some(text);
             }
             rest = body.get((length as usize).next_multiple_of(4)..)?;
         }

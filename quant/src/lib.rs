@@ -1,12 +1,13 @@
 //! What the bytes mean: the Kinglet weight file and the number formats in it.
 //!
 //! Reading order: [`mod@format`] (number formats and the tile layout), [`tensor`] (which matrices a
-//! model has), [`config`], [`vocab`], [`file`](mod@file) (how they lie in one file; the full
-//! specification is `FORMAT.md` beside this crate). These modules are `no_std`, allocate nothing
-//! and contain no `unsafe`. The offline half, behind the feature `import`, reads checkpoints and
-//! writes files: `source` (Hugging Face folders and GGUF), `quantize`, `arrange` (which tensor is
-//! stored how and where), `convert` and `write`.
-#![cfg_attr(not(feature = "import"), no_std)]
+//! model has), [`config`], [`vocab`], [`frame`] (how conversations are written), [`file`](mod@file)
+//! (how they lie in one file; the full specification is `FORMAT.md` beside this crate). These
+//! modules are `no_std`, allocate nothing and contain no `unsafe`. The offline half, behind the
+//! feature `import`, reads checkpoints and writes files: `source` (Hugging Face folders and GGUF),
+//! `quantize`, `arrange` (which tensor is stored how and where), `convert` and `write`. The feature
+//! `template` adds a Jinja engine, which renders chat templates and reduces them to frames.
+#![cfg_attr(not(any(feature = "import", feature = "template")), no_std)]
 #![forbid(unsafe_code)]
 
 #[cfg(target_endian = "big")]
@@ -24,6 +25,7 @@ pub mod file;
 #[cfg(feature = "import")]
 pub mod fold;
 pub mod format;
+pub mod frame;
 pub mod matrix;
 #[cfg(feature = "import")]
 pub(crate) mod metric;
@@ -37,6 +39,8 @@ mod round;
 pub mod smooth;
 #[cfg(feature = "import")]
 pub mod source;
+#[cfg(feature = "template")]
+pub mod template;
 pub mod tensor;
 pub mod tile;
 pub mod vocab;

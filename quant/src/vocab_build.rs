@@ -143,6 +143,11 @@ impl TokenizerTables {
         self.texts.is_empty()
     }
 
+    /// The bytes that a token stands for. Panics for a token outside the vocabulary.
+    pub fn text(&self, token: u32) -> &[u8] {
+        &self.texts[token as usize]
+    }
+
     /// The token with this literal text; a special token is preferred to an ordinary one.
     pub fn token_id(&self, text: &str) -> Option<u32> {
         let is_text = |token: u32| self.texts[token as usize] == text.as_bytes();

@@ -113,6 +113,7 @@ static void use_model(const kinglet_model *model) {
   RETURNS(OK, kinglet_model_verify(model));
   RETURNS(OK, kinglet_chat_render(model, messages, 1, 0, buffer, sizeof buffer, &number));
   RETURNS(OK, kinglet_tokenize(model, buffer, number, 1, tokens, 512, &number));
+  RETURNS(OK, kinglet_chat_tokens(model, messages, 1, 0, tokens, 512, &number));
   RETURNS(OK, kinglet_detokenize(model, tokens, number, 0, buffer, sizeof buffer, &number));
   RETURNS(OK, kinglet_token_text(model, 20, &text, &number, &kind));
   RETURNS(TOKEN_OUT_OF_RANGE, kinglet_token_text(model, UINT32_MAX, &text, &number, &kind));

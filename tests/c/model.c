@@ -217,6 +217,7 @@ static void look_at(kinglet_model *model, kinglet_session *session) {
   (void)kinglet_model_describe(model, &info);
   (void)kinglet_model_verify(model);
   (void)kinglet_chat_render(model, &message, 1, 0, text, sizeof text, &count);
+  (void)kinglet_chat_tokens(model, &message, 1, 0, tokens, 64, &count);
   (void)kinglet_tokenize(model, "Once <|im_end|> 12", 18, KINGLET_TOKENIZE_CONTROL, tokens, 64,
                          &count);
   for (uint32_t token = 0; token < 400; token += 19) {
@@ -315,6 +316,7 @@ static void prove_handles(void) {
     RETURNS(BAD_HANDLE, kinglet_detokenize(none, &token, 1, 0, out, sizeof out, &count));
     RETURNS(BAD_HANDLE, kinglet_token_text(none, token, &text, &count, &kind));
     RETURNS(BAD_HANDLE, kinglet_chat_render(none, &message, 1, 0, out, sizeof out, &count));
+    RETURNS(BAD_HANDLE, kinglet_chat_tokens(none, &message, 1, 0, &token, 1, &count));
     RETURNS(BAD_HANDLE, kinglet_session_bytes(none, NULL, &count));
     kinglet_session *made = NULL;
     RETURNS(BAD_HANDLE, kinglet_session_new(none, NULL, NULL, 0, &made, NULL, 0));

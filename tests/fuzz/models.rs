@@ -256,6 +256,24 @@ impl World<'_> {
         self.check_with(given, status);
         text.check();
         assert!(status != OK || bytes <= room);
+        let room = input.mostly(400, 4).min(1000) as usize;
+        let mut tokens = Guarded::new(4 * room);
+        let mut count = usize::MAX;
+        // SAFETY: the texts end with zeros, the buffers have as many elements.
+        let status = unsafe {
+            (self.library.chat_tokens)(
+                given.handle,
+                messages.as_ptr(),
+                messages.len(),
+                flags,
+                tokens.start().cast(),
+                room,
+                &mut count,
+            )
+        };
+        self.check_with(given, status);
+        tokens.check();
+        assert!(status != OK || count <= room);
     }
 }
 

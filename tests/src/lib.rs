@@ -11,4 +11,5 @@ pub mod rescale;
 pub mod shared;
 pub mod skip;
 pub mod strings;
+pub mod templates;
 pub mod tiers;

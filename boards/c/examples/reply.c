@@ -20,25 +20,22 @@ static void check(kinglet_status status, const char *what, const char *message) 
   }
 }
 
-// The tokens of the conversation as the model's template writes it.
+// The tokens of the conversation as the model's template writes it. Control tokens that are spelled
+// out in the question stay text.
 static uint32_t *prompt_tokens(const kinglet_model *model, const char *question, size_t *count) {
   const kinglet_message messages[] = {{"user", question}};
-  size_t bytes = 0;
-  kinglet_status status =
-      kinglet_chat_render(model, messages, 1, KINGLET_CHAT_REPLY_NEXT, NULL, 0, &bytes);
+  const uint32_t flags = KINGLET_CHAT_REPLY_NEXT;
+  size_t room = 0;
+  kinglet_status status = kinglet_chat_tokens(model, messages, 1, flags, NULL, 0, &room);
   if (status != KINGLET_STATUS_BUFFER_TOO_SMALL) {
     check(status, "chat template", "");
   }
-  char *text = malloc(bytes);
-  uint32_t *tokens = malloc(bytes * sizeof *tokens);
-  if (text == NULL || tokens == NULL) {
+  uint32_t *tokens = malloc(room * sizeof *tokens);
+  if (tokens == NULL) {
     exit(1);
   }
-  status = kinglet_chat_render(model, messages, 1, KINGLET_CHAT_REPLY_NEXT, text, bytes, &bytes);
+  status = kinglet_chat_tokens(model, messages, 1, flags, tokens, room, count);
   check(status, "chat template", "");
-  status = kinglet_tokenize(model, text, bytes, KINGLET_TOKENIZE_CONTROL, tokens, bytes, count);
-  check(status, "prompt", "");
-  free(text);
   return tokens;
 }
 

@@ -33,7 +33,7 @@ pub const KINGLET_SESSION_PIN_THREADS: u32 = 1;
 pub const KINGLET_SESSION_SPECULATE: u32 = 2;
 
 /// `kinglet_tokenize`: texts of control tokens such as `<|im_end|>` become the token. For texts
-/// that you trust, such as rendered chat templates.
+/// that you trust; for conversations there is `kinglet_chat_tokens`.
 pub const KINGLET_TOKENIZE_CONTROL: u32 = 1;
 /// `kinglet_detokenize`: control tokens are left out.
 pub const KINGLET_DETOKENIZE_SKIP_CONTROL: u32 = 1;
@@ -43,7 +43,8 @@ pub const KINGLET_TOKEN_END: u32 = 1;
 /// `kinglet_token_text`: the token is a control token, which is not part of a reply's text.
 pub const KINGLET_TOKEN_CONTROL: u32 = 2;
 
-/// `kinglet_chat_render`: ends with the beginning of the assistant's next reply.
+/// `kinglet_chat_tokens`, `kinglet_chat_render`: ends with the beginning of the assistant's next
+/// reply.
 pub const KINGLET_CHAT_REPLY_NEXT: u32 = 1;
 
 /// `kinglet_generate_options.flags`: goes on behind tokens that end a reply.
@@ -147,7 +148,7 @@ pub struct ModelInfo {
     pub max_context: u32,
     /// Bytes of the longest token.
     pub longest_token_bytes: u32,
-    /// 1 when `kinglet_chat_render` has a template to render, else 0.
+    /// 1 when `kinglet_chat_tokens` and `kinglet_chat_render` have a template to render, else 0.
     pub has_chat_template: u32,
     /// SHA-256 over the file's header and the checksums in it: equal for equal files.
     pub fingerprint: [u8; 32],

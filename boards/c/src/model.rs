@@ -9,7 +9,6 @@ use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use kinglet_core::tokenizer::Tokenizer;
-use kinglet_quant::file::TextKey;
 use kinglet_quant::{Code, File, Result, ensure};
 
 /// A model: a checked weight file in memory that is only read.
@@ -273,7 +272,7 @@ unsafe fn fill_info(file: &File<'_>, info: *mut ModelInfo) -> Result<()> {
         vocabulary: config.vocab_size,
         max_context: config.max_context,
         longest_token_bytes: file.vocab().longest_token_bytes() as u32,
-        has_chat_template: u32::from(file.text(TextKey::ChatTemplate).is_some()),
+        has_chat_template: u32::from(file.frame()?.is_some()),
         fingerprint: file.fingerprint(),
     };
     // SAFETY: as promised by the caller.

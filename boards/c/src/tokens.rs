@@ -1,4 +1,4 @@
-//! Text to tokens and back, and conversations to text.
+//! Text to tokens and back, and conversations to text and to tokens.
 
 use crate::abi;
 use crate::handle::{self, Bytes, array, array_mut, check_apart, put};
@@ -7,7 +7,6 @@ use crate::status::Status;
 use core::ffi::c_char;
 use kinglet_core::chat;
 use kinglet_core::tokenizer::{Specials, Tokenizer};
-use kinglet_quant::config::NO_TOKEN;
 use kinglet_quant::file::TextKey;
 use kinglet_quant::{Code, Error, Result, ensure, fail};
 
@@ -144,15 +143,20 @@ pub unsafe extern "C" fn kinglet_token_text(
     unsafe { with(model, work) }
 }
 
-/// The text of a conversation, by the model's own template; no terminating zero. Tokenize it with
-/// `KINGLET_TOKENIZE_CONTROL`.
+/// The text of a conversation, by the model's own template; no terminating zero.
+///
+/// For eyes, and for conversations whose every message you trust: control tokens of the template
+/// and those that somebody has typed look alike in the text, and `kinglet_tokenize` with
+/// `KINGLET_TOKENIZE_CONTROL` finds both. `kinglet_chat_tokens` tells them apart.
 ///
 /// `flags` are `KINGLET_CHAT_`. Writes up to `capacity` bytes and the number of all of them to
 /// `text_bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; `text` then has a part of
-/// them. `KINGLET_STATUS_NO_CHAT_TEMPLATE` when the model has none, `KINGLET_STATUS_BAD_SOURCE`
-/// when its template uses more of Jinja than this library knows, `KINGLET_STATUS_BAD_ARGUMENT` when
-/// it refuses the conversation. Takes 64 KiB of stack, 256 KiB with a template made to take it:
-/// more than all other functions.
+/// them. `KINGLET_STATUS_NO_CHAT_TEMPLATE` when the model has none. `KINGLET_STATUS_BAD_SOURCE`
+/// when the weight file has a template but no frame, which is what this library renders: the file
+/// was made by an earlier version (convert the model again), or the template is one of the few that
+/// cannot be reduced to a frame (use the command or the Rust library).
+/// `KINGLET_STATUS_BAD_ARGUMENT` when the template refuses the conversation; roles are `system`,
+/// `user` and `assistant`.
 ///
 /// Threads: any number at once.
 #[unsafe(no_mangle)]
@@ -166,37 +170,24 @@ pub unsafe extern "C" fn kinglet_chat_render(
     text_bytes: *mut usize,
 ) -> Status {
     let work = |model: &Model| {
-        let written = [
-            Bytes::of(text, capacity, "the buffer for text"),
-            Bytes::of(text_bytes, 1, "the place for the length"),
-        ];
-        let [out, length] = written;
-        check_apart(&[Bytes::of(messages, count, "the messages"), out, length])?;
+        let out = Bytes::of(text, capacity, "the buffer for text");
+        let length = Bytes::of(text_bytes, 1, "the place for the length");
         // SAFETY: as promised by the caller.
-        let messages = unsafe { array(messages, count, "the messages") }?;
-        for message in messages {
-            // SAFETY: as promised by the caller.
-            let chat::Message { role, content } = unsafe { read_message(message) }?;
-            for given in [role, content] {
-                // With the zero at its end.
-                let given = Bytes::of(given.as_ptr(), given.len() + 1, "a text of a message");
-                check_apart(&[given, out])?;
-                check_apart(&[given, length])?;
-            }
-        }
+        let messages = unsafe { read_messages(messages, count, [out, length]) }?;
         // SAFETY: as promised by the caller.
         unsafe { put(text_bytes, 0, "the place for the length") }?;
         // SAFETY: as promised by the caller.
         let out: &mut [u8] = unsafe { array_mut(text.cast(), capacity, "the buffer for text") }?;
-        if flags & !abi::KINGLET_CHAT_REPLY_NEXT != 0 {
-            return Err(unknown_flags(flags));
-        }
+        let is_reply_next = read_chat_flags(flags)?;
         let mut length = 0;
-        render(model, messages, flags != 0, &mut |piece| {
-            if let Some(place) = out.get_mut(length..length + piece.len()) {
-                place.copy_from_slice(piece.as_bytes());
+        with_conversation(model, messages, is_reply_next, |frame, conversation| {
+            for piece in frame.pieces(conversation)? {
+                if let Some(place) = out.get_mut(length..length + piece.text.len()) {
+                    place.copy_from_slice(piece.text.as_bytes());
+                }
+                length += piece.text.len();
             }
-            length += piece.len();
+            Ok(())
         })?;
         // SAFETY: as promised by the caller.
         unsafe { put(text_bytes, length, "the place for the length") }?;
@@ -204,6 +195,90 @@ pub unsafe extern "C" fn kinglet_chat_render(
     };
     // SAFETY: as promised by the caller.
     unsafe { with(model, work) }
+}
+
+/// The tokens of a conversation, by the model's own template: what a session is given to reply.
+///
+/// Safe for messages from anywhere: control tokens such as `<|im_end|>` are found in the template's
+/// own texts only, and those that are spelled out in a message are split like any text. Otherwise
+/// the tokens are those of the text that `kinglet_chat_render` has.
+///
+/// `flags` are `KINGLET_CHAT_`. Writes the tokens, at most `capacity`, and their number to
+/// `token_count`. While it works it needs more room than the tokens, five entries for every four
+/// bytes of the text: `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was less; `token_count` is then
+/// what is enough. Other failures are those of `kinglet_chat_render`.
+///
+/// Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_chat_tokens(
+    model: *const Model,
+    messages: *const abi::Message,
+    count: usize,
+    flags: u32,
+    tokens: *mut u32,
+    capacity: usize,
+    token_count: *mut usize,
+) -> Status {
+    let work = |model: &Model| {
+        let out = Bytes::of(tokens, capacity, "the buffer for tokens");
+        let length = Bytes::of(token_count, 1, "the place for the count");
+        // SAFETY: as promised by the caller.
+        let messages = unsafe { read_messages(messages, count, [out, length]) }?;
+        // SAFETY: as promised by the caller.
+        unsafe { put(token_count, 0, "the place for the count") }?;
+        // SAFETY: as promised by the caller.
+        let out = unsafe { array_mut(tokens, capacity, "the buffer for tokens") }?;
+        let is_reply_next = read_chat_flags(flags)?;
+        let (mut room, mut needed) = (0, 0);
+        with_conversation(model, messages, is_reply_next, |frame, conversation| {
+            room = chat::room(chat::text_bytes(frame, conversation)?);
+            needed = room;
+            if room <= capacity {
+                needed = chat::encode(&model.tokenizer, frame, conversation, out)?;
+            }
+            Ok(())
+        })?;
+        // SAFETY: as promised by the caller.
+        unsafe { put(token_count, needed, "the place for the count") }?;
+        ensure!(
+            room <= capacity,
+            Code::BufferTooSmall,
+            "the conversation needs room for {room} tokens, there is room for {capacity}"
+        );
+        Ok(())
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(model, work) }
+}
+
+/// Messages that were read once, so that reading them again does not fail.
+#[derive(Clone, Copy)]
+struct Messages<'a>(&'a [abi::Message]);
+
+/// # Safety
+///
+/// There must be as many messages, whose texts end with a zero, and they must stay as they are for
+/// the lifetime of the result, which nobody ensures for what lies in `written`: `BadArgument` then.
+unsafe fn read_messages<'a>(
+    messages: *const abi::Message,
+    count: usize,
+    written: [Bytes; 2],
+) -> Result<Messages<'a>> {
+    let [out, length] = written;
+    check_apart(&[Bytes::of(messages, count, "the messages"), out, length])?;
+    // SAFETY: as promised by the caller.
+    let messages = unsafe { array(messages, count, "the messages") }?;
+    for message in messages {
+        // SAFETY: as promised by the caller.
+        let chat::Message { role, content } = unsafe { read_message(message) }?;
+        for given in [role, content] {
+            // With the zero at its end.
+            let given = Bytes::of(given.as_ptr(), given.len() + 1, "a text of a message");
+            check_apart(&[given, out])?;
+            check_apart(&[given, length])?;
+        }
+    }
+    Ok(Messages(messages))
 }
 
 /// # Safety
@@ -217,33 +292,40 @@ unsafe fn read_message<'a>(message: &abi::Message) -> Result<chat::Message<'a>> 
     Ok(chat::Message { role, content })
 }
 
-/// Hands on the text of messages that were read before.
-fn render(
+/// Whether a reply is next.
+fn read_chat_flags(flags: u32) -> Result<bool> {
+    match flags {
+        0 => Ok(false),
+        abi::KINGLET_CHAT_REPLY_NEXT => Ok(true),
+        _ => Err(unknown_flags(flags)),
+    }
+}
+
+/// Calls `work` with the model's frame and a conversation.
+fn with_conversation(
     model: &Model,
-    messages: &[abi::Message],
+    messages: Messages<'_>,
     is_reply_next: bool,
-    emit: &mut dyn FnMut(&str),
+    work: impl for<'c> FnOnce(&chat::Frame<'c>, &chat::Conversation<'c>) -> Result<()>,
 ) -> Result<()> {
-    let Some(source) = model.file.text(TextKey::ChatTemplate) else {
-        fail!(Code::NoChatTemplate, "the model has no chat template: take an -instruct model");
-    };
-    let config = model.file.config();
-    let text = |token: u32| match token {
-        NO_TOKEN => "",
-        token => core::str::from_utf8(model.tokenizer.decode(token)).unwrap_or(""),
+    let Some(frame) = model.file.frame()? else {
+        ensure!(
+            model.file.text(TextKey::ChatTemplate).is_some(),
+            Code::NoChatTemplate,
+            "the model has no chat template: take an -instruct model"
+        );
+        fail!(
+            Code::BadSource,
+            "the weight file has a chat template without a frame: convert the model again; where \
+             that makes no frame either, use the command or the Rust library"
+        );
     };
     let message = |index: usize| {
-        // SAFETY: the same texts were read before this function was called.
-        unsafe { read_message(&messages[index]) }.expect("read before")
+        // SAFETY: `read_messages` has read the same texts, which stay as they are.
+        unsafe { read_message(&messages.0[index]) }.expect("read before")
     };
-    let chat = chat::Chat {
-        count: messages.len(),
-        message: &message,
-        is_reply_next,
-        bos: text(config.bos),
-        eos: text(config.eos_tokens().first().copied().unwrap_or(NO_TOKEN)),
-    };
-    chat::render(source, &chat, emit)
+    let count = messages.0.len();
+    work(&frame, &chat::Conversation { count, message: &message, is_reply_next })
 }
 
 fn check_token(model: &Model, token: u32) -> Result<()> {

@@ -72,7 +72,7 @@ impl Conversation {
     fn fit(&mut self) -> Result<Vec<u32>> {
         let context = self.session.plan().limits().context;
         loop {
-            let tokens = self.model.tokenize(&self.template.render(&self.messages(), true)?)?;
+            let tokens = self.template.tokens(&self.model.tokenizer(), &self.messages(), true)?;
             if tokens.len() + REPLY_ROOM.min(context / 2) <= context {
                 return Ok(tokens);
             }

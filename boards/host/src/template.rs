@@ -1,10 +1,15 @@
-//! A model's own chat template: conversations become text the way `transformers` makes it.
+//! A model's own chat template: conversations become text the way `transformers` makes it, and
+//! tokens among which no message can smuggle a control token.
+//!
+//! Most templates are frames, which `kinglet convert` has put into the file; those that are none
+//! go through a Jinja engine.
 
-use kinglet_quant::config::NO_TOKEN;
+mod guard;
+
+use kinglet_core::chat::{self, Conversation, Frame};
+use kinglet_core::tokenizer::Tokenizer;
 use kinglet_quant::file::TextKey;
-use kinglet_quant::{Code, Error, File, Result, fail};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
+use kinglet_quant::{Code, Error, File, Result, frame, template};
 use std::borrow::Cow;
 
 /// One turn of a conversation.
@@ -16,74 +21,119 @@ pub struct Message {
     pub content: String,
 }
 
-/// A compiled template.
-#[derive(Debug)]
+/// A template, ready to be used.
+#[derive(Clone, Debug)]
 pub struct Template {
-    environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    engine: Engine,
 }
 
-const NAME: &str = "chat";
+#[derive(Clone, Debug)]
+enum Engine {
+    /// The text of a frame, which was checked.
+    Frame(String),
+    /// A template that cannot be reduced to a frame.
+    Jinja(Box<template::Template>),
+}
 
 impl Template {
-    /// The template of a model, see [`Template::new`].
+    /// The template of a model: its frame, or what [`Template::new`] makes of its template.
     pub fn of(model: &File<'_>) -> Result<Self> {
-        let text = |token: u32| match token {
-            NO_TOKEN => Cow::Borrowed(""),
-            token => String::from_utf8_lossy(model.vocab().text(token)),
-        };
-        let eos = model.config().eos_tokens().first().copied().unwrap_or(NO_TOKEN);
-        Self::new(model.text(TextKey::ChatTemplate), &text(model.config().bos), &text(eos))
+        if model.frame()?.is_some()
+            && let Some(text) = model.text(TextKey::ChatFrame)
+        {
+            return Ok(Self { engine: Engine::Frame(text.to_owned()) });
+        }
+        let source = present(model.text(TextKey::ChatTemplate))?;
+        template::Template::of(source, model.config(), |token| model.vocab().text(token))
+            .map(Self::reduced)
     }
 
-    /// Compiles a Jinja template. `bos` and `eos` are the texts of the model's special tokens.
-    /// `NoChatTemplate` when the model has none, `BadSource` when it does not compile.
+    /// Compiles a Jinja template, and reduces it to a frame where that is possible. `bos` and `eos`
+    /// are the texts of the model's special tokens. `NoChatTemplate` when the model has none,
+    /// `BadSource` when it does not compile.
     pub fn new(source: Option<&str>, bos: &str, eos: &str) -> Result<Self> {
-        let Some(source) = source.filter(|source| !source.is_empty()) else {
-            fail!(
-                Code::NoChatTemplate,
-                "the model has no chat template: take an -instruct model, or use `kinglet run`"
-            );
+        template::Template::new(present(source)?, bos, eos).map(Self::reduced)
+    }
+
+    fn reduced(template: template::Template) -> Self {
+        let engine = match template.reduce() {
+            Some(frame) => Engine::Frame(frame),
+            None => Engine::Jinja(Box::new(template)),
         };
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("both are plain switches"));
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |text: String| -> std::result::Result<String, _> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
-            },
-        );
-        // The date stays out of prompts: the same conversation must give the same tokens tomorrow.
-        environment.add_function("strftime_now", |_format: String| String::new());
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|cause| {
-            Error::new(Code::BadSource, format_args!("the chat template does not compile: {cause}"))
-        })?;
-        Ok(Self { environment, bos: bos.into(), eos: eos.into() })
+        Self { engine }
+    }
+
+    /// Whether the template is a frame, which the C library and firmware can use as well.
+    pub fn is_frame(&self) -> bool {
+        matches!(self.engine, Engine::Frame(_))
     }
 
     /// The text of a conversation; with `is_reply_next` ready for the assistant's next reply.
+    ///
+    /// In this text, control tokens of the template and those that somebody has typed look alike:
+    /// to tokenize what strangers say, use [`Self::tokens`]. `BadArgument` when the template
+    /// refuses the conversation.
     pub fn render(&self, messages: &[Message], is_reply_next: bool) -> Result<String> {
-        let template = self.environment.get_template(NAME).expect("it was added");
-        let turn = |m: &Message| context! { role => &*m.role, content => m.content.as_str() };
-        let variables = context! {
-            messages => messages.iter().map(turn).collect::<Vec<Value>>(),
-            bos_token => self.bos.as_str(),
-            eos_token => self.eos.as_str(),
-            add_generation_prompt => is_reply_next,
-        };
-        template.render(variables).map_err(|cause| {
-            let reason = cause.detail().map_or_else(|| cause.to_string(), str::to_owned);
-            Error::new(
-                Code::BadArgument,
-                format_args!("the chat template refuses the conversation: {reason}"),
-            )
-        })
+        match &self.engine {
+            Engine::Frame(text) => {
+                let message = |index: usize| borrowed(&messages[index]);
+                let count = messages.len();
+                let conversation = Conversation { count, message: &message, is_reply_next };
+                let pieces = Frame::new(text)?.pieces(&conversation)?;
+                Ok(pieces.map(|piece| piece.text).collect())
+            }
+            Engine::Jinja(template) => {
+                let messages: Vec<_> = messages.iter().map(borrowed).collect();
+                template.render(&messages, is_reply_next)
+            }
+        }
     }
+
+    /// The tokens of a conversation. Control tokens are found in the template's own texts only;
+    /// those that are spelled out in a message are split like any text.
+    ///
+    /// `BadArgument` when the template refuses the conversation.
+    pub fn tokens(
+        &self,
+        tokenizer: &Tokenizer<'_>,
+        messages: &[Message],
+        is_reply_next: bool,
+    ) -> Result<Vec<u32>> {
+        let mut tokens;
+        let count = match &self.engine {
+            Engine::Frame(text) => {
+                let frame = Frame::new(text)?;
+                let message = |index: usize| borrowed(&messages[index]);
+                let count = messages.len();
+                let conversation = Conversation { count, message: &message, is_reply_next };
+                tokens = vec![0; chat::room(chat::text_bytes(&frame, &conversation)?)];
+                chat::encode(tokenizer, &frame, &conversation, &mut tokens)?
+            }
+            Engine::Jinja(template) => {
+                let (text, spans) = guard::render(template, tokenizer, messages, is_reply_next)?;
+                tokens = vec![0; text.len()];
+                tokenizer.encode_spans(text.as_bytes(), &mut spans.into_iter(), &mut tokens)?
+            }
+        };
+        tokens.truncate(count);
+        Ok(tokens)
+    }
+}
+
+fn borrowed(message: &Message) -> frame::Message<'_> {
+    frame::Message { role: &message.role, content: &message.content }
+}
+
+/// The source of a template that is there.
+fn present(source: Option<&str>) -> Result<&str> {
+    source.filter(|source| !source.is_empty()).ok_or_else(|| {
+        Error::new(
+            Code::NoChatTemplate,
+            format_args!(
+                "the model has no chat template: take an -instruct model, or use `kinglet run`"
+            ),
+        )
+    })
 }
 
 #[cfg(test)]

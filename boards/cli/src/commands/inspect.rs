@@ -84,8 +84,12 @@ fn describe(model: &Model) -> String {
     let head = if config.tied == 1 { "shares the embedding" } else { "has its own matrix" };
     line("vocabulary", &format!("{} tokens; the head {head}", config.vocab_size));
     line("context", &format!("{} positions, rope theta {}", config.max_context, config.rope_theta));
-    let template = if file.text(TextKey::ChatTemplate).is_some() { "yes" } else { "no" };
-    line("chat", template);
+    let chat = match (file.text(TextKey::ChatTemplate), file.text(TextKey::ChatFrame)) {
+        (_, Some(_)) => "yes",
+        (Some(_), None) => "yes, but not in the C library: the file has no frame",
+        (None, None) => "no",
+    };
+    line("chat", chat);
     text.push_str(&tensor_table(&file));
     text
 }
@@ -145,6 +149,7 @@ fn document(model: &Model, verified: bool) -> Value {
         "provenance": file.text(TextKey::Provenance),
         "licence": file.text(TextKey::Licence),
         "chat_template": file.text(TextKey::ChatTemplate),
+        "chat_frame": file.text(TextKey::ChatFrame),
         "parameters": config.parameters(),
         "config": {
             "vocab_size": config.vocab_size, "hidden": config.hidden, "layers": config.layers,

@@ -1,0 +1,87 @@
+//! Templates in Jinja, whose text does not say who wrote what.
+//!
+//! Control tokens that are spelled out in messages go into the template between two marks, and what
+//! comes out between marks is text. The marks are characters that occur nowhere else.
+
+use super::{Message, borrowed};
+use kinglet_core::tokenizer::{Span, Specials, Tokenizer};
+use kinglet_quant::frame;
+use kinglet_quant::template::Template;
+use kinglet_quant::{Code, Error, Result};
+
+/// Characters of private use, which marks are chosen from.
+const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
+
+/// The text of a conversation, and where control tokens may be found in it.
+pub(super) fn render(
+    template: &Template,
+    tokenizer: &Tokenizer<'_>,
+    messages: &[Message],
+    is_reply_next: bool,
+) -> Result<(String, Vec<Span>)> {
+    let vocab = tokenizer.vocab();
+    let controls = vocab.specials().iter().filter(|special| special.control == 1);
+    let controls: Vec<&[u8]> = controls.map(|special| vocab.text(special.token)).collect();
+    let marks = marks(template, messages)?;
+    let guarded = messages.iter().map(|message| {
+        let frame::Message { role, content } = borrowed(message);
+        [role, content].map(|text| guard(text, &controls, marks))
+    });
+    let guarded: Vec<[String; 2]> = guarded.collect();
+    let messages = guarded.iter().map(|[role, content]| frame::Message { role, content });
+    let text = template.render(&messages.collect::<Vec<_>>(), is_reply_next)?;
+    Ok(take_out(&text, marks))
+}
+
+/// Two characters that neither the template nor the messages have.
+fn marks(template: &Template, messages: &[Message]) -> Result<[char; 2]> {
+    let is_free = |mark: &char| {
+        let mut texts = messages.iter().flat_map(|m| [m.role.as_ref(), m.content.as_str()]);
+        !template.source().contains(*mark) && texts.all(|text| !text.contains(*mark))
+    };
+    let mut free = MARKS.filter(is_free);
+    free.next().zip(free.next()).map(<[char; 2]>::from).ok_or_else(|| {
+        Error::new(
+            Code::BadArgument,
+            format_args!("the conversation uses all characters of Unicode's private area"),
+        )
+    })
+}
+
+/// A text with marks around the control tokens in it.
+fn guard(text: &str, controls: &[&[u8]], [open, close]: [char; 2]) -> String {
+    let mut guarded = String::with_capacity(text.len());
+    // Behind the last control token so far, while its end is not marked.
+    let mut end = None;
+    for (at, character) in text.char_indices() {
+        if end.is_some_and(|end| end <= at) {
+            guarded.push(close);
+            end = None;
+        }
+        let here = &text.as_bytes()[at..];
+        let found = controls.iter().filter(|control| here.starts_with(control));
+        if let Some(length) = found.map(|control| control.len()).max() {
+            if end.is_none() {
+                guarded.push(open);
+            }
+            end = end.max(Some(at + length));
+        }
+        guarded.push(character);
+    }
+    if end.is_some() {
+        guarded.push(close);
+    }
+    guarded
+}
+
+/// A text without marks, and where they were.
+fn take_out(text: &str, [open, close]: [char; 2]) -> (String, Vec<Span>) {
+    let mut clean = String::with_capacity(text.len());
+    let (mut spans, mut specials) = (Vec::new(), Specials::Parse);
+    for part in text.split_inclusive([open, close]) {
+        clean.push_str(part.trim_end_matches([open, close]));
+        spans.push(Span { end: clean.len(), specials });
+        specials = if part.ends_with(open) { Specials::AsText } else { Specials::Parse };
+    }
+    (clean, spans)
+}
