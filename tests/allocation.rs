@@ -58,6 +58,7 @@ fn allocations_of(model: &Model, kv: KvType, prompt: &[u32], temperature: f32) -
         ignore_eos: true,
         speculation: true,
         exact_head: false,
+        ..GenerateOptions::default()
     };
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     let mut bytes = 0;

@@ -37,7 +37,8 @@ fn tasks(model: &Model, count: usize, seed: u64) -> Vec<Task> {
     let mut random = fastrand::Rng::with_seed(seed);
     let vocabulary = model.config().vocab_size;
     let mut task = |number: usize| {
-        let phrase: Vec<u32> = (0..random.usize(1..9)).map(|_| random.u32(20..vocabulary)).collect();
+        let phrase: Vec<u32> =
+            (0..random.usize(1..9)).map(|_| random.u32(20..vocabulary)).collect();
         let length = random.usize(1..60);
         let prompt = phrase.iter().copied().cycle().take(length).collect();
         let greedy = Sampling { seed: number as u64, ..Sampling::default() };
@@ -224,7 +225,8 @@ fn a_deadline_and_a_cancellation_end_every_reply() {
     for text in 0..2 {
         batch.text(text).prefill(&[30, 31], &mut |_| Ok(())).unwrap();
     }
-    let made = batch.generate(&[(0, late), (1, cancelled)], &mut |_, _| panic!("no token is chosen"));
+    let made =
+        batch.generate(&[(0, late), (1, cancelled)], &mut |_, _| panic!("no token is chosen"));
     let reasons: Vec<StopReason> = made.unwrap().iter().map(|made| made.stop_reason).collect();
     assert_eq!(reasons, [StopReason::Deadline, StopReason::Cancelled]);
 

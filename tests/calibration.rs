@@ -1,6 +1,6 @@
 //! Calibrated conversions of small models: the same bytes whatever the threads and interruptions.
 
-use kinglet::calibrate::{Calibrate, Stage, Text, Writing, convert_calibrated, write};
+use kinglet::calibrate::{Calibrate, Stage, TextSource, Writing, convert_calibrated, write};
 use kinglet::{Code, Result, Type};
 use kinglet_quant::Source;
 use kinglet_quant::arrange::Preset;
@@ -32,7 +32,7 @@ impl Place {
         &self,
         model: &str,
         preset: Preset,
-        text: Text<'_>,
+        text: TextSource<'_>,
         threads: usize,
         progress: &mut dyn FnMut(Stage) -> ControlFlow<()>,
     ) -> Result<Report> {
@@ -58,7 +58,7 @@ fn threads_do_not_change_a_calibrated_file() {
     for preset in TYPES {
         let places = [1, 3].map(|threads| {
             let place = Place::new();
-            let text = Text::Own { seed: 5 };
+            let text = TextSource::Own { seed: 5 };
             let report = place.convert(SMALL[1], preset, text, threads, &mut go).unwrap();
             assert!(report.rows.iter().any(|row| row.output_error > 0.0));
             assert!(!place.path("work").exists());
@@ -70,7 +70,8 @@ fn threads_do_not_change_a_calibrated_file() {
 
 #[test]
 fn an_interrupted_calibration_goes_on_where_it_stopped() {
-    let text = Text::Given(b"The quick brown fox jumps over the lazy dog. 1, 2, 3, 4, 5, 6, 7.");
+    let text =
+        TextSource::Given(b"The quick brown fox jumps over the lazy dog. 1, 2, 3, 4, 5, 6, 7.");
     let whole = Place::new();
     whole.convert(SMALL[2], Preset::Q4, text, 2, &mut go).unwrap();
     let place = Place::new();
@@ -104,11 +105,12 @@ fn an_interruption_while_writing_keeps_nothing_half_written() {
         "writing text" if stage.done > 0.1 => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     };
-    let text = Text::Own { seed: 1 };
+    let text = TextSource::Own { seed: 1 };
     let error = place.convert(SMALL[0], Preset::Q4, text, 2, &mut stop).unwrap_err();
     assert_eq!(error.code(), Code::Interrupted);
     assert!(!place.path("texts").exists());
-    let empty = place.convert(SMALL[0], Preset::Q4, Text::Given(b""), 2, &mut go).unwrap_err();
+    let empty =
+        place.convert(SMALL[0], Preset::Q4, TextSource::Given(b""), 2, &mut go).unwrap_err();
     assert_eq!(empty.code(), Code::BadArgument);
 }
 

@@ -75,7 +75,12 @@ impl Engine for Device<'_> {
         self.inner.survivors(row, tokens)
     }
 
-    fn read_block(&mut self, text: usize, block: usize, positions: usize) -> Result<BlockPrefix<'_>> {
+    fn read_block(
+        &mut self,
+        text: usize,
+        block: usize,
+        positions: usize,
+    ) -> Result<BlockPrefix<'_>> {
         self.call()?;
         let prefix = self.inner.read_block(text, block, positions)?;
         let lengths = prefix.map(<[u8]>::len);

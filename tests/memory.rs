@@ -49,9 +49,8 @@ fn too_little_memory_is_refused_until_the_planned_size() {
     let model = small(SMALL[0], Type::Q8);
     let kv = KvType::Int8;
     let limits = Limits { texts: 1, context: 32, batch: 4, logit_rows: 1, workers: 1, kv };
-    let make = |memory: &mut [u8]| {
-        Texts::on_cpu(model.file(), &limits, Scalar, Alone, memory).map(|_| ())
-    };
+    let make =
+        |memory: &mut [u8]| Texts::on_cpu(model.file(), &limits, Scalar, Alone, memory).map(|_| ());
     let planned = Plan::new(&model.file(), &limits).unwrap().total_bytes();
     let mut memory = Aligned::zeroed(planned);
     for bytes in (0..planned).step_by(997).chain([planned - 64, planned - 1]) {

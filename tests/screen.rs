@@ -75,7 +75,9 @@ impl Compare<'_> {
             if first + tokens.len() > context {
                 first = 0;
             }
-            engine.run(&[Chunk { text: 0, first, tokens, logits: Logits::All, screen: None }]).unwrap();
+            engine
+                .run(&[Chunk { text: 0, first, tokens, logits: Logits::All, screen: None }])
+                .unwrap();
             first += tokens.len();
             let mut exact = |row| engine.logits(row).unwrap().to_vec();
             let exact: Vec<Vec<f32>> = (0..tokens.len()).map(&mut exact).collect();

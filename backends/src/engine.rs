@@ -71,7 +71,12 @@ impl<W: Workers> engine::Engine for Engine<'_, W> {
         self.get_mut().survivors(row, tokens)
     }
 
-    fn read_block(&mut self, text: usize, block: usize, positions: usize) -> Result<BlockPrefix<'_>> {
+    fn read_block(
+        &mut self,
+        text: usize,
+        block: usize,
+        positions: usize,
+    ) -> Result<BlockPrefix<'_>> {
         self.get_mut().read_block(text, block, positions)
     }
 

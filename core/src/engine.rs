@@ -146,6 +146,9 @@ pub trait Engine {
     /// `observer`. `BadArgument` from engines whose memory the processor does not see.
     fn observe(&mut self, chunk: &Chunk<'_>, observer: Observer<'_>) -> Result<()> {
         let _ = (chunk, observer);
-        fail!(Code::BadArgument, "only kernels of the processor can be calibrated: choose another tier")
+        fail!(
+            Code::BadArgument,
+            "only kernels of the processor can be calibrated: choose another tier"
+        )
     }
 }

@@ -66,7 +66,9 @@ impl State<'_> {
     fn append(&mut self, token: u32) -> bool {
         let is_guessed = self.length < self.cached && self.history[self.length] == token;
         if !is_guessed {
+            // Logits behind a guess are none behind another token.
             self.drop_guesses();
+            self.drop_logits();
             self.history[self.length] = token;
         }
         self.length += 1;
@@ -262,8 +264,8 @@ impl<'a, E: Engine> Texts<'a, E> {
     /// The row of the logits behind a text, if the engine has them.
     fn row(&self, text: usize) -> Option<usize> {
         let State { length, rows, .. } = &self.states[text];
-        let is_there = rows.pass == self.passes
-            && (rows.first..rows.first + rows.count).contains(length);
+        let is_there =
+            rows.pass == self.passes && (rows.first..rows.first + rows.count).contains(length);
         is_there.then(|| rows.row + length - rows.first)
     }
 

@@ -6,10 +6,10 @@ mod kept;
 mod tests;
 
 use crate::arrange::{Arrangement, Mix, Step, tensor_bytes};
+use crate::calibrate::gptq::{self, Errors};
 use crate::file::TextKey;
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::{Power, Tiles, encode};
-use crate::round::{self, Errors};
 use crate::source::Source;
 use crate::template::Template;
 use crate::tensor::{self, NO_LAYER};
@@ -266,7 +266,7 @@ impl Conversion<'_> {
                 let bytes = &mut out[offset..];
                 let tiles = Tiles { bytes, stride: step.stride, low: &mut low_plane[low] };
                 *errors += match &metric {
-                    Some(metric) => round::encode(&scheme, &weights, metric, self.threads, tiles),
+                    Some(metric) => gptq::encode(&scheme, &weights, metric, self.threads, tiles),
                     None => {
                         let weights = encode(&scheme, &weights, cols, None, self.threads, tiles);
                         Errors { weights, outputs: Power::default() }

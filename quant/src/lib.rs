@@ -5,7 +5,7 @@
 //! (how they lie in one file; the full specification is `FORMAT.md` beside this crate). These
 //! modules are `no_std`, allocate nothing and contain no `unsafe`. The offline half, behind the
 //! feature `import`, reads checkpoints and writes files: `source` (Hugging Face folders and GGUF),
-//! `quantize`, `arrange` (which tensor is stored how and where), `convert` and `write`. The feature
+//! `quantize`, `arrange` (which tensor is stored how and where), `calibrate`, `convert` and `write`. The feature
 //! `template` adds a Jinja engine, which renders chat templates and reduces them to frames.
 #![cfg_attr(not(any(feature = "import", feature = "template")), no_std)]
 #![forbid(unsafe_code)]
@@ -17,6 +17,8 @@ compile_error!(
 
 #[cfg(feature = "import")]
 pub mod arrange;
+#[cfg(feature = "import")]
+pub mod calibrate;
 pub mod config;
 #[cfg(feature = "import")]
 pub mod convert;
@@ -28,15 +30,7 @@ pub mod format;
 pub mod frame;
 pub mod matrix;
 #[cfg(feature = "import")]
-pub(crate) mod metric;
-#[cfg(feature = "import")]
-pub mod moments;
-#[cfg(feature = "import")]
 pub mod quantize;
-#[cfg(feature = "import")]
-mod round;
-#[cfg(feature = "import")]
-pub mod smooth;
 #[cfg(feature = "import")]
 pub mod source;
 #[cfg(feature = "template")]

@@ -186,9 +186,8 @@ impl World<'_> {
         let count = if input.rarely(64) { usize::MAX / 2 } else { count };
         // SAFETY: there are as many replies, more than memory can have are refused, and what they
         // point to and the watcher stay.
-        let status = unsafe {
-            (self.library.session_generate_all)(given.handle, start, count, watch, user)
-        };
+        let status =
+            unsafe { (self.library.session_generate_all)(given.handle, start, count, watch, user) };
         self.check_with(given, status);
     }
 

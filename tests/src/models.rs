@@ -2,7 +2,7 @@
 
 use crate::rescale::random_folds;
 use crate::skip::skip;
-use kinglet::calibrate::{Calibrate, Text, Writing, convert_calibrated, smooth, write};
+use kinglet::calibrate::{Calibrate, TextSource, Writing, convert_calibrated, smooth, write};
 use kinglet::{Model, Type};
 use kinglet_quant::arrange::Preset;
 use kinglet_quant::convert::{Options, convert};
@@ -142,7 +142,7 @@ pub fn calibrated(test: &str, preset: Preset) -> Option<Model> {
     let text: Vec<u8> = tokens.iter().flat_map(|&token| tokenizer.decode(token)).copied().collect();
     let path = converted_file(&format!("{REAL}-calibrated"), preset.name());
     let work = path.with_extension("work");
-    let calibrate = Calibrate { text: Text::Given(&text), work: &work, cache: None };
+    let calibrate = Calibrate { text: TextSource::Given(&text), work: &work, cache: None };
     let options = Options::new(preset, threads());
     convert_calibrated(&source, &path, &options, &calibrate, &mut |_| ControlFlow::Continue(()))
         .unwrap();

@@ -170,7 +170,8 @@ unsafe fn generate<const MOST: usize>(
             choices.len()
         );
         let options = ReplyOptions {
-            max_tokens: if options.max_tokens == 0 { u32::MAX } else { options.max_tokens } as usize,
+            max_tokens: if options.max_tokens == 0 { u32::MAX } else { options.max_tokens }
+                as usize,
             stop,
             ignore_eos: options.flags & abi::KINGLET_GENERATE_IGNORE_END != 0,
             speculation: true,

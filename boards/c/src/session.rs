@@ -1,12 +1,12 @@
 //! Sessions: their memory, their life, and who may use them when.
 
 use crate::abi::{self, KINGLET_ALIGNMENT, SessionInfo, SessionOptions};
+use crate::choice::Choice;
 use crate::clock::Clock;
 use crate::handle::{self, Bytes, Handle, LastError, Lock, User, caught, check_apart, put};
 use crate::model::{self, Model};
 use crate::place::{Keeper, Place};
 use crate::status::Status;
-use crate::choice::Choice;
 use crate::tag::{Kind, Tag};
 use crate::workers::{Crew, Hook};
 use core::cell::UnsafeCell;

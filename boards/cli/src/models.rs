@@ -5,7 +5,7 @@ use crate::cache::Cache;
 use crate::progress::{Meter, Unit};
 use crate::units::Bytes;
 use crate::{errors, fetch, interrupt, names, out, units};
-use kinglet::calibrate::{Calibrate, Stage, Text, convert_calibrated, expected_seconds};
+use kinglet::calibrate::{Calibrate, Stage, TextSource, convert_calibrated, expected_seconds};
 use kinglet::{Code, Model, Result};
 use kinglet_quant::arrange::{Mix, Preset};
 use kinglet_quant::convert::{Options, Progress, Report, convert};
@@ -97,8 +97,8 @@ pub fn convert_checkpoint(
     let options = Options { name, licence, ..Options::new(mix.clone(), threads) };
     let label = format!("converting to {}", preset.name());
     let text = match rounding {
-        Rounding::OwnText => Text::Own { seed: SEED },
-        Rounding::Given(text) => Text::Given(text),
+        Rounding::OwnText => TextSource::Own { seed: SEED },
+        Rounding::Given(text) => TextSource::Given(text),
         Rounding::Quick | Rounding::Nearest => {
             if preset.is_quantized() && matches!(rounding, Rounding::Quick) {
                 let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty());

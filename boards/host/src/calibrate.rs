@@ -1,11 +1,11 @@
 //! Calibration: what a model's activations look like on a text, for better rounding.
 
-mod moments;
+mod observed;
 mod work;
 mod writing;
 
-pub use moments::Observed;
-pub use work::{Calibrate, Stage, Text, convert_calibrated, expected_seconds};
+pub use observed::Observed;
+pub use work::{Calibrate, Stage, TextSource, convert_calibrated, expected_seconds};
 pub use writing::{Writing, write};
 
 use crate::{Model, SessionOptions};
@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Prose, dialogue, lists and code, so that no kind of text sets the sizes alone.
-const TEXT: &str = include_str!("calibrate.txt");
+const TEXT: &str = include_str!("calibrate/text.txt");
 /// Tokens of the text that are used at most.
 const TOKENS: usize = 1024;
 

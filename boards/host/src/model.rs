@@ -1,7 +1,7 @@
 //! A weight file, mapped.
 
-use crate::map::Mapping;
 use crate::batch::Batch;
+use crate::map::Mapping;
 use crate::runtime::SessionOptions;
 use crate::session::Session;
 use kinglet_core::kv::{KvLayout, KvType};

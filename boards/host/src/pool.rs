@@ -78,7 +78,7 @@ type Task = *const (dyn Fn(usize) + Sync);
 struct Meeting {
     /// Workers that are ready for tasks.
     started: Word,
-    /// The [`Parts`] of the current task.
+    /// The [`Handout`] of the current task.
     parts: Word,
     /// Parts of the current task that are not finished.
     unfinished: Word,
@@ -99,9 +99,9 @@ unsafe impl Send for Meeting {}
 
 /// Parts of a task and those handed out, in one number that a claim changes at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Parts(u32);
+struct Handout(u32);
 
-impl Parts {
+impl Handout {
     /// Tells the workers to end.
     const CLOSED: Self = Self(u32::MAX);
 
@@ -120,7 +120,7 @@ impl Parts {
 impl Meeting {
     /// Claims parts of the current task and runs them until none is left.
     fn run_parts(&self) {
-        let mut seen = Parts(self.parts.value.load(Ordering::Acquire));
+        let mut seen = Handout(self.parts.value.load(Ordering::Acquire));
         while let Some(part) = seen.next() {
             let claim = self.parts.value.compare_exchange_weak(
                 seen.0,
@@ -129,7 +129,7 @@ impl Meeting {
                 Ordering::Acquire,
             );
             if let Err(now) = claim {
-                seen = Parts(now);
+                seen = Handout(now);
                 continue;
             }
             // SAFETY: the caller wrote the task before it opened the parts, and keeps it and its
@@ -144,7 +144,7 @@ impl Meeting {
             if self.unfinished.value.fetch_sub(1, Ordering::SeqCst) == 1 {
                 self.unfinished.wake();
             }
-            seen = Parts(self.parts.value.load(Ordering::Acquire));
+            seen = Handout(self.parts.value.load(Ordering::Acquire));
         }
     }
 }
@@ -201,9 +201,9 @@ impl Pool {
 fn work(meeting: &Meeting) {
     loop {
         meeting.run_parts();
-        let is_news = |value| Parts(value) == Parts::CLOSED || Parts(value).next().is_some();
+        let is_news = |value| Handout(value) == Handout::CLOSED || Handout(value).next().is_some();
         meeting.parts.wait(is_news);
-        if Parts(meeting.parts.value.load(Ordering::Acquire)) == Parts::CLOSED {
+        if Handout(meeting.parts.value.load(Ordering::Acquire)) == Handout::CLOSED {
             return;
         }
     }
@@ -219,7 +219,7 @@ impl Workers for Pool {
             return (0..parts).for_each(task);
         }
         // Refuses what one word cannot count, while the pool is still free.
-        let opened = Parts::new(parts);
+        let opened = Handout::new(parts);
         let meeting = &*self.meeting;
         let unfinished = &meeting.unfinished.value;
         let claim =
@@ -244,7 +244,7 @@ impl Workers for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.meeting.parts.value.store(Parts::CLOSED.0, Ordering::SeqCst);
+        self.meeting.parts.value.store(Handout::CLOSED.0, Ordering::SeqCst);
         self.meeting.parts.wake();
         self.threads.drain(..).for_each(Thread::join);
     }

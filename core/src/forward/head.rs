@@ -15,7 +15,8 @@ impl<K: Kernels> Step<'_, '_, K> {
     pub(super) fn head(&mut self, is_screened: bool) {
         if is_screened {
             let chunks = self.chunks.clone();
-            let screens = chunks.iter().flat_map(|chunk| repeat_n(chunk.screen, chunk.tokens.len()));
+            let screens =
+                chunks.iter().flat_map(|chunk| repeat_n(chunk.screen, chunk.tokens.len()));
             let screens =
                 screens.map(|screen| screen.expect("a screened pass has one for every row"));
             self.screened_head(self.count, screens);

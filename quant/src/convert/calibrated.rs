@@ -3,12 +3,12 @@
 use super::kept::{self, Kept};
 use super::norm_bytes;
 use crate::arrange::Step;
+use crate::calibrate::gptq::{self, Errors};
+use crate::calibrate::metric::{DAMPING, Metric};
+use crate::calibrate::moments::{LayerMoments, Moments};
+use crate::calibrate::smooth::{self, Layer};
 use crate::format::{ALIGN, TILE_ROWS};
-use crate::metric::{DAMPING, Metric};
-use crate::moments::{LayerMoments, Moments};
 use crate::quantize::{Scheme, Tiles};
-use crate::round::{self, Errors};
-use crate::smooth::{self, Layer};
 use crate::source::Source;
 use crate::{Result, Role};
 
@@ -112,13 +112,7 @@ impl<'a> Calibrated<'a> {
                 let metric = metric(role);
                 let out = &mut bytes[offset..];
                 let tiles = Tiles { bytes: out, stride: step.stride, low: &mut [] };
-                errors.push(round::encode(
-                    &scheme,
-                    layer.tensor(role),
-                    metric,
-                    self.threads,
-                    tiles,
-                ));
+                errors.push(gptq::encode(&scheme, layer.tensor(role), metric, self.threads, tiles));
                 offset += scheme.layout(metric.cols()).bytes;
             }
         }

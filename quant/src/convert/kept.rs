@@ -1,6 +1,6 @@
 //! Finished layers on disk, so that a calibrated conversion that was interrupted can continue.
 
-use crate::round::Errors;
+use crate::calibrate::gptq::Errors;
 use crate::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs;

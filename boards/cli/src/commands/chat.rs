@@ -46,6 +46,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         exact_head: args.sampling.exact_head,
         ignore_eos: false,
         speculation: !args.sampling.no_speculation,
+        ..GenerateOptions::default()
     };
     lines.hint();
     while let Some(line) = lines.next()? {

@@ -46,6 +46,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         exact_head: args.sampling.exact_head,
         ignore_eos: args.ignore_eos,
         speculation: !args.sampling.no_speculation,
+        ..GenerateOptions::default()
     };
     let streams = !args.json;
     let reply = reply::generate(&mut session, &prompt, &options, &mut |piece| {

@@ -1,7 +1,7 @@
 //! A calibrated conversion from beginning to end: the model as it is, a text, what the model
 //! computes on it, and the rounding. What is finished stays on the disk until all of it is.
 
-use super::moments::Observed;
+use super::observed::Observed;
 use super::writing::{Writing, write};
 use crate::Model;
 use kinglet_quant::arrange::Preset;
@@ -36,7 +36,7 @@ const MIN_BUDGET: usize = 256 << 20;
 
 /// What a model is calibrated on.
 #[derive(Clone, Copy, Debug)]
-pub enum Text<'a> {
+pub enum TextSource<'a> {
     /// What the model itself writes.
     Own {
         /// Other seeds give other texts.
@@ -50,7 +50,7 @@ pub enum Text<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Calibrate<'a> {
     /// The text.
-    pub text: Text<'a>,
+    pub text: TextSource<'a>,
     /// A folder for finished work, made when it is not there and removed when all is done.
     pub work: &'a Path,
     /// A folder where the model's own text is kept for its next conversion.
@@ -67,8 +67,8 @@ pub struct Stage {
 }
 
 /// About how long a calibrated conversion of a model of this shape takes.
-pub fn expected_seconds(config: &Config, text: &Text<'_>, threads: usize) -> f64 {
-    let writing = if matches!(text, Text::Own { .. }) { WRITING_SECONDS } else { 0.0 };
+pub fn expected_seconds(config: &Config, text: &TextSource<'_>, threads: usize) -> f64 {
+    let writing = if matches!(text, TextSource::Own { .. }) { WRITING_SECONDS } else { 0.0 };
     config.parameters() as f64 / 1e6 * (writing + OTHER_SECONDS) / threads as f64
 }
 
@@ -145,8 +145,8 @@ fn texts(
 ) -> Result<Vec<Vec<u32>>> {
     let longest = LENGTH.min(model.config().max_context as usize);
     let seed = match calibrate.text {
-        Text::Given(text) => return given(model, text, longest),
-        Text::Own { seed } => seed,
+        TextSource::Given(text) => return given(model, text, longest),
+        TextSource::Own { seed } => seed,
     };
     let folder = calibrate.cache.unwrap_or(calibrate.work);
     let path = folder.join(format!("{key}.{seed}.tokens"));

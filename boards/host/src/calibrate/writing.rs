@@ -97,7 +97,11 @@ impl Work<'_, '_, '_> {
     }
 
     /// Lets some authors write side by side, on this thread: they share the reading of the weights.
-    fn group(&self, authors: &mut [Author<'_>], goes_on: &mut dyn FnMut(f64) -> bool) -> Result<()> {
+    fn group(
+        &self,
+        authors: &mut [Author<'_>],
+        goes_on: &mut dyn FnMut(f64) -> bool,
+    ) -> Result<()> {
         let options = SessionOptions {
             texts: authors.len(),
             context: Some(self.length),

@@ -2,8 +2,8 @@
 
 use crate::{Model, Session, SessionOptions};
 use kinglet_core::engine::Site;
+use kinglet_quant::calibrate::moments::{LayerMoments, Moments};
 use kinglet_quant::convert::Calibration;
-use kinglet_quant::moments::{LayerMoments, Moments};
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Code, Result, ensure};
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 use super::*;
-use crate::metric::DAMPING;
-use crate::moments::Moments;
+use crate::calibrate::metric::DAMPING;
+use crate::calibrate::moments::Moments;
 use crate::quantize;
 
 /// Weights, and the metric of inputs that hang together as those of trained models do.

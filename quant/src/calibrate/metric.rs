@@ -1,6 +1,6 @@
 //! What an error in one weight costs, and how other weights can make up for it: `H = E[x xᵀ]`.
 
-use crate::moments::Moments;
+use crate::calibrate::moments::Moments;
 use faer::{Mat, Side};
 
 /// Share of the mean diagonal that is added to the diagonal, so that directions which are rare in

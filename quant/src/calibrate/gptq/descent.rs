@@ -1,8 +1,8 @@
 //! Coordinate descent over codes and scales, one group of columns after the other.
 
 use super::{Lanes, Tile};
+use crate::calibrate::metric::Metric;
 use crate::format::TILE_ROWS;
-use crate::metric::Metric;
 use crate::quantize::codes::{Codes, MAX_GROUP_SCALE, inverse};
 use pulp::Simd;
 use std::array;

@@ -6,12 +6,12 @@
 //! Candidates are `size of the inputs^a / size of the weights^b`; each is tried by rounding some
 //! rows and measuring what reaches the outputs, the error of activations in bytes included.
 
+use crate::calibrate::gptq;
+use crate::calibrate::metric::{DAMPING, Metric};
+use crate::calibrate::moments::{LayerMoments, Moments};
 use crate::fold::{LayerFolds, balance, by_value_channel, column_sizes, for_each_query_head};
 use crate::format::BLOCK;
-use crate::metric::{DAMPING, Metric};
-use crate::moments::{LayerMoments, Moments};
 use crate::quantize::Scheme;
-use crate::round;
 use crate::source::Source;
 use crate::tensor::LAYER_ROLES;
 use crate::{Config, Result, Role};
@@ -117,7 +117,7 @@ impl Site<'_> {
         let cost = |&role: &Role| {
             let weights = self.layer.tensor(role);
             let scheme = (self.schemes)(role);
-            let trial = round::try_rows(&scheme, weights, factors, &metric, &noise, self.threads);
+            let trial = gptq::try_rows(&scheme, weights, factors, &metric, &noise, self.threads);
             sensitivity(role) * trial.error / trial.exact.max(f64::MIN_POSITIVE)
         };
         self.roles.iter().map(cost).sum()

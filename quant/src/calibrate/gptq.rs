@@ -9,9 +9,9 @@ mod descent;
 #[cfg(test)]
 mod tests;
 
+use crate::calibrate::metric::Metric;
 use crate::fold::multiply_columns;
 use crate::format::TILE_ROWS;
-use crate::metric::Metric;
 use crate::quantize::codes::{Codes, inverse};
 use crate::quantize::pack::{Packer, Row};
 use crate::quantize::{Job, Power, Scheme, Tiles, UseCodes, deal, jobs, scales};
