@@ -211,6 +211,17 @@ fn refusals_and_broken_templates_are_errors() {
     assert_eq!(rendered(&deep), Err(Code::BadSource));
 }
 
+/// What limits the steps of a rendering leaves room for any conversation.
+#[test]
+fn long_conversations_are_rendered() {
+    let talk = ["user", "assistant"].into_iter().cycle().take(10_000);
+    let messages: Vec<_> = talk.map(|role| message(role, "Hello")).collect();
+    for source in FRAMES.iter().map(|frame| frame.2).chain(WHOLE) {
+        let whole = template::Template::new(source, "<s>", "</s>").unwrap();
+        assert!(whole.render(&borrowed(&messages), true).unwrap().len() > 50_000);
+    }
+}
+
 /// Pieces of templates in any order end in a text or an error.
 #[test]
 fn no_template_panics() {
@@ -281,12 +292,15 @@ fn every_template() -> impl Iterator<Item = Template> {
 fn tokens_are_those_of_the_whole_text() {
     let model = small(MODEL, Type::Q4);
     let tokenizer = model.tokenizer();
+    let controls = tokenizer.vocab().specials().iter().filter(|special| special.control == 1);
+    let typed: Vec<&str> =
+        controls.map(|special| str::from_utf8(tokenizer.decode(special.token)).unwrap()).collect();
     let (mut rng, mut compared) = (Rng::with_seed(3), 0);
     for template in every_template() {
         for _ in 0..60 {
             let messages = conversation(&mut rng);
             let Ok(text) = template.render(&messages, true) else { continue };
-            if messages.iter().any(|m| m.content.contains("<|")) {
+            if messages.iter().any(|m| typed.iter().any(|control| m.content.contains(control))) {
                 continue;
             }
             let mut expected = vec![0; Tokenizer::max_tokens(text.len())];

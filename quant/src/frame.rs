@@ -14,10 +14,12 @@ pub const SEPARATOR: char = '\u{1F}';
 /// The roles that messages can have, in the order of a frame's fields.
 pub const ROLES: [&str; 3] = ["system", "user", "assistant"];
 
-/// The numbers of [`ROLES`].
-pub(crate) const SYSTEM: usize = 0;
-pub(crate) const USER: usize = 1;
-pub(crate) const ASSISTANT: usize = 2;
+/// The place of `system` in [`ROLES`].
+pub const SYSTEM: usize = 0;
+/// The place of `user` in [`ROLES`].
+pub const USER: usize = 1;
+/// The place of `assistant` in [`ROLES`].
+pub const ASSISTANT: usize = 2;
 
 /// One turn of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

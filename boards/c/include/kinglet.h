@@ -70,7 +70,7 @@
 #define KINGLET_SESSION_SPECULATE 2
 
 // `kinglet_tokenize`: texts of control tokens such as `<|im_end|>` become the token. For texts
-// that you trust, such as rendered chat templates.
+// that you trust; for conversations there is `kinglet_chat_tokens`.
 #define KINGLET_TOKENIZE_CONTROL 1
 
 // `kinglet_detokenize`: control tokens are left out.
@@ -82,7 +82,8 @@
 // `kinglet_token_text`: the token is a control token, which is not part of a reply's text.
 #define KINGLET_TOKEN_CONTROL 2
 
-// `kinglet_chat_render`: ends with the beginning of the assistant's next reply.
+// `kinglet_chat_tokens`, `kinglet_chat_render`: ends with the beginning of the assistant's next
+// reply.
 #define KINGLET_CHAT_REPLY_NEXT 1
 
 // `kinglet_generate_options.flags`: goes on behind tokens that end a reply.
@@ -255,7 +256,7 @@ typedef struct kinglet_model_info {
   uint32_t max_context;
   // Bytes of the longest token.
   uint32_t longest_token_bytes;
-  // 1 when `kinglet_chat_render` has a template to render, else 0.
+  // 1 when `kinglet_chat_tokens` and `kinglet_chat_render` have a template to render, else 0.
   uint32_t has_chat_template;
   // SHA-256 over the file's header and the checksums in it: equal for equal files.
   uint8_t fingerprint[32];
@@ -567,15 +568,20 @@ kinglet_status kinglet_token_text(const struct kinglet_model *model,
                                   size_t *text_bytes,
                                   uint32_t *kind);
 
-// The text of a conversation, by the model's own template; no terminating zero. Tokenize it with
-// `KINGLET_TOKENIZE_CONTROL`.
+// The text of a conversation, by the model's own template; no terminating zero.
+//
+// For eyes, and for conversations whose every message you trust: control tokens of the template
+// and those that somebody has typed look alike in the text, and `kinglet_tokenize` with
+// `KINGLET_TOKENIZE_CONTROL` finds both. `kinglet_chat_tokens` tells them apart.
 //
 // `flags` are `KINGLET_CHAT_`. Writes up to `capacity` bytes and the number of all of them to
 // `text_bytes`. `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; `text` then has a part of
-// them. `KINGLET_STATUS_NO_CHAT_TEMPLATE` when the model has none, `KINGLET_STATUS_BAD_SOURCE`
-// when its template uses more of Jinja than this library knows, `KINGLET_STATUS_BAD_ARGUMENT` when
-// it refuses the conversation. Takes 64 KiB of stack, 256 KiB with a template made to take it:
-// more than all other functions.
+// them. `KINGLET_STATUS_NO_CHAT_TEMPLATE` when the model has none. `KINGLET_STATUS_BAD_SOURCE`
+// when the weight file has a template but no frame, which is what this library renders: the file
+// was made by an earlier version (convert the model again), or the template is one of the few that
+// cannot be reduced to a frame (use the command or the Rust library).
+// `KINGLET_STATUS_BAD_ARGUMENT` when the template refuses the conversation; roles are `system`,
+// `user` and `assistant`.
 //
 // Threads: any number at once.
 kinglet_status kinglet_chat_render(const struct kinglet_model *model,
@@ -585,6 +591,27 @@ kinglet_status kinglet_chat_render(const struct kinglet_model *model,
                                    char *text,
                                    size_t capacity,
                                    size_t *text_bytes);
+
+// The tokens of a conversation, by the model's own template: what a session is given to reply.
+//
+// Safe for messages from anywhere: control tokens such as `<|im_end|>` are found in the template's
+// own texts only, and those that are spelled out in a message are split like any text. Otherwise
+// the tokens are those of the text that `kinglet_chat_render` has.
+//
+// `flags` are `KINGLET_CHAT_`. Writes the tokens, at most `capacity`, and their number to
+// `token_count`. While it works it needs more room than the tokens, five entries for every four
+// bytes of the text: `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was less; `token_count` is then
+// what is enough. All of the buffer may be overwritten, and must not overlap the messages. Other
+// failures are those of `kinglet_chat_render`.
+//
+// Threads: any number at once.
+kinglet_status kinglet_chat_tokens(const struct kinglet_model *model,
+                                   const struct kinglet_message *messages,
+                                   size_t count,
+                                   uint32_t flags,
+                                   uint32_t *tokens,
+                                   size_t capacity,
+                                   size_t *token_count);
 
 // Bytes of memory that a session with these options needs. `options` may be null.
 //

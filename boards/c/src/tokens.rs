@@ -206,7 +206,8 @@ pub unsafe extern "C" fn kinglet_chat_render(
 /// `flags` are `KINGLET_CHAT_`. Writes the tokens, at most `capacity`, and their number to
 /// `token_count`. While it works it needs more room than the tokens, five entries for every four
 /// bytes of the text: `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was less; `token_count` is then
-/// what is enough. Other failures are those of `kinglet_chat_render`.
+/// what is enough. All of the buffer may be overwritten. Other failures are those of
+/// `kinglet_chat_render`.
 ///
 /// Threads: any number at once.
 #[unsafe(no_mangle)]

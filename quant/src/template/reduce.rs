@@ -137,7 +137,8 @@ impl Reduction<'_> {
         Some(parts)
     }
 
-    /// What becomes of the contents of the role that is not a user's, or of the user's.
+    /// What becomes of contents of the role that is not the user's; of the user's where these are
+    /// all.
     fn contents(&self, roles: &[usize]) -> Option<Contents> {
         let padded = format!("\t{}\t", MARKERS[0]);
         let told = roles.iter().copied().find(|&role| role != USER).unwrap_or(USER);
