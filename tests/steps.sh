@@ -2,10 +2,7 @@
 # Steps that are counted, and the summary, for tests/run and tests/boards. To be sourced, with LOGS
 # set to a folder for logs.
 
-passed=0
-failed=0
-failures=()
-skips=()
+passed=0 failed=0 failures=() skips=()
 
 has() { # command
     command -v "$1" >/dev/null 2>&1
@@ -34,8 +31,7 @@ timed() { # title, command...
     local start=$SECONDS before status=0
     count_processors
     before=$spent
-    echo
-    echo "== $1"
+    printf '\n== %s\n' "$1"
     "${@:2}" || status=$?
     count_processors
     echo "($1: $((SECONDS - start)) s, $((spent - before)) s of processors)"
