@@ -2,23 +2,34 @@
 //!
 //! Products of bytes differ: [`Widening`] runs on every such CPU, [`Sdot`] needs the dot product
 //! instructions of ARMv8.2, [`Smmla`] the matrix product of ARMv8.6. All else is written once.
+//!
+//! | file | what it has |
+//! |---|---|
+//! | `matmul.rs`, `planes.rs` | products of quantized weights: loops over tiles and tokens |
+//! | `codes.rs` | how the codes of each format become bytes |
+//! | `dot.rs` | the three ways of multiplying bytes |
+//! | `half_tile.rs` | types for 8 rows of a tile and the token beside them |
+//! | `single.rs`, `single/` | assembly for one token |
+//! | `batch.rs`, `batch/` | assembly for several tokens that share one unpacking of weights |
+//! | `attention.rs`, `lanes.rs` | what attention and vector operations need |
+//! | `intrinsics.rs` | the intrinsics that are used, safe to call |
+//!
+//! `README.md` of this package says which operation of which tier is in which file.
 
+mod attention;
 mod batch;
 mod codes;
-mod cpu;
 mod dot;
+mod half_tile;
+mod intrinsics;
 mod lanes;
 mod matmul;
 mod planes;
-mod registers;
-mod rows;
 mod single;
-mod unpack;
-mod wide;
 
 use crate::detect;
 use crate::lanes::vector_kernels;
-pub use cpu::{Sdot, Smmla, Widening};
+pub use dot::{Sdot, Smmla, Widening};
 
 /// The kernels with one way of multiplying bytes. A value proves that this CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,15 +68,6 @@ impl Neon<Smmla> {
     /// The kernels, or what the CPU lacks.
     pub(crate) fn detect() -> Result<Self, &'static str> {
         detect::require_features!("neon", "dotprod", "i8mm").map(|()| Self(Smmla(Sdot(()))))
-    }
-}
-
-impl<D> Neon<D> {
-    /// Runs `work`, which must be inlined; every function of this architecture is compiled for
-    /// NEON.
-    #[inline(always)]
-    fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
-        work()
     }
 }
 
