@@ -59,8 +59,8 @@ fn each_behind_quads(batch: &mut Batch<'_>) -> Steps {
 #[inline(always)]
 pub(in crate::neon) fn groups(weights: &[Quads; 2], scales: [int16x8_t; 2], batch: &mut Batch<'_>) {
     let steps = each_behind_quads(batch);
-    // SAFETY: every 64-bit ARM has the instructions. `Batch::new` checked that there is a token, and
-    // that each has the 32 codes, the scale and the total that are read and written.
+    // SAFETY: every 64-bit ARM has the instructions. `Batch::new` checked that there is a token,
+    // and that each has the 32 codes, the scale and the total that are read and written.
     unsafe {
         piece!(weights, steps, [
             repeat_quads!("#4"),
@@ -118,8 +118,8 @@ macro_rules! byte_products {
 #[inline(always)]
 pub(in crate::neon) fn scaled(weights: &[Quads; 2], scales: Sums, batch: &mut Batch<'_>) {
     let steps = each_behind_quads(batch);
-    // SAFETY: every 64-bit ARM has the instructions. `Batch::new` checked that there is a token, and
-    // that each has the 32 codes, the scale and the total that are read and written.
+    // SAFETY: every 64-bit ARM has the instructions. `Batch::new` checked that there is a token,
+    // and that each has the 32 codes, the scale and the total that are read and written.
     unsafe {
         piece!(weights, steps, [
             repeat_quads!("#4"),
