@@ -1,5 +1,6 @@
 //! Kernels for AVX2, FMA and F16C: every x86 CPU since Haswell and Zen.
 
+mod codes;
 mod matmul;
 mod planes;
 
@@ -22,17 +23,6 @@ impl Avx2 {
     pub(crate) fn detect() -> Result<Self, &'static str> {
         detect::require_features!("avx2", "fma", "f16c").map(Self)
     }
-
-    /// Runs `work`, which must be inlined, compiled for these instructions.
-    #[inline(always)]
-    fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn inside<R>(work: impl FnOnce() -> R) -> R {
-            work()
-        }
-        // SAFETY: the value `self` proves that the CPU has the features.
-        unsafe { inside(work) }
-    }
 }
 
 vector_kernels!([], Avx2, const FURTHER_TOKEN_COST: u8 = 40;);
@@ -44,6 +34,16 @@ impl Lanes for Avx2 {
     /// 4 rows, the products of their 4 columns in pairs.
     type Sum = __m256i;
     const SUMS: usize = 4;
+
+    #[inline(always)]
+    fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn inside<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        // SAFETY: the value `self` proves that the CPU has the features.
+        unsafe { inside(work) }
+    }
 
     register_methods! {
         fn splat(x: f32) -> __m256 { _mm256_set1_ps(x) }

@@ -1,5 +1,6 @@
 //! Kernels for AVX-512 F, BW, VL and VNNI: Intel since Cascade Lake, AMD since Zen 4.
 
+mod codes;
 mod matmul;
 mod planes;
 
@@ -22,17 +23,6 @@ impl Avx512 {
     pub(crate) fn detect() -> Result<Self, &'static str> {
         detect::require_features!("avx512f", "avx512bw", "avx512vl", "avx512vnni").map(Self)
     }
-
-    /// Runs `work`, which must be inlined, compiled for these instructions.
-    #[inline(always)]
-    fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-        fn inside<R>(work: impl FnOnce() -> R) -> R {
-            work()
-        }
-        // SAFETY: the value `self` proves that the CPU has the features.
-        unsafe { inside(work) }
-    }
 }
 
 vector_kernels!([], Avx512, const FURTHER_TOKEN_COST: u8 = 25;);
@@ -44,6 +34,16 @@ impl Lanes for Avx512 {
     /// 8 rows, the products of their 4 columns in pairs.
     type Sum = __m512i;
     const SUMS: usize = 4;
+
+    #[inline(always)]
+    fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+        fn inside<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        // SAFETY: the value `self` proves that the CPU has the features.
+        unsafe { inside(work) }
+    }
 
     register_methods! {
         fn splat(x: f32) -> __m512 { _mm512_set1_ps(x) }

@@ -7,67 +7,55 @@
 
 use crate::lanes::Lanes;
 use crate::prefetch::fetch_behind;
-use core::ops::Range;
-use kinglet_core::Activations;
-use kinglet_core::arena::Columns;
+use crate::product::Product;
 use kinglet_core::kernels::Output;
+#[cfg(feature = "gemm")]
+use kinglet_core::{Activations, arena::Columns};
+#[cfg(feature = "gemm")]
+use kinglet_quant::Matrix;
+use kinglet_quant::Type;
 use kinglet_quant::format::TILE_ROWS;
-use kinglet_quant::{Matrix, Type};
 
 /// Rows of a tile whose dot products share each load of the input.
 const ROWS: usize = 4;
 
-/// Asserts what every product relies on: that inputs, tiles and outputs fit together.
-pub(crate) fn check_product(
-    w: &Matrix<'_>,
-    tiles: &Range<usize>,
-    x: &Activations<'_>,
-    out: &Columns<'_, f32>,
-) {
-    x.check(w);
-    assert!(tiles.start <= tiles.end && tiles.end <= w.tile_count());
-    assert!(out.height() == x.tokens && out.width() == tiles.len() * TILE_ROWS);
-}
-
 /// The product by dot products: every output is computed in the same order whatever the tokens and
 /// tiles of the call.
 #[inline(always)]
-pub(crate) fn dot_products<L: Lanes>(
-    cpu: L,
-    w: &Matrix<'_>,
-    tiles: Range<usize>,
-    x: &Activations<'_>,
-    out: &mut Columns<'_, f32>,
-    output: Output,
-) {
+pub(crate) fn dot_products<L: Lanes>(cpu: L, of: Product<'_>) {
+    let Product { w, tiles, x, mut out, output } = of;
     for (t, tile) in tiles.enumerate() {
         let tile = w.tile(tile);
         for token in 0..x.tokens {
             let values = &x.values[token * x.cols..][..x.cols];
-            let out = &mut out.row(token)[t * TILE_ROWS..][..TILE_ROWS];
+            let out = &mut out.row(token)[Product::columns(t)];
             for (r, out) in (0..TILE_ROWS).step_by(ROWS).zip(out.chunks_exact_mut(ROWS)) {
-                let sums = if w.kind() == Type::Bf16 {
-                    let rows = &tile.bf16_rows()[r * x.cols..][..ROWS * x.cols];
-                    if token == 0 {
-                        fetch_behind(rows);
+                let sums = match w.kind() {
+                    Type::Bf16 => {
+                        let rows = &tile.bf16_rows()[r * x.cols..][..ROWS * x.cols];
+                        if token == 0 {
+                            fetch_behind(rows);
+                        }
+                        rows_dot(
+                            cpu,
+                            values,
+                            #[inline(always)]
+                            |i| cpu.load_bf16(&rows[i..]),
+                        )
                     }
-                    rows_dot(
-                        cpu,
-                        values,
-                        #[inline(always)]
-                        |i| cpu.load_bf16(&rows[i..]),
-                    )
-                } else {
-                    let rows = &tile.f32_rows()[r * x.cols..][..ROWS * x.cols];
-                    if token == 0 {
-                        fetch_behind(rows);
+                    Type::F32 => {
+                        let rows = &tile.f32_rows()[r * x.cols..][..ROWS * x.cols];
+                        if token == 0 {
+                            fetch_behind(rows);
+                        }
+                        rows_dot(
+                            cpu,
+                            values,
+                            #[inline(always)]
+                            |i| cpu.load(&rows[i..]),
+                        )
                     }
-                    rows_dot(
-                        cpu,
-                        values,
-                        #[inline(always)]
-                        |i| cpu.load(&rows[i..]),
-                    )
+                    kind => not_floats(kind),
                 };
                 for (out, sum) in out.iter_mut().zip(sums) {
                     match output {
@@ -78,6 +66,11 @@ pub(crate) fn dot_products<L: Lanes>(
             }
         }
     }
+}
+
+#[cold]
+fn not_floats(kind: Type) -> ! {
+    unreachable!("{} weights are not floats", kind.name())
 }
 
 /// Dot products of [`ROWS`] rows with `values`; `load(i)` gives the weights from element `i` on.
@@ -100,18 +93,12 @@ fn rows_dot<L: Lanes>(cpu: L, values: &[f32], load: impl Fn(usize) -> L::F32) ->
 /// The product through the `gemm` crate, when there are tokens enough for it to pay; whether it was
 /// taken. Weights go through `scratch` in panels of 64 rows.
 #[cfg(feature = "gemm")]
-pub(crate) fn through_gemm(
-    w: &Matrix<'_>,
-    tiles: Range<usize>,
-    x: &Activations<'_>,
-    out: &mut Columns<'_, f32>,
-    output: Output,
-    scratch: &mut [f32],
-) -> bool {
+pub(crate) fn through_gemm(of: &mut Product<'_>, scratch: &mut [f32]) -> bool {
     /// Below this, packing costs `gemm` more than it saves.
     const TOKENS: usize = 8;
     /// Tiles of a panel.
     const PANEL: usize = kinglet_core::kernels::PANEL_ROWS / TILE_ROWS;
+    let Product { w, ref tiles, x, ref mut out, output } = *of;
     if x.tokens < TOKENS {
         return false;
     }
@@ -132,12 +119,14 @@ pub(crate) fn through_gemm(
 #[cfg(feature = "gemm")]
 fn unpack(w: &Matrix<'_>, tile: usize, to: &mut [f32]) {
     let tile = w.tile(tile);
-    if w.kind() == Type::F32 {
-        to.copy_from_slice(tile.f32_rows());
-    } else {
-        for (to, from) in to.iter_mut().zip(tile.bf16_rows()) {
-            *to = from.to_f32();
+    match w.kind() {
+        Type::F32 => to.copy_from_slice(tile.f32_rows()),
+        Type::Bf16 => {
+            for (to, from) in to.iter_mut().zip(tile.bf16_rows()) {
+                *to = from.to_f32();
+            }
         }
+        kind => not_floats(kind),
     }
 }
 
@@ -176,13 +165,6 @@ fn multiply(weights: &[f32], x: &Activations<'_>, out: &mut Columns<'_, f32>, ou
 
 /// Without the feature there is no `gemm`.
 #[cfg(not(feature = "gemm"))]
-pub(crate) fn through_gemm(
-    _w: &Matrix<'_>,
-    _tiles: Range<usize>,
-    _x: &Activations<'_>,
-    _out: &mut Columns<'_, f32>,
-    _output: Output,
-    _scratch: &mut [f32],
-) -> bool {
+pub(crate) fn through_gemm(_of: &mut Product<'_>, _scratch: &mut [f32]) -> bool {
     false
 }

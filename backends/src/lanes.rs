@@ -6,7 +6,10 @@ use half::{bf16, f16};
 pub(crate) const MAX_SUMS: usize = 4;
 
 /// A SIMD register of `COUNT` floats. A value of the type proves that the CPU has the instructions,
-/// so every method is safe.
+/// so every method is safe but for those that read through pointers.
+///
+/// Nothing unsafe relies on what an implementor computes or on its constants: who reads memory by
+/// them asserts how they fit together.
 ///
 /// Methods are `#[inline(always)]`: called inside a function compiled for the instruction set they
 /// become single instructions. Memory is passed as slices, of which the first `COUNT` elements
@@ -22,6 +25,9 @@ pub(crate) trait Lanes: Copy {
     type Sum: Copy;
     /// In how many of them the sums of `2·COUNT` rows are.
     const SUMS: usize;
+
+    /// Runs `work`, which must be inlined, compiled for these instructions.
+    fn compiled<R>(self, work: impl FnOnce() -> R) -> R;
 
     fn splat(self, x: f32) -> Self::F32;
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
@@ -103,12 +109,10 @@ macro_rules! register_methods {
 #[cfg(target_arch = "x86_64")]
 pub(crate) use register_methods;
 
-/// Implements `Kernels` for a tier that has [`Lanes`], a method `compiled` that compiles work for
-/// its instructions, and beside it modules `matmul` and `planes` with the products of quantized
-/// weights. Constants of the trait may follow.
+/// Implements `Kernels` for a tier that has [`Lanes`] and
+/// [`Products`](crate::product::Products). Constants of the trait may follow.
 macro_rules! vector_kernels {
     ([$($generics:tt)*], $Tier:ty $(, $($constants:tt)*)?) => {
-        #[allow(unused_unsafe, reason = "on some architectures every CPU has the features")]
         impl<$($generics)*> kinglet_core::Kernels for $Tier {
             $($($constants)*)?
 
@@ -121,19 +125,8 @@ macro_rules! vector_kernels {
                 output: kinglet_core::kernels::Output,
                 scratch: &mut [f32],
             ) {
-                $crate::dense::check_product(w, &tiles, x, out);
-                if w.kind() == kinglet_quant::Type::Q8Planes {
-                    // SAFETY: the value `self` proves that the CPU has the features.
-                    unsafe { planes::product(self, w, tiles, x, out, output) }
-                } else if w.kind().is_quantized() {
-                    // SAFETY: the value `self` proves that the CPU has the features.
-                    unsafe { matmul::product(self, w, tiles, x, out, output) }
-                } else if !$crate::dense::through_gemm(w, tiles.clone(), x, out, output, scratch) {
-                    self.compiled(
-                        #[inline(always)]
-                        || $crate::dense::dot_products(self, w, tiles, x, out, output),
-                    )
-                }
+                let product = $crate::product::Product::new(w, tiles, x, out, output);
+                $crate::product::multiply(self, product, scratch);
             }
 
             fn screen(
@@ -145,8 +138,8 @@ macro_rules! vector_kernels {
                 found: &mut kinglet_core::kernels::Screened<'_>,
             ) {
                 found.check(w, &tiles, x, margins);
-                // SAFETY: the value `self` proves that the CPU has the features.
-                unsafe { planes::screen(self, w, tiles, x, margins, found) }
+                let search = $crate::product::Search { w, tiles, x, margins, found };
+                $crate::product::Products::screen(self, search);
             }
 
             fn rescore(
@@ -159,26 +152,30 @@ macro_rules! vector_kernels {
                 logits: &mut [f32],
             ) {
                 kinglet_core::kernels::check_rescore(w, tile, x, token, logits);
-                // SAFETY: the value `self` proves that the CPU has the features.
-                unsafe { planes::rescore(self, &w.tile(tile), rows, x, token, logits) }
+                let logits = logits.first_chunk_mut().expect("a logit for each row of a tile");
+                let rescore = $crate::product::Rescore { tile: w.tile(tile), rows, x, token };
+                $crate::product::Products::rescore(self, rescore, logits);
             }
 
             fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], starts: &mut [i32]) {
-                self.compiled(
+                $crate::lanes::Lanes::compiled(
+                        self,
                     #[inline(always)]
                     || $crate::elementwise::quantize(self, x, codes, scales, starts),
                 )
             }
 
             fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
-                self.compiled(
+                $crate::lanes::Lanes::compiled(
+                        self,
                     #[inline(always)]
                     || $crate::elementwise::rms_norm(self, x, gain, eps, out),
                 )
             }
 
             fn rope(self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
-                self.compiled(
+                $crate::lanes::Lanes::compiled(
+                        self,
                     #[inline(always)]
                     || $crate::elementwise::rope(self, head, cos, sin),
                 )
@@ -187,7 +184,8 @@ macro_rules! vector_kernels {
             // Apart from its caller, or the constants go through memory on ARM.
             #[inline(never)]
             fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
-                self.compiled(
+                $crate::lanes::Lanes::compiled(
+                        self,
                     #[inline(always)]
                     || $crate::elementwise::silu_mul(self, gate, up),
                 )
@@ -201,7 +199,8 @@ macro_rules! vector_kernels {
                 key: &[f32],
                 value: &[f32],
             ) {
-                self.compiled(
+                $crate::lanes::Lanes::compiled(
+                        self,
                     #[inline(always)]
                     || layout.store(block, position, key, value),
                 )
@@ -214,14 +213,16 @@ macro_rules! vector_kernels {
                 positions: core::ops::Range<usize>,
                 partials: &mut [f32],
             ) {
-                self.compiled(
+                $crate::lanes::Lanes::compiled(
+                        self,
                     #[inline(always)]
                     || $crate::attend::attend(self, queries, kv, positions, partials),
                 )
             }
 
             fn join(self, partials: &[f32], head_dim: usize, out: &mut [f32]) {
-                self.compiled(
+                $crate::lanes::Lanes::compiled(
+                        self,
                     #[inline(always)]
                     || $crate::attend::join(self, partials, head_dim, out),
                 )

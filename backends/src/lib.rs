@@ -14,7 +14,8 @@
 //! | `neon-dot` | ARMv8.2's dot products | `neon.rs` |
 //!
 //! What vector tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`, and
-//! `dense.rs` for unquantized weights.
+//! `dense.rs` for unquantized weights. `product.rs` chooses the product for a number format.
+//! `README.md` says which operation of which tier is in which file.
 #![no_std]
 
 #[cfg(feature = "std")]
@@ -35,15 +36,17 @@ mod elementwise;
 mod engine;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod lanes;
-#[cfg(target_arch = "x86_64")]
-mod low_row;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod planes;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod prefetch;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod product;
 mod tier;
+#[cfg(target_arch = "x86_64")]
+mod x86_low_row;
 
 pub use engine::Engine;
 pub use kinglet_core::kernels::{Choice, UseKernels};

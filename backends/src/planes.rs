@@ -1,12 +1,39 @@
 //! What the tiers share for weights in two planes, see [`kinglet_core::screen`].
 
 use crate::lanes::Lanes;
+#[cfg(target_arch = "x86_64")]
+use crate::product::{Product, Search};
+#[cfg(target_arch = "x86_64")]
+use kinglet_core::arena::Columns;
 use kinglet_core::screen;
 use kinglet_quant::Tile;
 use kinglet_quant::format::TILE_ROWS;
 
 /// Rows of a tile that are worth the product of the whole tile with one token.
 pub(crate) const WORTH_A_TILE: u32 = 6;
+
+/// The search of [`kinglet_core::Kernels::screen`], tile by tile: `high` gives the high plane's
+/// part of the product of a tile with all tokens.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn screen<L: Lanes>(
+    cpu: L,
+    of: Search<'_, '_>,
+    mut high: impl FnMut(&Tile<'_>, &mut Columns<'_, f32>),
+) {
+    let Search { w, tiles, margins, found, .. } = of;
+    for (t, index) in tiles.enumerate() {
+        let tile = w.tile(index);
+        let mut logits = found.logits.narrow(Product::columns(t));
+        high(&tile, &mut logits);
+        let rows = TILE_ROWS.min(w.rows() - index * TILE_ROWS);
+        for (token, &margin) in margins.iter().enumerate() {
+            let (floor, ceiling) = bounds(cpu, &tile, rows, logits.row(token), margin);
+            found.floors.row(token)[t] = floor;
+            found.ceilings.row(token)[t] = ceiling;
+        }
+    }
+}
 
 /// The largest floor and ceiling of the first `rows` rows of a tile.
 #[inline(always)]

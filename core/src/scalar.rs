@@ -43,7 +43,8 @@ impl Kernels for Scalar {
                         let high = planes::high_rows(&tile, token, x);
                         core::array::from_fn(|r| high[r] + planes::low_row(&tile, r, token, x))
                     }
-                    _ => integer_rows(w, &tile, token, x),
+                    Type::Q8 | Type::Q5 | Type::Q4 | Type::Q3 => integer_rows(w, &tile, token, x),
+                    kind => unreachable!("no product is defined for {}", kind.name()),
                 };
                 let out = &mut out.row(token)[t * TILE_ROWS..][..TILE_ROWS];
                 for (out, sum) in out.iter_mut().zip(sums) {

@@ -136,6 +136,11 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
     codes: &[[i16; N]; Q],
 ) -> [[L::I32; 2]; Q] {
     let Pass { lines, quads, ahead, fetched } = pass;
+    const {
+        let sum_bytes = 2 * L::COUNT * QUAD / L::SUMS;
+        assert!(L::SUMS <= MAX_SUMS && sum_bytes * L::SUMS == 2 * L::COUNT * QUAD);
+        assert!(ALIGN.is_multiple_of(sum_bytes), "what a sum loads lies within a line");
+    }
     let bytes = 2 * L::COUNT * QUAD;
     let line_count = bytes.div_ceil(ALIGN);
     let last = (quads - 1) * lines.next_quad + (line_count - 1) * lines.next_line;
@@ -146,7 +151,8 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
     for quad in 0..quads {
         ahead.fetch(fetched + quad * line_count, line_count);
         // SAFETY: `quad` is below `quads`, so what is read of this line, and of the next if there
-        // is one, lies within the bytes, and 4 codes within `codes`: both are asserted above.
+        // is one, lies within the bytes, and 4 codes within `codes`: both are asserted above, and
+        // that what each sum loads ends where the line does or before.
         unsafe {
             let bytes = lines.bytes.as_ptr().add(quad * lines.next_quad);
             let mut quads = [zero; Q];

@@ -4,7 +4,7 @@
 //! Integers are exact and there is one `fma` per token, as for a token alone, so that both give the
 //! same bits.
 
-use super::rows::Total;
+use super::half_tile::Total;
 use kinglet_quant::format::BLOCK;
 
 /// 32 columns of some tokens, and where their products are added up.
@@ -122,5 +122,5 @@ macro_rules! add_one {
     };
 }
 
-pub(super) mod dot_product;
+pub(super) mod sdot_smmla;
 pub(super) mod widening;

@@ -1,18 +1,31 @@
 //! Ways of multiplying 8 rows of weights with activations, 4 columns at a time.
 
-use super::batch::{Batch, dot_product, widening};
-use super::cpu::{Sdot, Smmla, Widening};
-use super::registers::*;
-use super::rows::{BYTE_BLOCK, NIBBLE_BLOCK, widen};
-use super::rows::{OneTile, Quads, Starts, Sums, Total, Weights};
-use super::single::{self, by_halves, bytes, raised};
-use super::wide::WideDot;
+use super::attention::AttentionDot;
+use super::batch::{Batch, sdot_smmla, widening};
+use super::half_tile::{OneTile, Quads, Starts, Sums, Total, Weights, widen};
+use super::intrinsics::*;
+use super::single::{by_halves, sdot as sdot_tile, widening_bytes, widening_nibbles};
+use crate::product::{BYTE_BLOCK, NIBBLE_BLOCK};
 use core::arch::aarch64::vld1q_s8;
 use core::arch::asm;
 use kinglet_core::kernels::START_GROUP;
 use kinglet_quant::format::BLOCK;
 
-/// A way of multiplying bytes. A value of the type proves that the CPU has the instructions.
+/// `smull` and `smlal`, which every 64-bit ARM has: products in 16 bits, pairs added at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widening;
+
+/// `sdot`: 4 products added up in 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sdot(pub(super) ());
+
+/// `smmla`: two rows times two tokens, 8 products each, added up in 32 bits. Tokens alone are
+/// multiplied with `sdot`, which any CPU with `smmla` has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Smmla(pub(super) Sdot);
+
+/// A way of multiplying bytes. A value of the type proves that the CPU has the instructions: its
+/// methods rely on that, and nothing unsafe relies on what they compute.
 ///
 /// Nibbles are weights of −8 to 7, or these raised to 0 to 15 with sums that start lower by as much
 /// as that adds. With its start, a sum over 32 columns is within 16 bits.
@@ -22,8 +35,8 @@ pub trait Dot: Copy + Send + Sync + core::fmt::Debug {
     const BATCH: usize;
 
     /// The way of multiplying bytes with 16-bit codes that goes with this one.
-    type Wide: WideDot;
-    fn wide(self) -> Self::Wide;
+    type Attention: AttentionDot;
+    fn attention(self) -> Self::Attention;
 
     /// `Σ scale · Σ group scale · w·a` of the nibbles from 0 to 15 of a tile, in groups of 16
     /// columns.
@@ -66,9 +79,9 @@ fn halves(input: &[i8; BLOCK]) -> [int8x16_t; 2] {
 impl Dot for Widening {
     const BATCH: usize = 3;
 
-    type Wide = Self;
+    type Attention = Self;
     #[inline(always)]
-    fn wide(self) -> Self {
+    fn attention(self) -> Self {
         self
     }
 
@@ -76,7 +89,7 @@ impl Dot for Widening {
     fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2] {
         by_halves(of, NIBBLE_BLOCK, START_GROUP, |total, half, x| {
             // SAFETY: `x` has 32 codes.
-            *total = unsafe { raised::widening_groups(*total, half.with(x), *x.starts) };
+            *total = unsafe { widening_nibbles::groups(*total, half.with(x), *x.starts) };
         })
     }
     #[inline(always)]
@@ -84,14 +97,14 @@ impl Dot for Widening {
         by_halves(of, NIBBLE_BLOCK, BLOCK, |total, half, x| {
             let start = starts.of_block(*x.starts);
             // SAFETY: `x` has 32 codes.
-            *total = unsafe { raised::widening_block(*total, half.with(x), start) };
+            *total = unsafe { widening_nibbles::block(*total, half.with(x), start) };
         })
     }
     #[inline(always)]
     fn bytes(self, of: OneTile<'_>) -> [Total; 2] {
         by_halves(of, BYTE_BLOCK, BLOCK, |total, half, x| {
             // SAFETY: `x` has 32 codes.
-            *total = unsafe { bytes::widening_block(*total, half.with(x)) };
+            *total = unsafe { widening_bytes::block(*total, half.with(x)) };
         })
     }
     #[inline(always)]
@@ -210,23 +223,23 @@ fn add_products(
 impl Dot for Sdot {
     const BATCH: usize = 6;
 
-    type Wide = Self;
+    type Attention = Self;
     #[inline(always)]
-    fn wide(self) -> Self {
+    fn attention(self) -> Self {
         self
     }
 
     #[inline(always)]
     fn nibble_groups(self, of: OneTile<'_>) -> [Total; 2] {
-        single::dot_product::nibble_groups(self, of)
+        sdot_tile::nibble_groups(self, of)
     }
     #[inline(always)]
     fn nibble_blocks(self, of: OneTile<'_>, starts: Starts) -> [Total; 2] {
-        single::dot_product::nibble_blocks(self, of, starts)
+        sdot_tile::nibble_blocks(self, of, starts)
     }
     #[inline(always)]
     fn bytes(self, of: OneTile<'_>) -> [Total; 2] {
-        single::dot_product::bytes(self, of)
+        sdot_tile::bytes(self, of)
     }
     #[inline(always)]
     unsafe fn nibble_sums(self, quads: &[Quads; 2], input: *const i8, start: i32) -> Sums {
@@ -256,10 +269,10 @@ impl Dot for Sdot {
     #[inline(always)]
     fn add_batch(self, weights: &Weights, batch: &mut Batch<'_>) -> bool {
         if weights.one_scale {
-            dot_product::sdot_scaled(self, &weights.quads, widen(weights.scales[0]), batch);
+            sdot_smmla::sdot_scaled(self, &weights.quads, widen(weights.scales[0]), batch);
         } else {
             let [differences, scales] = weights.differences();
-            dot_product::sdot_groups(self, &weights.quads, differences, scales, batch);
+            sdot_smmla::sdot_groups(self, &weights.quads, differences, scales, batch);
         }
         true
     }
@@ -268,9 +281,9 @@ impl Dot for Sdot {
 impl Dot for Smmla {
     const BATCH: usize = Sdot::BATCH;
 
-    type Wide = Sdot;
+    type Attention = Sdot;
     #[inline(always)]
-    fn wide(self) -> Sdot {
+    fn attention(self) -> Sdot {
         self.0
     }
 
@@ -305,10 +318,10 @@ impl Dot for Smmla {
     #[inline(always)]
     fn add_batch(self, weights: &Weights, batch: &mut Batch<'_>) -> bool {
         if weights.one_scale {
-            dot_product::smmla_scaled(self, &weights.quads, widen(weights.scales[0]), batch);
+            sdot_smmla::smmla_scaled(self, &weights.quads, widen(weights.scales[0]), batch);
         } else {
             let [differences, scales] = weights.differences();
-            dot_product::smmla_groups(self, &weights.quads, differences, scales, batch);
+            sdot_smmla::smmla_groups(self, &weights.quads, differences, scales, batch);
         }
         true
     }

@@ -1,9 +1,9 @@
 //! [`Lanes`] of 4 floats.
 
 use super::Neon;
+use super::attention::{AttentionDot, AttentionSum};
 use super::dot::Dot;
-use super::registers::*;
-use super::wide::{WideDot, WideSum};
+use super::intrinsics::*;
 use crate::lanes::{Lanes, MAX_SUMS};
 use core::arch::aarch64::{vld1_u16, vld1q_f32, vld1q_s8, vst1q_f32};
 use core::arch::asm;
@@ -13,8 +13,14 @@ impl<D: Dot> Lanes for Neon<D> {
     const COUNT: usize = 4;
     type F32 = float32x4_t;
     type I32 = int32x4_t;
-    type Sum = WideSum;
-    const SUMS: usize = D::Wide::SUMS;
+    type Sum = AttentionSum;
+    const SUMS: usize = D::Attention::SUMS;
+
+    /// Every function of this architecture is compiled for NEON.
+    #[inline(always)]
+    fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> float32x4_t {
@@ -65,16 +71,21 @@ impl<D: Dot> Lanes for Neon<D> {
         vcvtq_f32_s32(x)
     }
     #[inline(always)]
-    fn no_sum(self) -> WideSum {
+    fn no_sum(self) -> AttentionSum {
         [vdupq_n_s32(0); 2]
     }
     #[inline(always)]
-    fn add_quad_products(self, sum: WideSum, bytes: int32x4_t, codes: int32x4_t) -> WideSum {
-        self.0.wide().add_quad_products(sum, bytes, codes)
+    fn add_quad_products(
+        self,
+        sum: AttentionSum,
+        bytes: int32x4_t,
+        codes: int32x4_t,
+    ) -> AttentionSum {
+        self.0.attention().add_quad_products(sum, bytes, codes)
     }
     #[inline(always)]
-    fn row_sums(self, sums: [WideSum; MAX_SUMS]) -> [int32x4_t; 2] {
-        self.0.wide().row_sums(sums)
+    fn row_sums(self, sums: [AttentionSum; MAX_SUMS]) -> [int32x4_t; 2] {
+        self.0.attention().row_sums(sums)
     }
     #[inline(always)]
     fn power_of_two(self, n: int32x4_t) -> float32x4_t {
@@ -125,7 +136,7 @@ impl<D: Dot> Lanes for Neon<D> {
     #[inline(always)]
     unsafe fn load_quads(self, from: *const u8) -> int32x4_t {
         // SAFETY: by this function's contract.
-        unsafe { self.0.wide().load_quads(from) }
+        unsafe { self.0.attention().load_quads(from) }
     }
 
     #[inline(always)]
@@ -143,7 +154,7 @@ impl<D: Dot> Lanes for Neon<D> {
 
     #[inline(always)]
     fn store_codes(self, x: int32x4_t, to: &mut [i16]) {
-        self.0.wide().store_codes(x, to.first_chunk_mut().expect("there are 4"));
+        self.0.attention().store_codes(x, to.first_chunk_mut().expect("there are 4"));
     }
 
     #[inline(always)]

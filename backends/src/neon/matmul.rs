@@ -5,20 +5,22 @@
 
 use super::Neon;
 use super::batch::Batch;
-use super::codes::Packed;
+use super::codes::{Bytes, Entries, Fives, Nibbles, Threes, Unpack, add_sums};
 use super::dot::Dot;
-use super::registers::*;
-use super::rows::{HalfBlock, OneInput, OneTile, OneToken, Total, strip_blocks, strip_scales};
-use super::unpack::{Bytes, Entries, Fives, Nibbles, Threes, Unpack};
+use super::half_tile::{HalfBlock, OneInput, OneTile, OneToken, Total, Weights};
+use super::half_tile::{group_scales, strip_blocks, strip_scales};
+use super::intrinsics::*;
+use super::planes;
 use crate::prefetch::{SLOW_TOKENS, fetch_behind};
+use crate::product::{Product, Products, Rescore, Search};
 use core::arch::aarch64::{vld1q_f32, vst1q_f32};
 use core::mem;
 use core::ops::Range;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
 use kinglet_core::kernels::Output;
+use kinglet_quant::Tile;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
-use kinglet_quant::{Matrix, Tile, Type};
 
 /// Tokens that share one unpacking of weights; their sums live in memory.
 const TOKENS: usize = 64;
@@ -28,63 +30,80 @@ const NO_TOTALS: [Total; 2 * TOKENS] = {
     unsafe { mem::zeroed() }
 };
 
-/// `out (+)= w · x` for the rows of `tiles`; the caller has checked that shapes fit together.
-pub(super) fn product<D: Dot>(
-    cpu: Neon<D>,
-    w: &Matrix<'_>,
-    tiles: Range<usize>,
-    x: &Activations<'_>,
-    out: &mut Columns<'_, f32>,
-    output: Output,
-) {
-    if x.tokens > 1 && x.tokens < D::BATCH {
-        return one_by_one(cpu, w, tiles, x, out, output);
+impl<D: Dot> Products for Neon<D> {
+    const BATCH: usize = D::BATCH;
+
+    fn bytes(self, of: Product<'_>) {
+        all_tiles(Packed::<_, _, BLOCK>(self.0, Bytes), of);
     }
-    let dot = cpu.0;
-    macro_rules! with {
-        ($unpack:expr, $group:literal) => {
-            all_tiles(Packed::<_, _, $group>(dot, $unpack), w, tiles, x, out, output)
+
+    fn nibbles<const GROUP: usize>(self, of: Product<'_>) {
+        all_tiles(Packed::<_, _, GROUP>(self.0, Nibbles), of);
+    }
+
+    fn nibble_entries<const GROUP: usize>(self, of: Product<'_>) {
+        all_tiles(Packed::<_, _, GROUP>(self.0, Entries::new(of.w)), of);
+    }
+
+    fn fives<const GROUP: usize>(self, of: Product<'_>) {
+        all_tiles(Packed::<_, _, GROUP>(self.0, Fives), of);
+    }
+
+    fn threes<const GROUP: usize>(self, of: Product<'_>) {
+        all_tiles(Packed::<_, _, GROUP>(self.0, Threes::new(of.w)), of);
+    }
+
+    fn planes(self, of: Product<'_>) {
+        planes::product(self, of);
+    }
+
+    fn screen(self, of: Search<'_, '_>) {
+        planes::screen(self, of);
+    }
+
+    fn rescore(self, of: Rescore<'_>, logits: &mut [f32; TILE_ROWS]) {
+        planes::rescore(self, of, logits);
+    }
+}
+
+/// Codes of a format with scales for groups of so many columns, and a way of multiplying bytes.
+#[derive(Clone, Copy)]
+struct Packed<D, U, const GROUP: usize>(D, U);
+
+impl<D: Dot, U: Unpack, const GROUP: usize> Packed<D, U, GROUP> {
+    /// The products of a tile with one token alone, not yet scaled by row.
+    #[inline(always)]
+    fn single(self, of: OneTile<'_>) -> [Total; 2] {
+        self.1.single::<D, GROUP>(self.0, of)
+    }
+
+    /// Adds `scale · Σ group scale · weight · input` to the totals of many tokens, to the bit what
+    /// one alone gets, if there is a faster way than one by one; else false, and nothing has been
+    /// added.
+    #[inline(always)]
+    fn add_batch(self, of: HalfBlock<'_>, batch: &mut Batch<'_>) -> bool {
+        let weights = Weights {
+            quads: self.1.weights(of),
+            reach: U::REACH,
+            scales: group_scales::<GROUP>(of),
+            one_scale: GROUP == BLOCK,
         };
+        self.0.add_batch(&weights, batch)
     }
-    match (w.kind(), w.is_linear(), w.group()) {
-        (Type::Q8, ..) => with!(Bytes, 32),
-        (Type::Q5, _, 16) => with!(Fives, 16),
-        (Type::Q5, ..) => with!(Fives, 32),
-        (Type::Q3, _, 16) => with!(Threes::new(w), 16),
-        (Type::Q3, ..) => with!(Threes::new(w), 32),
-        (_, true, 16) => with!(Nibbles, 16),
-        (_, true, _) => with!(Nibbles, 32),
-        (_, _, 16) => with!(Entries::new(w), 16),
-        _ => with!(Entries::new(w), 32),
+
+    /// The same for one of them.
+    ///
+    /// # Safety
+    /// `x` has 32 codes.
+    #[inline(always)]
+    unsafe fn add_one(self, total: &mut Total, of: HalfBlock<'_>, x: OneInput<'_>) {
+        // SAFETY: by this function's contract.
+        unsafe { add_sums::<D, GROUP>(self.0, total, &self.1.weights(of), of, x) }
     }
 }
 
-/// [`product`] with tokens that are too few for a batch: as if each were alone, tile by tile.
-fn one_by_one<D: Dot>(
-    cpu: Neon<D>,
-    w: &Matrix<'_>,
-    tiles: Range<usize>,
-    x: &Activations<'_>,
-    out: &mut Columns<'_, f32>,
-    output: Output,
-) {
-    for (t, tile) in tiles.enumerate() {
-        let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        for token in 0..x.tokens {
-            let mut out = Columns::all(out.row(token), TILE_ROWS);
-            product(cpu, w, tile..tile + 1, &x.quantized_token(token), &mut out, output);
-        }
-    }
-}
-
-fn all_tiles<D: Dot, U: Unpack, const GROUP: usize>(
-    codes: Packed<D, U, GROUP>,
-    w: &Matrix<'_>,
-    tiles: Range<usize>,
-    x: &Activations<'_>,
-    out: &mut Columns<'_, f32>,
-    output: Output,
-) {
+fn all_tiles<D: Dot, U: Unpack, const GROUP: usize>(codes: Packed<D, U, GROUP>, of: Product<'_>) {
+    let Product { w, tiles, x, mut out, output } = of;
     if x.tokens == 1 {
         let (x, (outs, _)) = (OneToken::new(x, 0), out.row(0).as_chunks_mut());
         for (tile, out) in tiles.zip(outs) {
@@ -94,8 +113,7 @@ fn all_tiles<D: Dot, U: Unpack, const GROUP: usize>(
         return;
     }
     for (t, tile) in tiles.enumerate() {
-        let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
-        in_batches(codes, &w.tile(tile), x, &mut out, output);
+        in_batches(codes, &w.tile(tile), x, &mut out.narrow(Product::columns(t)), output);
     }
 }
 

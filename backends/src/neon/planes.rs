@@ -2,23 +2,22 @@
 //! are, and sums start where [`kinglet_core::screen`] says.
 
 use super::Neon;
+use super::codes::halves;
 use super::dot::Dot;
+use super::half_tile::{HalfBlock, LANES, OneTile, OneToken, Quads, Starts, Total};
+use super::half_tile::{add_scaled, eight, scaled, strip_blocks, widen};
+use super::intrinsics::*;
 use super::matmul::store;
-use super::registers::*;
-use super::rows::{HalfBlock, LANES, OneTile, OneToken, Quads, Starts, Total};
-use super::rows::{add_scaled, eight, scaled, strip_blocks, widen};
 use super::single::by_halves;
-use super::unpack::halves;
 use crate::planes::{WORTH_A_TILE, bounds};
+use crate::product::{NIBBLE_BLOCK, Product, Rescore, Search};
 use core::arch::aarch64::{vld1q_s8, vld1q_s32, vst1q_f32};
-use core::ops::Range;
 use core::slice;
-use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
 use kinglet_core::kernels::{Output, Screened};
 use kinglet_core::screen::{low_start, rows_of};
-use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
-use kinglet_quant::{Matrix, Strip, Tile};
+use kinglet_quant::format::{BLOCK, TILE_ROWS};
+use kinglet_quant::{Strip, Tile};
 
 /// What a step of the high plane is worth in steps of the low one.
 const HIGH_STEP: f32 = 16.0;
@@ -35,7 +34,7 @@ fn high<D: Dot>(dot: D, of: OneTile<'_>) -> [Total; 2] {
 /// The products of the low nibbles, not yet scaled by row.
 #[inline(always)]
 fn low<D: Dot>(dot: D, of: OneTile<'_>) -> [Total; 2] {
-    by_halves(of, 4 * ALIGN, BLOCK, |total, half, x| {
+    by_halves(of, NIBBLE_BLOCK, BLOCK, |total, half, x| {
         let start = low_start(x.starts[0]) + low_start(x.starts[1]);
         // SAFETY: `x` has 32 codes.
         let sums = unsafe { dot.nibble_sums(&low_quads(half), x.codes, start) };
@@ -79,18 +78,11 @@ fn load(bytes: &[u8]) -> int8x16_t {
     unsafe { vld1q_s8(bytes.as_ptr().cast()) }
 }
 
-/// `out (+)= w · x` for the rows of `tiles`; the caller has checked that shapes fit together.
-pub(super) fn product<D: Dot>(
-    cpu: Neon<D>,
-    w: &Matrix<'_>,
-    tiles: Range<usize>,
-    x: &Activations<'_>,
-    out: &mut Columns<'_, f32>,
-    output: Output,
-) {
+/// The product of all tiles, token by token.
+pub(super) fn product<D: Dot>(cpu: Neon<D>, of: Product<'_>) {
+    let Product { w, tiles, x, mut out, output } = of;
     for (t, tile) in tiles.enumerate() {
-        let tile = w.tile(tile);
-        let mut out = out.narrow(t * TILE_ROWS..(t + 1) * TILE_ROWS);
+        let (tile, mut out) = (w.tile(tile), out.narrow(Product::columns(t)));
         for token in 0..x.tokens {
             let of = OneTile { tile: &tile, x: OneToken::new(x, token) };
             let out: &mut [f32; TILE_ROWS] = out.row(token).try_into().expect("a row of a tile");
@@ -100,18 +92,11 @@ pub(super) fn product<D: Dot>(
     }
 }
 
-/// The search of [`kinglet_core::Kernels::screen`]; the caller has checked that shapes fit
-/// together.
-pub(super) fn screen<D: Dot>(
-    cpu: Neon<D>,
-    w: &Matrix<'_>,
-    tiles: Range<usize>,
-    x: &Activations<'_>,
-    margins: &[f32],
-    found: &mut Screened<'_>,
-) {
+/// The search of [`kinglet_core::Kernels::screen`].
+pub(super) fn screen<D: Dot>(cpu: Neon<D>, of: Search<'_, '_>) {
+    let Search { w, tiles, x, margins, found } = of;
     let &[margin] = margins else {
-        return screen_one_by_one(cpu, w, tiles, x, margins, found);
+        return screen_one_by_one(cpu, Search { w, tiles, x, margins, found });
     };
     let (x, (logits, _)) = (OneToken::new(x, 0), found.logits.row(0).as_chunks_mut());
     let bounds_of_tiles = found.floors.row(0).iter_mut().zip(found.ceilings.row(0));
@@ -125,37 +110,25 @@ pub(super) fn screen<D: Dot>(
 }
 
 /// [`screen`] with several tokens, as if each were alone, tile by tile.
-fn screen_one_by_one<D: Dot>(
-    cpu: Neon<D>,
-    w: &Matrix<'_>,
-    tiles: Range<usize>,
-    x: &Activations<'_>,
-    margins: &[f32],
-    found: &mut Screened<'_>,
-) {
+fn screen_one_by_one<D: Dot>(cpu: Neon<D>, of: Search<'_, '_>) {
+    let Search { w, tiles, x, margins, found } = of;
     for (t, tile) in tiles.enumerate() {
         for (token, margin) in margins.iter().enumerate() {
-            let logits = &mut found.logits.row(token)[t * TILE_ROWS..][..TILE_ROWS];
-            let mut found = Screened {
+            let logits = &mut found.logits.row(token)[Product::columns(t)];
+            let found = &mut Screened {
                 logits: Columns::all(logits, TILE_ROWS),
                 floors: Columns::all(&mut found.floors.row(token)[t..=t], 1),
                 ceilings: Columns::all(&mut found.ceilings.row(token)[t..=t], 1),
             };
-            let (tiles, x) = (tile..tile + 1, x.quantized_token(token));
-            screen(cpu, w, tiles, &x, slice::from_ref(margin), &mut found);
+            let (tiles, x) = (tile..tile + 1, &x.quantized_token(token));
+            screen(cpu, Search { w, tiles, x, margins: slice::from_ref(margin), found });
         }
     }
 }
 
-/// The low plane's part for some rows of a tile; the caller has checked that shapes fit together.
-pub(super) fn rescore<D: Dot>(
-    cpu: Neon<D>,
-    tile: &Tile<'_>,
-    rows: u16,
-    x: &Activations<'_>,
-    token: usize,
-    logits: &mut [f32],
-) {
+/// The low plane's part for some rows of a tile.
+pub(super) fn rescore<D: Dot>(cpu: Neon<D>, of: Rescore<'_>, logits: &mut [f32; TILE_ROWS]) {
+    let Rescore { ref tile, rows, x, token } = of;
     let x = OneToken::new(x, token);
     if rows.count_ones() < WORTH_A_TILE {
         for r in rows_of(rows) {

@@ -7,8 +7,8 @@
 //! halves of a block fetch every other line of a later one: the second begins 32 bytes behind the
 //! first, which is enough to be one line further.
 
-use super::registers::*;
-use super::rows::{HalfBlock, OneInput, OneTile, OneToken, Total, strip_blocks, strip_scales};
+use super::half_tile::{HalfBlock, OneInput, OneTile, OneToken, Total, strip_blocks, strip_scales};
+use super::intrinsics::*;
 use kinglet_quant::format::BLOCK;
 use kinglet_quant::{Strip, Tile};
 
@@ -153,6 +153,6 @@ macro_rules! piece {
     };
 }
 
-pub(super) mod bytes;
-pub(super) mod dot_product;
-pub(super) mod raised;
+pub(super) mod sdot;
+pub(super) mod widening_bytes;
+pub(super) mod widening_nibbles;

@@ -1,8 +1,8 @@
 //! Products of a batch with `smull` and `smlal`, token by token.
 
 use super::{Batch, Steps};
-use crate::neon::registers::*;
-use crate::neon::rows::{Quads, Sums};
+use crate::neon::half_tile::{Quads, Sums};
+use crate::neon::intrinsics::*;
 use core::arch::asm;
 use kinglet_quant::format::BLOCK;
 
@@ -59,7 +59,8 @@ fn each_behind_quads(batch: &mut Batch<'_>) -> Steps {
 #[inline(always)]
 pub(in crate::neon) fn groups(weights: &[Quads; 2], scales: [int16x8_t; 2], batch: &mut Batch<'_>) {
     let steps = each_behind_quads(batch);
-    // SAFETY: as for pairs.
+    // SAFETY: every 64-bit ARM has the instructions. `Batch::new` checked that there is a token,
+    // and that each has the 32 codes, the scale and the total that are read and written.
     unsafe {
         piece!(weights, steps, [
             repeat_quads!("#4"),
@@ -117,7 +118,8 @@ macro_rules! byte_products {
 #[inline(always)]
 pub(in crate::neon) fn scaled(weights: &[Quads; 2], scales: Sums, batch: &mut Batch<'_>) {
     let steps = each_behind_quads(batch);
-    // SAFETY: as for pairs.
+    // SAFETY: every 64-bit ARM has the instructions. `Batch::new` checked that there is a token,
+    // and that each has the 32 codes, the scale and the total that are read and written.
     unsafe {
         piece!(weights, steps, [
             repeat_quads!("#4"),

@@ -1,6 +1,6 @@
 //! 8 rows of a tile, which kernels for ARM compute together: their weights, scales and sums.
 
-use super::registers::*;
+use super::intrinsics::*;
 use core::arch::aarch64::vld1_s8;
 use kinglet_core::Activations;
 use kinglet_core::kernels::START_GROUP;
@@ -11,11 +11,6 @@ use kinglet_quant::{Strip, Tile};
 
 /// Rows that are computed together.
 pub(super) const LANES: usize = 8;
-/// Bytes of a block of a tile, 16 rows × 32 columns, where each weight has a byte.
-pub(super) const BYTE_BLOCK: usize = TILE_ROWS * BLOCK;
-/// The same where it has a nibble.
-pub(super) const NIBBLE_BLOCK: usize = BYTE_BLOCK / 2;
-
 /// All columns of one token.
 #[derive(Clone, Copy)]
 pub struct OneToken<'a> {

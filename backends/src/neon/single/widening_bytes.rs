@@ -1,6 +1,6 @@
 //! One token's products with signed bytes, of 8 rows.
 
-use crate::neon::rows::{ByteLines, LANES, OneHalf, Total};
+use crate::neon::half_tile::{ByteLines, LANES, OneHalf, Total};
 
 /// Loads quads `$even` and the next one: rows 0 to 3 into `s0` and `s1`, 4 to 7 into `t0` and `t1`.
 #[rustfmt::skip]
@@ -54,10 +54,7 @@ macro_rules! add {
 /// # Safety
 /// `of.input` has 32 codes.
 #[inline(always)]
-pub(in crate::neon) unsafe fn widening_block(
-    mut total: Total,
-    of: OneHalf<'_, ByteLines>,
-) -> Total {
+pub(in crate::neon) unsafe fn block(mut total: Total, of: OneHalf<'_, ByteLines>) -> Total {
     assert!(of.group_scales.len() >= LANES);
     // SAFETY: what is read of `group_scales` is checked above, `bytes` is as long as what is read,
     // and `input` by this function's contract; fetching accepts any address.

@@ -1,7 +1,7 @@
 //! One token's products with nibbles from 0 to 15, of 8 rows.
 
-use crate::neon::registers::*;
-use crate::neon::rows::{LANES, NibbleLines, OneHalf, Total};
+use crate::neon::half_tile::{LANES, NibbleLines, OneHalf, Total};
+use crate::neon::intrinsics::*;
 use kinglet_quant::format::TILE_ROWS;
 
 /// Scales from the first of one group to the last of the next, of 8 rows.
@@ -96,7 +96,7 @@ macro_rules! nibble_piece {
 /// # Safety
 /// `of.input` has 32 codes.
 #[inline(always)]
-pub(in crate::neon) unsafe fn widening_groups(
+pub(in crate::neon) unsafe fn groups(
     mut total: Total,
     of: OneHalf<'_, NibbleLines>,
     starts: [i32; 2],
@@ -153,13 +153,13 @@ pub(in crate::neon) unsafe fn widening_groups(
 /// # Safety
 /// `of.input` has 32 codes.
 #[inline(always)]
-pub(in crate::neon) unsafe fn widening_block(
+pub(in crate::neon) unsafe fn block(
     mut total: Total,
     of: OneHalf<'_, NibbleLines>,
     start: i32,
 ) -> Total {
     assert!(of.group_scales.len() >= LANES);
-    // SAFETY: as for `widening_groups`.
+    // SAFETY: as for `groups`.
     unsafe {
         nibble_piece!(of, total, [
             load!(),

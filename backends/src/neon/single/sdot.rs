@@ -6,11 +6,13 @@
 //! `v16` and `v17` the activations of a block. A line of codes, 4 columns of 16 rows, takes 4 of
 //! the others.
 
-use crate::neon::cpu::Sdot;
-use crate::neon::registers::*;
-use crate::neon::rows::{OneTile, Starts, Total};
+use crate::neon::dot::Sdot;
+use crate::neon::half_tile::{OneTile, Starts, Total, strip_blocks};
+use crate::neon::intrinsics::*;
+use crate::product::{BYTE_BLOCK, NIBBLE_BLOCK};
 use core::arch::asm;
-use kinglet_quant::format::ALIGN;
+use kinglet_core::kernels::START_GROUP;
+use kinglet_quant::format::BLOCK;
 
 /// An instruction for each of the registers numbered `$to`, beside those numbered `$from`.
 macro_rules! each {
@@ -228,8 +230,9 @@ macro_rules! over_strips {
 /// [`Dot::nibble_groups`](crate::neon::dot::Dot::nibble_groups).
 #[inline(always)]
 pub(in crate::neon) fn nibble_groups(_cpu: Sdot, of: OneTile<'_>) -> [Total; 2] {
-    of.check(4 * ALIGN, 2);
-    // SAFETY: `_cpu` proves that the CPU has the instructions, and what is read was checked.
+    of.check(NIBBLE_BLOCK, strip_blocks(START_GROUP));
+    // SAFETY: `_cpu` proves that the CPU has the instructions. `check` asserted that strips, codes,
+    // scales and starts are as long as what is read for so many blocks, and that there is one.
     unsafe {
         over_strips!(of, [
             two_blocks!(nibble_groups!("v12", "v13"), nibble_groups!("v14", "v15")),
@@ -244,7 +247,7 @@ pub(in crate::neon) fn nibble_groups(_cpu: Sdot, of: OneTile<'_>) -> [Total; 2] 
 /// [`Dot::nibble_blocks`](crate::neon::dot::Dot::nibble_blocks).
 #[inline(always)]
 pub(in crate::neon) fn nibble_blocks(_cpu: Sdot, of: OneTile<'_>, starts: Starts) -> [Total; 2] {
-    of.check(4 * ALIGN, 4);
+    of.check(NIBBLE_BLOCK, strip_blocks(BLOCK));
     // SAFETY: as for `nibble_groups`.
     unsafe {
         over_strips!(of, [
@@ -262,7 +265,7 @@ pub(in crate::neon) fn nibble_blocks(_cpu: Sdot, of: OneTile<'_>, starts: Starts
 /// [`Dot::bytes`](crate::neon::dot::Dot::bytes).
 #[inline(always)]
 pub(in crate::neon) fn bytes(_cpu: Sdot, of: OneTile<'_>) -> [Total; 2] {
-    of.check(8 * ALIGN, 4);
+    of.check(BYTE_BLOCK, strip_blocks(BLOCK));
     // SAFETY: as for `nibble_groups`.
     unsafe {
         over_strips!(
