@@ -309,3 +309,69 @@ pub(crate) struct User(pub *mut c_void);
 unsafe impl Send for User {}
 // SAFETY: as above.
 unsafe impl Sync for User {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(C)]
+    struct Number {
+        tag: Tag,
+        value: u32,
+    }
+
+    // SAFETY: the tag is at the start.
+    unsafe impl Handle for Number {
+        const KIND: Kind = Kind::Model;
+        const NAME: &'static str = "number";
+    }
+
+    #[repr(align(64))]
+    struct Memory([u8; 128]);
+
+    fn code<T>(result: Result<T>) -> Option<Code> {
+        result.err().map(|error| error.code())
+    }
+
+    #[test]
+    fn handles_follow_one_another_in_their_memory() {
+        let mut memory = Memory([0xA5; 128]);
+        let place = memory.0.as_mut_ptr();
+        let mut closed: *const Number = core::ptr::null();
+        for value in 0..9 {
+            // SAFETY: the memory is aligned, long enough and this test's, and all pointers lie in
+            // its first line.
+            unsafe {
+                let pointer = open(place, Number { tag: Tag::none(), value });
+                assert_eq!(check(pointer).unwrap().value, value);
+                assert_eq!(code(check(closed)), Some(Code::BadHandle));
+                assert_eq!(
+                    code(check(place.wrapping_add(8).cast::<Number>())),
+                    Some(Code::BadHandle)
+                );
+                assert_eq!(code(close(closed)), Some(Code::BadHandle));
+                assert_eq!(code(close(pointer)), None);
+                assert_eq!(code(check(pointer)), Some(Code::BadHandle));
+                closed = pointer;
+            }
+        }
+    }
+
+    #[test]
+    fn memory_overlaps_in_one_byte_and_not_side_by_side() {
+        let all = [0u8; 16];
+        let bytes = |start: usize, count| Bytes::of(all[start..].as_ptr(), count, "a buffer");
+        for (one, other, are_apart) in [
+            (bytes(0, 4), bytes(4, 4), true),
+            (bytes(0, 5), bytes(4, 4), false),
+            (bytes(4, 4), bytes(0, 5), false),
+            (bytes(2, 1), bytes(0, 8), false),
+            (bytes(2, 0), bytes(0, 8), true),
+            (Bytes::of(core::ptr::null::<u8>(), usize::MAX, "none"), bytes(0, 8), true),
+            (bytes(0, usize::MAX), bytes(9, 1), false),
+        ] {
+            assert_eq!(check_apart(&[one, other]).is_ok(), are_apart);
+            assert_eq!(check_apart(&[other, one]).is_ok(), are_apart);
+        }
+    }
+}

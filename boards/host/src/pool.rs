@@ -59,14 +59,19 @@ impl Word {
             if is_over(value) {
                 break;
             }
-            atomic_wait::wait(&self.value, value);
+            if cfg!(miri) {
+                // It does not know how the crate calls the system, and a sleep may end early.
+                std::thread::yield_now();
+            } else {
+                atomic_wait::wait(&self.value, value);
+            }
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Wakes the sleepers after the value was changed with `SeqCst`.
     fn wake(&self) {
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
+        if self.sleepers.load(Ordering::SeqCst) > 0 && !cfg!(miri) {
             atomic_wait::wake_all(&self.value);
         }
     }
@@ -136,9 +141,11 @@ impl Meeting {
             // target until all are finished, which this one is not yet.
             let task = unsafe { &*(*self.task.get()).expect("a task has parts") };
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(part))) {
-                // Dropping it could panic again, and leave this function before the part counts as
-                // finished.
-                std::mem::forget(payload);
+                // Dropping it can panic again, which must not leave this function before the part
+                // counts as finished.
+                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                    std::mem::forget(again);
+                }
                 self.failed.store(true, Ordering::Relaxed);
             }
             if self.unfinished.value.fetch_sub(1, Ordering::SeqCst) == 1 {
