@@ -3,7 +3,7 @@
 use crate::abi::{self, GenerateOptions, Generation};
 use crate::clock::Deadline;
 use crate::handle::{self, User, array};
-use crate::session::{Session, Work, with};
+use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
 use core::ffi::{c_char, c_void};
 use core::ops::ControlFlow;
@@ -24,13 +24,13 @@ const _: () = assert!(abi::KINGLET_MAX_STOP == MAX_STOPS);
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_generate(
-    session: *mut Session,
+    session: *mut SessionHandle,
     options: *const GenerateOptions,
     on_piece: abi::OnPiece,
     user: *mut c_void,
     generation: *mut Generation,
 ) -> Status {
-    let work = |work: &mut Work, session: &Session| {
+    let work = |work: &mut Work, session: &SessionHandle| {
         let reply = abi::Reply { text: work.number as u32, reserved: 0, options, generation };
         let user = User(user);
         let hand_on = &mut |_: usize, piece: Piece<'_>| {
@@ -57,13 +57,13 @@ pub unsafe extern "C" fn kinglet_session_generate(
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_generate_all(
-    session: *mut Session,
+    session: *mut SessionHandle,
     replies: *const abi::Reply,
     count: usize,
     on_piece: abi::OnReplyPiece,
     user: *mut c_void,
 ) -> Status {
-    let work = |work: &mut Work, session: &Session| {
+    let work = |work: &mut Work, session: &SessionHandle| {
         // SAFETY: as promised by the caller.
         let replies = unsafe { array(replies, count, "the replies") }?;
         let user = User(user);
@@ -135,7 +135,7 @@ unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a 
 /// Options and generations of the replies must be null or what [`abi::read`] and [`abi::fill`] take.
 unsafe fn generate<const MOST: usize>(
     work: &mut Work,
-    session: &Session,
+    session: &SessionHandle,
     requests: &[abi::Reply],
     on_piece: generate::OnPiece<'_>,
 ) -> Result<()> {

@@ -24,7 +24,7 @@ const DEFAULT_CONTEXT: u32 = 2048;
 /// The batch that a session has unless told otherwise.
 const DEFAULT_BATCH: u32 = 64;
 /// Bytes of the handle in front of the session's buffers.
-const HANDLE_BYTES: usize = size_of::<Session>().next_multiple_of(KINGLET_ALIGNMENT);
+const HANDLE_BYTES: usize = size_of::<SessionHandle>().next_multiple_of(KINGLET_ALIGNMENT);
 
 /// Bytes of what a session keeps of how tokens are chosen, between its handle and its buffers.
 fn choice_bytes(texts: usize) -> usize {
@@ -38,7 +38,7 @@ fn choice_bytes(texts: usize) -> usize {
 // The tag comes first, so that foreign memory need not be longer than a tag to be told apart.
 // cbindgen would show the fields if it understood this way of saying so.
 #[cfg_attr(all(), repr(C))]
-pub struct Session {
+pub struct SessionHandle {
     tag: Tag,
     lock: Lock,
     cancelled: AtomicBool,
@@ -50,11 +50,11 @@ pub struct Session {
     keeper: Keeper,
 }
 
-const _: () = assert!(core::mem::offset_of!(Session, tag) == 0);
+const _: () = assert!(core::mem::offset_of!(SessionHandle, tag) == 0);
 
 // SAFETY: the tag is at the start, see above.
-unsafe impl Handle for Session {
-    const KIND: Kind = Kind::Session;
+unsafe impl Handle for SessionHandle {
+    const KIND: Kind = Kind::SessionHandle;
     const NAME: &'static str = "session";
 }
 
@@ -86,7 +86,7 @@ impl Work {
     }
 }
 
-impl Session {
+impl SessionHandle {
     /// Whether the session was cancelled, which the caller tells: the next one is not.
     pub(crate) fn take_cancelled(&self) -> bool {
         self.cancelled.swap(false, Ordering::AcqRel)
@@ -104,8 +104,8 @@ impl Session {
 ///
 /// As for [`handle::check`].
 pub(crate) unsafe fn with(
-    session: *const Session,
-    work: impl FnOnce(&mut Work, &Session) -> Result<()>,
+    session: *const SessionHandle,
+    work: impl FnOnce(&mut Work, &SessionHandle) -> Result<()>,
 ) -> Status {
     // SAFETY: as promised by the caller.
     let session = match unsafe { handle::check(session) } {
@@ -115,7 +115,10 @@ pub(crate) unsafe fn with(
     session.last.keep(locked(session, work))
 }
 
-fn locked(session: &Session, work: impl FnOnce(&mut Work, &Session) -> Result<()>) -> Result<()> {
+fn locked(
+    session: &SessionHandle,
+    work: impl FnOnce(&mut Work, &SessionHandle) -> Result<()>,
+) -> Result<()> {
     let Some(_held) = session.lock.try_take() else {
         fail!(Code::Busy, "the session is in use, on another thread or by this callback's caller");
     };
@@ -243,7 +246,7 @@ pub unsafe extern "C" fn kinglet_session_new(
     options: *const SessionOptions,
     memory: *mut c_void,
     memory_bytes: usize,
-    session: *mut *mut Session,
+    session: *mut *mut SessionHandle,
     message: *mut c_char,
     message_bytes: usize,
 ) -> Status {
@@ -288,7 +291,7 @@ unsafe fn create(
     request: &Request,
     place: Place,
     bytes: usize,
-) -> Result<*mut Session> {
+) -> Result<*mut SessionHandle> {
     const { assert!(align_of::<Choice>() <= KINGLET_ALIGNMENT) };
     let texts = request.limits.texts;
     let before = HANDLE_BYTES + choice_bytes(texts);
@@ -318,7 +321,7 @@ unsafe fn create(
         on_progress_user: User(ptr::null_mut()),
         is_broken: false,
     };
-    let handle = Session {
+    let handle = SessionHandle {
         tag: Tag::none(),
         lock: Lock::new(),
         cancelled: AtomicBool::new(false),
@@ -342,7 +345,7 @@ unsafe fn create(
 ///
 /// Threads: the last call with this session.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_session_destroy(session: *mut Session) -> Status {
+pub unsafe extern "C" fn kinglet_session_destroy(session: *mut SessionHandle) -> Status {
     if session.is_null() {
         return Status::Ok;
     }
@@ -351,7 +354,7 @@ pub unsafe extern "C" fn kinglet_session_destroy(session: *mut Session) -> Statu
     Status::from(&result)
 }
 
-unsafe fn destroy(session: *mut Session) -> Result<()> {
+unsafe fn destroy(session: *mut SessionHandle) -> Result<()> {
     // SAFETY: as promised by the caller.
     let handle = unsafe { handle::check(session) }?;
     let Some(held) = handle.lock.try_take() else {
@@ -363,7 +366,8 @@ unsafe fn destroy(session: *mut Session) -> Result<()> {
     core::mem::forget(held);
     // SAFETY: the handle was open until now, and nobody else uses it. What keeps its memory is
     // moved out with it.
-    let Session { work, model, keeper, .. } = unsafe { ptr::from_ref::<Session>(handle).read() };
+    let SessionHandle { work, model, keeper, .. } =
+        unsafe { ptr::from_ref::<SessionHandle>(handle).read() };
     drop(work);
     // SAFETY: the model counts its sessions and is not closed while there are any.
     unsafe { (*model).release() };
@@ -376,10 +380,10 @@ unsafe fn destroy(session: *mut Session) -> Result<()> {
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_describe(
-    session: *const Session,
+    session: *const SessionHandle,
     info: *mut SessionInfo,
 ) -> Status {
-    let work = |work: &mut Work, session: &Session| {
+    let work = |work: &mut Work, session: &SessionHandle| {
         let limits = work.texts.plan().limits();
         let own = SessionInfo {
             struct_size: size_of::<SessionInfo>(),
@@ -413,8 +417,8 @@ fn name_in_c(name: &str) -> [c_char; 16] {
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_session_select(session: *mut Session, text: u32) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+pub unsafe extern "C" fn kinglet_session_select(session: *mut SessionHandle, text: u32) -> Status {
+    let work = |work: &mut Work, _: &SessionHandle| {
         let texts = work.choices.len();
         ensure!(
             (text as usize) < texts,
@@ -434,7 +438,7 @@ pub unsafe extern "C" fn kinglet_session_select(session: *mut Session, text: u32
 /// Threads: any number at once, also while another one uses the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_message(
-    session: *const Session,
+    session: *const SessionHandle,
     buffer: *mut c_char,
     capacity: usize,
 ) -> Status {
@@ -457,7 +461,7 @@ pub unsafe extern "C" fn kinglet_session_message(
 ///
 /// Threads: any number at once, also while another one uses the session, and signal handlers.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_session_cancel(session: *const Session) -> Status {
+pub unsafe extern "C" fn kinglet_session_cancel(session: *const SessionHandle) -> Status {
     // SAFETY: as promised by the caller.
     match unsafe { handle::check(session) } {
         Ok(session) => {

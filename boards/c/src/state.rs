@@ -1,7 +1,7 @@
 //! Texts of sessions: forgotten, shared, saved.
 
 use crate::handle::{Bytes, array, array_mut, check_apart, put};
-use crate::session::{Session, Work, with};
+use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
 use core::ffi::c_void;
 use kinglet_quant::{Code, Result, ensure};
@@ -10,7 +10,7 @@ use kinglet_quant::{Code, Result, ensure};
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_session_reset(session: *mut Session) -> Status {
+pub unsafe extern "C" fn kinglet_session_reset(session: *mut SessionHandle) -> Status {
     // SAFETY: as promised by the caller.
     unsafe { with(session, |work, _| work.text().rewind(0)) }
 }
@@ -19,7 +19,10 @@ pub unsafe extern "C" fn kinglet_session_reset(session: *mut Session) -> Status 
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_session_rewind(session: *mut Session, count: usize) -> Status {
+pub unsafe extern "C" fn kinglet_session_rewind(
+    session: *mut SessionHandle,
+    count: usize,
+) -> Status {
     // SAFETY: as promised by the caller.
     unsafe { with(session, |work, _| work.text().rewind(count)) }
 }
@@ -35,11 +38,11 @@ pub unsafe extern "C" fn kinglet_session_rewind(session: *mut Session, count: us
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_fork(
-    session: *mut Session,
-    source: *mut Session,
+    session: *mut SessionHandle,
+    source: *mut SessionHandle,
     count: usize,
 ) -> Status {
-    let copy = |work: &mut Work, _: &Session| {
+    let copy = |work: &mut Work, _: &SessionHandle| {
         let mut outcome = Ok(());
         // SAFETY: as promised by the caller.
         let status = unsafe {
@@ -64,7 +67,7 @@ pub unsafe extern "C" fn kinglet_session_fork(
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_copy_text(
-    session: *mut Session,
+    session: *mut SessionHandle,
     source: u32,
     count: usize,
 ) -> Status {
@@ -78,12 +81,12 @@ pub unsafe extern "C" fn kinglet_session_copy_text(
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_tokens(
-    session: *mut Session,
+    session: *mut SessionHandle,
     tokens: *mut u32,
     capacity: usize,
     count: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, session: &Session| {
+    let work = |work: &mut Work, session: &SessionHandle| {
         check_apart(&[
             Bytes::of(tokens, capacity, "the buffer for tokens"),
             Bytes::of(count, 1, "the place for the count"),
@@ -111,10 +114,10 @@ pub unsafe extern "C" fn kinglet_session_tokens(
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_state_bytes(
-    session: *mut Session,
+    session: *mut SessionHandle,
     bytes: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+    let work = |work: &mut Work, _: &SessionHandle| {
         // SAFETY: as promised by the caller.
         unsafe { put(bytes, 0, "the place for the bytes") }?;
         // SAFETY: as promised by the caller.
@@ -130,12 +133,12 @@ pub unsafe extern "C" fn kinglet_session_state_bytes(
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_save(
-    session: *mut Session,
+    session: *mut SessionHandle,
     buffer: *mut c_void,
     capacity: usize,
     bytes: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, session: &Session| -> Result<()> {
+    let work = |work: &mut Work, session: &SessionHandle| -> Result<()> {
         check_apart(&[
             Bytes::of(buffer.cast::<u8>(), capacity, "the buffer"),
             Bytes::of(bytes, 1, "the place for the bytes"),
@@ -164,11 +167,11 @@ pub unsafe extern "C" fn kinglet_session_save(
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_restore(
-    session: *mut Session,
+    session: *mut SessionHandle,
     state: *const c_void,
     bytes: usize,
 ) -> Status {
-    let work = |work: &mut Work, session: &Session| {
+    let work = |work: &mut Work, session: &SessionHandle| {
         check_apart(&[Bytes::of(state.cast::<u8>(), bytes, "the state"), session.memory()])?;
         // SAFETY: as promised by the caller.
         let state: &[u8] = unsafe { array(state.cast(), bytes, "the state") }?;

@@ -16,7 +16,7 @@ const STEP: usize = 8;
 pub(crate) enum Kind {
     Closed = 0x6b63_6c00,
     Model = 0x6b6d_6f00,
-    Session = 0x6b73_6500,
+    SessionHandle = 0x6b73_6500,
 }
 
 /// Marks memory that holds a handle: its own address and a constant of its kind, so that neither
@@ -50,7 +50,7 @@ impl Tag {
     pub fn next_generation(&self) -> usize {
         let word = self.0.load(Ordering::Acquire);
         let last = word & GENERATION;
-        let kinds = [Kind::Closed, Kind::Model, Kind::Session];
+        let kinds = [Kind::Closed, Kind::Model, Kind::SessionHandle];
         if !kinds.into_iter().any(|kind| word == self.word(kind, last)) {
             return 0;
         }
@@ -94,11 +94,16 @@ mod tests {
             if generations.contains(&generation) {
                 break;
             }
-            tag.set(Kind::Session, generation);
-            assert!(generations.iter().all(|&other| !tag.is(Kind::Session, other)));
-            assert!(tag.is(Kind::Session, generation) && !tag.is(Kind::Model, generation));
-            assert!(!tag.close(Kind::Model, generation) && tag.close(Kind::Session, generation));
-            assert!(!tag.is(Kind::Session, generation) && !tag.close(Kind::Session, generation));
+            tag.set(Kind::SessionHandle, generation);
+            assert!(generations.iter().all(|&other| !tag.is(Kind::SessionHandle, other)));
+            assert!(tag.is(Kind::SessionHandle, generation) && !tag.is(Kind::Model, generation));
+            assert!(
+                !tag.close(Kind::Model, generation) && tag.close(Kind::SessionHandle, generation)
+            );
+            assert!(
+                !tag.is(Kind::SessionHandle, generation)
+                    && !tag.close(Kind::SessionHandle, generation)
+            );
             generations.push(generation);
         }
         assert_eq!((generations.len(), generations[0], tag.next_generation()), (57, 0, 0));

@@ -4,7 +4,7 @@ use crate::abi::{self, Candidate, Sampling};
 use crate::choice::Choice;
 use crate::clock::Deadline;
 use crate::handle::{Bytes, User, array, array_mut, check_apart, check_out, put};
-use crate::session::{Session, Work, with};
+use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
 use core::ffi::c_void;
 use kinglet_core::{sample, top};
@@ -19,10 +19,10 @@ const DEFAULT_WINDOW: usize = 64;
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_set_sampling(
-    session: *mut Session,
+    session: *mut SessionHandle,
     sampling: *const Sampling,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+    let work = |work: &mut Work, _: &SessionHandle| {
         // SAFETY: as promised by the caller.
         let choice = unsafe { read_choice(sampling, work.texts.model().config().vocab_size) }?;
         work.choices[work.number] = choice;
@@ -74,10 +74,10 @@ unsafe fn read_choice(sampling: *const Sampling, vocabulary: u32) -> Result<Choi
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_set_deadline(
-    session: *mut Session,
+    session: *mut SessionHandle,
     milliseconds: u32,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+    let work = |work: &mut Work, _: &SessionHandle| {
         // Fails now, rather than in the middle of a reply.
         Deadline::after(&work.clock, milliseconds)?;
         work.deadline_ms = milliseconds;
@@ -92,11 +92,11 @@ pub unsafe extern "C" fn kinglet_session_set_deadline(
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_set_progress(
-    session: *mut Session,
+    session: *mut SessionHandle,
     on_progress: abi::OnProgress,
     user: *mut c_void,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+    let work = |work: &mut Work, _: &SessionHandle| {
         work.on_progress = on_progress;
         work.on_progress_user = User(user);
         Ok(())
@@ -115,11 +115,11 @@ pub unsafe extern "C" fn kinglet_session_set_progress(
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_prefill(
-    session: *mut Session,
+    session: *mut SessionHandle,
     tokens: *const u32,
     count: usize,
 ) -> Status {
-    let work = |work: &mut Work, session: &Session| {
+    let work = |work: &mut Work, session: &SessionHandle| {
         check_apart(&[Bytes::of(tokens, count, "the prompt"), session.memory()])?;
         // SAFETY: as promised by the caller.
         let tokens = unsafe { array(tokens, count, "the prompt") }?;
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn kinglet_session_prefill(
 }
 
 /// `Interrupted` when the session was cancelled.
-fn go_on(session: &Session) -> Result<()> {
+fn go_on(session: &SessionHandle) -> Result<()> {
     ensure!(!session.take_cancelled(), Code::Interrupted, "cancelled; the text so far stays");
     Ok(())
 }
@@ -152,8 +152,11 @@ fn go_on(session: &Session) -> Result<()> {
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_session_next(session: *mut Session, token: *mut u32) -> Status {
-    let work = |work: &mut Work, session: &Session| {
+pub unsafe extern "C" fn kinglet_session_next(
+    session: *mut SessionHandle,
+    token: *mut u32,
+) -> Status {
+    let work = |work: &mut Work, session: &SessionHandle| {
         // SAFETY: as promised by the caller.
         unsafe { put(token, abi::KINGLET_NO_TOKEN, "the place for the token") }?;
         go_on(session)?;
@@ -180,11 +183,11 @@ pub unsafe extern "C" fn kinglet_session_next(session: *mut Session, token: *mut
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_logits(
-    session: *mut Session,
+    session: *mut SessionHandle,
     logits: *mut *const f32,
     count: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, _: &Session| {
+    let work = |work: &mut Work, _: &SessionHandle| {
         check_out(logits, "the place for the logits")?;
         check_out(count, "the place for the count")?;
         let found = work.texts.logits(work.number)?;
@@ -204,12 +207,12 @@ pub unsafe extern "C" fn kinglet_session_logits(
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_top(
-    session: *mut Session,
+    session: *mut SessionHandle,
     candidates: *mut Candidate,
     capacity: usize,
     count: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, session: &Session| {
+    let work = |work: &mut Work, session: &SessionHandle| {
         check_apart(&[
             Bytes::of(candidates, capacity, "the buffer for candidates"),
             Bytes::of(count, 1, "the place for the count"),
