@@ -33,6 +33,5 @@ emulated_at() { # opt-level packages...
         done
     done
 }
-emulated_at 2 kinglet kinglet-{core,backends,tests} bytemuck half libm safetensors sha2
-emulated_at 1 kinglet-quant
+emulated_at 2 kinglet kinglet-{quant,core,backends,tests} bytemuck half libm safetensors sha2
 emulated_at 0 gemm-{common,f32} nano-gemm nano-gemm-f32 private-gemm-x86 pulp regex-automata

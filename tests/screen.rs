@@ -9,8 +9,8 @@ use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, real, small};
 use kinglet_tests::shared::shared;
 
-/// Positions of WikiText-2 that are compared, unless `KINGLET_TEST_POSITIONS` says otherwise; behind
-/// a quarter of them, sampling is compared as well. Over 20,480 positions, no choice was another.
+/// Positions of WikiText-2 that are compared, unless `KINGLET_TEST_POSITIONS` says otherwise.
+/// Behind a quarter of them sampling is compared, too. Of 20,480 positions none had another choice.
 const POSITIONS: usize = 5_120;
 /// Tokens of a chunk, each from an empty cache.
 const CONTEXT: usize = 256;
