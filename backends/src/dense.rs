@@ -55,7 +55,9 @@ pub(crate) fn dot_products<L: Lanes>(cpu: L, of: Product<'_>) {
                             |i| cpu.load(&rows[i..]),
                         )
                     }
-                    kind => not_floats(kind),
+                    kind @ (Type::Q8 | Type::Q8Planes | Type::Q5 | Type::Q4 | Type::Q3) => {
+                        not_floats(kind)
+                    }
                 };
                 for (out, sum) in out.iter_mut().zip(sums) {
                     match output {
@@ -126,7 +128,7 @@ fn unpack(w: &Matrix<'_>, tile: usize, to: &mut [f32]) {
                 *to = from.to_f32();
             }
         }
-        kind => not_floats(kind),
+        kind @ (Type::Q8 | Type::Q8Planes | Type::Q5 | Type::Q4 | Type::Q3) => not_floats(kind),
     }
 }
 

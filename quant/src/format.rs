@@ -24,7 +24,6 @@ pub const ALIGN: usize = 64;
 /// How the weights of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[non_exhaustive]
 pub enum Type {
     /// 32-bit floats.
     F32 = 0,
