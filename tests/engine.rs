@@ -209,8 +209,8 @@ fn on_cpu<T>(
 fn a_device_makes_the_same_texts() {
     for (name, kv) in SMALL.into_iter().zip([KvType::Int8, KvType::F16].into_iter().cycle()) {
         let model = small(name, Type::Q8);
-        let expected = on_cpu(&model, kv, |texts| everything(texts)).unwrap();
-        let found = on_device(&model, kv, usize::MAX, |texts| everything(texts)).unwrap();
+        let expected = on_cpu(&model, kv, |texts| everything(texts).unwrap());
+        let found = on_device(&model, kv, usize::MAX, |texts| everything(texts).unwrap());
         // Guesses let replies take turns in another order.
         let of_reply = |observed: &Observed, reply: usize| -> Vec<_> {
             observed.pieces.iter().filter(|piece| piece.0 == reply).cloned().collect()

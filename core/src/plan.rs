@@ -453,8 +453,14 @@ mod tests {
             ..Config::zeroed()
         };
         config.check().unwrap();
-        let limits =
-            Limits { context: 1 << 23, batch: 1, logit_rows: 1, workers: 1, kv: KvType::Int8 };
+        let limits = Limits {
+            texts: 1,
+            context: 1 << 23,
+            batch: 1,
+            logit_rows: 1,
+            workers: 1,
+            kv: KvType::Int8,
+        };
         let partials = (limits.context / ATTEND_CHUNK) as u64 * partial_floats(&config) as u64 * 4;
         assert!(partials > 1 << 32 && most_bytes(&config, &limits) > partials);
         assert_eq!(check_limits(&config, &limits).is_ok(), usize::BITS == 64);

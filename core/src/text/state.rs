@@ -67,8 +67,9 @@ impl<E: Engine> Text<'_, '_, E> {
             self.texts.compute_logits(self.number, None)?;
         }
         let (head, body) = out[..bytes].split_at_mut(size_of::<Header>());
-        let (tokens, mut rest) = body.split_at_mut(count * size_of::<u32>());
-        tokens.copy_from_slice(bytemuck::cast_slice(self.tokens()));
+        let own: &[u8] = bytemuck::cast_slice(self.tokens());
+        let (tokens, mut rest) = body.split_at_mut(own.len());
+        tokens.copy_from_slice(own);
         let (layout, number) = (self.texts.plan().layout, self.number);
         for block in 0..self.texts.plan().blocks_of_text() {
             let prefix = self.texts.engine.read_block(number, block, count)?;
