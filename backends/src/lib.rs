@@ -2,7 +2,7 @@
 //!
 //! A [`Tier`] is one of a closed list. Its value proves that this CPU has the instructions, so it
 //! can only be made by asking the CPU ([`Tier::best`], [`Tier::available`], [`Tier::from_name`]).
-//! Its [`Choice`](kinglet_core::kernels::Choice) is the one place that goes from the choice to the
+//! Its [`Choice`] is the one place that goes from the choice to the
 //! code compiled for it:
 //!
 //! | tier | instructions | file |

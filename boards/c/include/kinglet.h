@@ -52,6 +52,9 @@
 // Entries that `kinglet_sampling.logit_bias` can have.
 #define KINGLET_MAX_LOGIT_BIAS 64
 
+// Texts that a session can have at most.
+#define KINGLET_MAX_TEXTS 8
+
 // Entries that `kinglet_generate_options.stop` can have, each of 1 to 64 bytes.
 #define KINGLET_MAX_STOP 8
 
@@ -218,7 +221,7 @@ typedef int32_t kinglet_status;
 // `kinglet_model_close` must be the last.
 typedef struct kinglet_model kinglet_model;
 
-// A model, the memory of one text, and the threads that work on it.
+// A model, the memory of one or several texts, and the threads that work on them.
 //
 // One thread at a time can use a session: a second one gets `Busy`, and so does a callback that
 // uses the session which called it. `kinglet_session_cancel` alone can be called at any time.
@@ -310,6 +313,12 @@ typedef struct kinglet_session_options {
   kinglet_clock clock;
   // Handed to `clock`.
   void *clock_user;
+  // Texts, each with a cache and a way of choosing tokens of its own, up to
+  // `KINGLET_MAX_TEXTS`; 0 takes 1. See `kinglet_session_select` and
+  // `kinglet_session_generate_all`.
+  uint32_t texts;
+  // Zero.
+  uint32_t reserved_texts;
 } kinglet_session_options;
 
 // What a session is, and how far its text is.
@@ -328,6 +337,10 @@ typedef struct kinglet_session_info {
   uint32_t threads;
   // The name of the kernels in use, filled with zeros.
   char tier[16];
+  // Texts.
+  uint32_t texts;
+  // The text that calls work on.
+  uint32_t text;
 } kinglet_session_info;
 
 // A change of one token's logit. Never changes.
@@ -368,6 +381,14 @@ typedef struct kinglet_sampling {
 // Told before every batch of a prompt how many of its tokens are done. Returns 0 to go on.
 typedef int32_t (*kinglet_on_progress)(void *user, size_t done, size_t total);
 
+// A token and how probable it is. Never changes.
+typedef struct kinglet_candidate {
+  // The token.
+  uint32_t token;
+  // Natural logarithm of its probability.
+  float log_probability;
+} kinglet_candidate;
+
 // How to generate. Zero, and no struct at all, generates until the model ends or the context is
 // full.
 typedef struct kinglet_generate_options {
@@ -406,13 +427,24 @@ typedef struct kinglet_generation {
   uint32_t reserved;
 } kinglet_generation;
 
-// A token and how probable it is. Never changes.
-typedef struct kinglet_candidate {
-  // The token.
-  uint32_t token;
-  // Natural logarithm of its probability.
-  float log_probability;
-} kinglet_candidate;
+// A reply to one of several texts. Never changes.
+typedef struct kinglet_reply {
+  // The number of the text.
+  uint32_t text;
+  // Zero.
+  uint32_t reserved;
+  // How to generate, or null.
+  const struct kinglet_generate_options *options;
+  // What was done, or null.
+  struct kinglet_generation *generation;
+} kinglet_reply;
+
+// `kinglet_on_piece` for several replies: `reply` is the place of the reply in the array that was given.
+typedef int32_t (*kinglet_on_reply_piece)(void *user,
+                                          size_t reply,
+                                          uint32_t token,
+                                          const char *text,
+                                          size_t text_bytes);
 
 #ifdef __cplusplus
 extern "C" {
@@ -601,8 +633,8 @@ kinglet_status kinglet_chat_render(const struct kinglet_model *model,
 // `flags` are `KINGLET_CHAT_`. Writes the tokens, at most `capacity`, and their number to
 // `token_count`. While it works it needs more room than the tokens, five entries for every four
 // bytes of the text: `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was less; `token_count` is then
-// what is enough. All of the buffer may be overwritten, and must not overlap the messages. Other
-// failures are those of `kinglet_chat_render`.
+// what is enough. All of the buffer may be overwritten. Other failures are those of
+// `kinglet_chat_render`.
 //
 // Threads: any number at once.
 kinglet_status kinglet_chat_tokens(const struct kinglet_model *model,
@@ -649,6 +681,12 @@ kinglet_status kinglet_session_destroy(struct kinglet_session *session);
 kinglet_status kinglet_session_describe(const struct kinglet_session *session,
                                         struct kinglet_session_info *info);
 
+// Chooses the text that the session's later calls work on; the first one has the number 0.
+// `KINGLET_STATUS_BAD_ARGUMENT` when there are fewer, see `kinglet_session_options.texts`.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_select(struct kinglet_session *session, uint32_t text);
+
 // Writes the sentence about the session's last failure, cut to `capacity` bytes with the
 // terminating zero. Can be called while another thread uses the session.
 //
@@ -673,7 +711,7 @@ kinglet_status kinglet_session_cancel(const struct kinglet_session *session);
 kinglet_status kinglet_session_set_sampling(struct kinglet_session *session,
                                             const struct kinglet_sampling *sampling);
 
-// Gives every later call of `kinglet_session_prefill` and `kinglet_session_generate` this many
+// Gives every later call of `kinglet_session_prefill`, `_generate` and `_generate_all` this many
 // milliseconds; 0 for as many as it takes. Time is looked at before a token and before a batch of
 // a prompt. `KINGLET_STATUS_RESOURCE` without an operating system, when the options had no clock.
 //
@@ -708,19 +746,6 @@ kinglet_status kinglet_session_prefill(struct kinglet_session *session,
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_next(struct kinglet_session *session, uint32_t *token);
 
-// Goes on with the text until something ends it, and streams it.
-//
-// `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
-// Cancellation, deadline and a full context are reasons to end, not failures. Tokens of a stop
-// string stay in the session's text, though they are not part of the reply.
-//
-// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
-kinglet_status kinglet_session_generate(struct kinglet_session *session,
-                                        const struct kinglet_generate_options *options,
-                                        kinglet_on_piece on_piece,
-                                        void *user,
-                                        struct kinglet_generation *generation);
-
 // All logits behind the text: writes a pointer to them and their number to `count`.
 // `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.
 //
@@ -741,6 +766,34 @@ kinglet_status kinglet_session_top(struct kinglet_session *session,
                                    struct kinglet_candidate *candidates,
                                    size_t capacity,
                                    size_t *count);
+
+// Goes on with the text until something ends it, and streams it.
+//
+// `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
+// Cancellation, deadline and a full context are reasons to end, not failures. Tokens of a stop
+// string stay in the session's text, though they are not part of the reply.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_generate(struct kinglet_session *session,
+                                        const struct kinglet_generate_options *options,
+                                        kinglet_on_piece on_piece,
+                                        void *user,
+                                        struct kinglet_generation *generation);
+
+// Goes on with several texts of the session in one pass, until something ends each, and streams
+// them: faster than one after the other, and each text is what it would be alone.
+//
+// `replies` has `count` entries, each for another text. `on_piece` may be null; when it returns
+// something other than 0, the reply that it was called for ends. Otherwise as
+// `kinglet_session_generate`; a cancellation ends all replies. `KINGLET_STATUS_BAD_ARGUMENT` for
+// an empty text and for a text that comes twice.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_generate_all(struct kinglet_session *session,
+                                            const struct kinglet_reply *replies,
+                                            size_t count,
+                                            kinglet_on_reply_piece on_piece,
+                                            void *user);
 
 // Forgets the whole text.
 //
@@ -764,6 +817,16 @@ kinglet_status kinglet_session_rewind(struct kinglet_session *session, size_t co
 kinglet_status kinglet_session_fork(struct kinglet_session *session,
                                     struct kinglet_session *source,
                                     size_t count);
+
+// Replaces the session's text by the first `count` tokens of another text of the same session, so
+// that several go on from one prompt. The sampling stays the text's own.
+//
+// `KINGLET_STATUS_BAD_ARGUMENT` when there is no such text or it is shorter; nothing changes then.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_copy_text(struct kinglet_session *session,
+                                         uint32_t source,
+                                         size_t count);
 
 // Writes the tokens of the text, up to `capacity`, and the number of all of them to `count`.
 // `KINGLET_STATUS_BUFFER_TOO_SMALL` when they did not fit; then nothing is written to `tokens`.

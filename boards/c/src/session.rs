@@ -16,7 +16,7 @@ use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kinglet_backends::{Engine, Tier};
 use kinglet_core::draft::LOOKAHEAD_ROWS;
-use kinglet_core::{KvType, Limits, Plan, Text, texts};
+use kinglet_core::{KvType, Limits, Plan, Text, Texts, texts};
 use kinglet_quant::{Code, Error, File, Result, ensure, fail};
 
 /// The context that a session has unless told otherwise.
@@ -58,14 +58,11 @@ unsafe impl Handle for SessionHandle {
     const NAME: &'static str = "session";
 }
 
-/// Texts on an engine with the workers of a session.
-pub(crate) type Texts = kinglet_core::Texts<'static, Engine<'static, Crew>>;
-
 const _: () = assert!(abi::KINGLET_MAX_TEXTS == kinglet_core::engine::MAX_TEXTS);
 
 /// What the functions of a session work with.
 pub(crate) struct Work {
-    pub texts: Texts,
+    pub texts: Texts<'static, Engine<'static, Crew>>,
     /// The text that calls work on.
     pub number: usize,
     /// How the tokens of each text are chosen `[texts]`.
