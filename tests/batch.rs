@@ -260,3 +260,48 @@ fn the_real_model_says_the_same_to_several() {
         assert!(found == alone(&model, &options, task), "{:?}", found.pieces);
     }
 }
+
+#[test]
+fn sessions_are_saved_restored_and_forked() {
+    let model = small(SMALL[2], Type::Q8);
+    let options = options(1, KvType::Int8, Tier::best());
+    let [mut here, mut there] = [(); 2].map(|()| model.session(&options).unwrap());
+    let prompt: Vec<u32> = (30..60).collect();
+    let sampling = Sampling { temperature: 0.8, seed: 4, ..Sampling::default() };
+    let go = GenerateOptions { max_tokens: 9, sampling, ignore_eos: true, ..Default::default() };
+    let next = |session: &mut kinglet::Session, prompt: &[u32], draws: u64| {
+        let mut tokens = Vec::new();
+        let made = session.generate(prompt, &GenerateOptions { draws, ..go }, &mut |piece| {
+            tokens.extend(piece.token);
+            ControlFlow::Continue(())
+        });
+        (tokens, made.unwrap().draws)
+    };
+    let (first, draws) = next(&mut here, &prompt, 0);
+    assert_eq!(here.tokens(), [&prompt[..], &first].concat());
+    let mut state = vec![0; here.state_bytes()];
+    assert_eq!(here.save(draws, &mut state).unwrap(), state.len());
+    assert_eq!(there.restore(&state).unwrap(), draws);
+    assert_eq!(next(&mut there, &[], draws), next(&mut here, &[], draws));
+
+    there.fork(&mut here, 33).unwrap();
+    here.rewind(33);
+    assert_eq!(there.tokens(), here.tokens());
+    assert_eq!(there.logits().unwrap(), here.logits().unwrap());
+    let mut best = [kinglet::Candidate::default(); 3];
+    assert_eq!(here.top(&mut best).unwrap(), 3);
+    let mut greedy = kinglet_core::sample::Sampler::new(Sampling::default());
+    assert_eq!(here.sample(&mut greedy).unwrap(), best[0].token);
+
+    let mut seen = Vec::new();
+    there.reset();
+    let error = there.prefill_with(&[&prompt[..]; 3].concat(), &mut |done| {
+        seen.push(done);
+        match done {
+            0 => Ok(()),
+            _ => Err(kinglet::Error::new(Code::Interrupted, format_args!("enough"))),
+        }
+    });
+    assert_eq!(error.unwrap_err().code(), Code::Interrupted);
+    assert_eq!((seen, there.tokens().len()), (vec![0, 64], 64));
+}

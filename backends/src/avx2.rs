@@ -3,6 +3,7 @@
 mod codes;
 mod matmul;
 mod planes;
+mod products;
 
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};

@@ -110,7 +110,7 @@ macro_rules! register_methods {
 pub(crate) use register_methods;
 
 /// Implements `Kernels` for a tier that has [`Lanes`] and
-/// [`Products`](crate::product::Products). Constants of the trait may follow.
+/// [`Products`](crate::multiply::Products). Constants of the trait may follow.
 macro_rules! vector_kernels {
     ([$($generics:tt)*], $Tier:ty $(, $($constants:tt)*)?) => {
         impl<$($generics)*> kinglet_core::Kernels for $Tier {
@@ -126,7 +126,7 @@ macro_rules! vector_kernels {
                 scratch: &mut [f32],
             ) {
                 let product = $crate::product::Product::new(w, tiles, x, out, output);
-                $crate::product::multiply(self, product, scratch);
+                $crate::multiply::multiply(self, product, scratch);
             }
 
             fn screen(
@@ -139,7 +139,7 @@ macro_rules! vector_kernels {
             ) {
                 found.check(w, &tiles, x, margins);
                 let search = $crate::product::Search { w, tiles, x, margins, found };
-                $crate::product::Products::screen(self, search);
+                $crate::multiply::Products::screen(self, search);
             }
 
             fn rescore(
@@ -154,7 +154,7 @@ macro_rules! vector_kernels {
                 kinglet_core::kernels::check_rescore(w, tile, x, token, logits);
                 let logits = logits.first_chunk_mut().expect("a logit for each row of a tile");
                 let rescore = $crate::product::Rescore { tile: w.tile(tile), rows, x, token };
-                $crate::product::Products::rescore(self, rescore, logits);
+                $crate::multiply::Products::rescore(self, rescore, logits);
             }
 
             fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], starts: &mut [i32]) {

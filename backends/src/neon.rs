@@ -25,11 +25,13 @@ mod intrinsics;
 mod lanes;
 mod matmul;
 mod planes;
+mod products;
+mod proof;
 mod single;
 
 use crate::detect;
 use crate::lanes::vector_kernels;
-pub use dot::{Sdot, Smmla, Widening};
+pub use proof::{Sdot, Smmla, Widening};
 
 /// The kernels with one way of multiplying bytes. A value proves that this CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! The engine over [`Kernels`]: passes on the processor, in one buffer of the caller's.
 
-use crate::engine::{BlockPrefix, Chunk, Engine, Logits, MAX_TEXTS, Observer};
+use crate::engine::{BlockPrefix, Chunk, Engine, Logits, Observer};
 use crate::forward::Step;
 use crate::kernels::{Choice, Kernels, UseKernels, Workers};
-use crate::plan::{Buffers, Plan, padded_vocab};
+use crate::plan::{Buffers, MAX_TEXTS, Plan, padded_vocab};
 use crate::screen::Screen;
 use core::ops::Range;
 use kinglet_quant::{File, Result};

@@ -12,9 +12,6 @@ use crate::plan::Plan;
 use crate::screen::Screen;
 use kinglet_quant::{Code, Result, fail};
 
-/// Texts that one engine can work on at most.
-pub const MAX_TEXTS: usize = 8;
-
 /// For which tokens of a chunk logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logits {

@@ -23,10 +23,10 @@ mod attention;
 mod head;
 
 use crate::arena::{Columns, SharedColumns, SharedRows, SharedScratch, Shares, Split};
-use crate::engine::{Chunk, MAX_TEXTS, Observer, Place, Site};
+use crate::engine::{Chunk, Observer, Place, Site};
 use crate::kernels::{Activations, Kernels, Output, START_GROUP, Workers};
 use crate::kv::KvLayout;
-use crate::plan::{Buffers, PROMPT_RUN};
+use crate::plan::{Buffers, MAX_TEXTS, PROMPT_RUN};
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Config, File, Matrix, Role};

@@ -7,8 +7,9 @@
 //! alone and beside others.
 
 use crate::draft::{Draft, Drafter};
-use crate::engine::{Engine, MAX_TEXTS};
+use crate::engine::Engine;
 use crate::piece::{Cut, Piece, PieceStream};
+use crate::plan::MAX_TEXTS;
 use crate::sample::Sampler;
 use crate::texts::{Texts, Turn};
 use core::ops::ControlFlow;

@@ -1,7 +1,6 @@
 //! The memory of a session: every buffer with its shape, added up before anything is taken.
 
 use crate::arena::{Arena, MAX_WORKERS, padded_bytes};
-use crate::engine::MAX_TEXTS;
 use crate::kernels::{PANEL_ROWS, START_GROUP};
 use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
 use crate::screen::ScreenBuffers;
@@ -9,6 +8,8 @@ use core::mem;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Code, Config, File, Result, Type, ensure};
 
+/// Texts that one engine can work on at most.
+pub const MAX_TEXTS: usize = 8;
 /// Tokens that one step can take at most.
 pub const MAX_BATCH: usize = 4096;
 /// Tiles of gate, then of up, that a worker computes for a prompt. For few tokens they alternate as

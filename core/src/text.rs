@@ -16,8 +16,17 @@ use kinglet_quant::{Code, Result, ensure};
 /// One of the texts of an engine.
 #[derive(Debug)]
 pub struct Text<'t, 'a, E> {
-    pub(crate) texts: &'t mut Texts<'a, E>,
-    pub(crate) number: usize,
+    texts: &'t mut Texts<'a, E>,
+    number: usize,
+}
+
+impl<'a, E: Engine> Texts<'a, E> {
+    /// One of the texts. Panics when there are fewer.
+    pub fn text(&mut self, number: usize) -> Text<'_, 'a, E> {
+        let count = self.plan().limits().texts;
+        assert!(number < count, "there are {count} texts");
+        Text { texts: self, number }
+    }
 }
 
 impl<'a, E: Engine> Text<'_, 'a, E> {

@@ -1,12 +1,11 @@
 //! An engine and the texts that it works on: their tokens, and how far each is in its cache.
 
 use crate::draft::Draft;
-use crate::engine::{Chunk, Engine, Logits, MAX_TEXTS};
+use crate::engine::{Chunk, Engine, Logits};
 use crate::kernels::{Choice, Workers};
-use crate::plan::{Limits, Plan, TextBuffers};
+use crate::plan::{Limits, MAX_TEXTS, Plan, TextBuffers};
 use crate::sample::Sampler;
 use crate::screen::Screen;
-use crate::text::Text;
 use crate::{Cpu, engine};
 use kinglet_quant::format::ALIGN;
 use kinglet_quant::{Code, File, Result, Type, ensure};
@@ -174,12 +173,6 @@ impl<'a, E: Engine> Texts<'a, E> {
     /// What the texts can be, and the memory that they take.
     pub fn plan(&self) -> &Plan {
         self.engine.plan()
-    }
-
-    /// One of the texts. Panics when there are fewer.
-    pub fn text(&mut self, number: usize) -> Text<'_, 'a, E> {
-        assert!(number < self.states.len(), "there are {} texts", self.states.len());
-        Text { texts: self, number }
     }
 
     /// The tokens of a text. Panics when there are fewer texts.

@@ -4,12 +4,10 @@
 //! the tokens beside it.
 
 use super::Avx2;
-use super::codes::{Block, Bytes, Codes, Entries, Fives, LANES, Linear, Nibbles};
-use super::codes::{QUADS, Quads, Threes, Unpack};
-use super::planes;
+use super::codes::{Block, Codes, LANES, QUADS, Quads, Unpack};
 use crate::lanes::Lanes;
 use crate::prefetch::{SLOW_TOKENS, fetch_behind};
-use crate::product::{Product, Products, Rescore, Search};
+use crate::product::Product;
 use core::arch::x86_64::*;
 use core::mem;
 use kinglet_core::Activations;
@@ -24,53 +22,9 @@ const TOKENS: usize = 64;
 /// Sums of the two halves of a tile's rows with one token.
 pub(super) type Total = [__m256; 2];
 
-impl Products for Avx2 {
-    const BATCH: usize = 2;
-
-    fn bytes(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, BLOCK>(self, Bytes, of) }
-    }
-
-    fn nibbles<const GROUP: usize>(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, GROUP>(self, Linear(Nibbles), of) }
-    }
-
-    fn nibble_entries<const GROUP: usize>(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, GROUP>(self, Entries::new(self, Nibbles, of.w.table()), of) }
-    }
-
-    fn fives<const GROUP: usize>(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, GROUP>(self, Linear(Fives), of) }
-    }
-
-    fn threes<const GROUP: usize>(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, GROUP>(self, Entries::new(self, Threes, of.w.table()), of) }
-    }
-
-    fn planes(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { planes::product(self, of) }
-    }
-
-    fn screen(self, of: Search<'_, '_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { planes::screen(self, of) }
-    }
-
-    fn rescore(self, of: Rescore<'_>, logits: &mut [f32; TILE_ROWS]) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { planes::rescore(self, of, logits) }
-    }
-}
-
 /// The product of all tiles.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn all_tiles<C: Codes, const GROUP: usize>(cpu: Avx2, codes: C, of: Product<'_>) {
+pub(super) fn all_tiles<C: Codes, const GROUP: usize>(cpu: Avx2, codes: C, of: Product<'_>) {
     let Product { w, tiles, x, mut out, output } = of;
     let mut totals = no_totals(cpu);
     for (t, tile) in tiles.enumerate() {

@@ -4,11 +4,10 @@
 //! columns, so a result does not depend on the tokens beside it.
 
 use super::Avx512;
-use super::codes::{Block, Bytes, Codes, Entries, Fives, Linear, Nibbles, Threes, Unpack, Whole};
-use super::planes;
+use super::codes::{Block, Codes, Unpack};
 use crate::lanes::Lanes;
 use crate::prefetch::{SLOW_TOKENS, fetch_behind};
-use crate::product::{Product, Products, Rescore, Search};
+use crate::product::Product;
 use core::arch::x86_64::*;
 use core::mem;
 use kinglet_core::Activations;
@@ -20,53 +19,9 @@ use kinglet_quant::format::{BLOCK, TILE_ROWS};
 /// Tokens that share one unpacking of weights; the sums of more than one live in memory.
 const TOKENS: usize = 64;
 
-impl Products for Avx512 {
-    const BATCH: usize = 2;
-
-    fn bytes(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, BLOCK>(self, Whole(Bytes), of) }
-    }
-
-    fn nibbles<const GROUP: usize>(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, GROUP>(self, Linear(Nibbles), of) }
-    }
-
-    fn nibble_entries<const GROUP: usize>(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, GROUP>(self, Entries::new(self, Nibbles, of.w.table()), of) }
-    }
-
-    fn fives<const GROUP: usize>(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, GROUP>(self, Linear(Fives), of) }
-    }
-
-    fn threes<const GROUP: usize>(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { all_tiles::<_, GROUP>(self, Entries::new(self, Threes, of.w.table()), of) }
-    }
-
-    fn planes(self, of: Product<'_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { planes::product(self, of) }
-    }
-
-    fn screen(self, of: Search<'_, '_>) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { planes::screen(self, of) }
-    }
-
-    fn rescore(self, of: Rescore<'_>, logits: &mut [f32; TILE_ROWS]) {
-        // SAFETY: the value `self` proves the features.
-        unsafe { planes::rescore(self, of, logits) }
-    }
-}
-
 /// The product of all tiles.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn all_tiles<C: Codes, const GROUP: usize>(cpu: Avx512, codes: C, of: Product<'_>) {
+pub(super) fn all_tiles<C: Codes, const GROUP: usize>(cpu: Avx512, codes: C, of: Product<'_>) {
     let Product { w, tiles, x, mut out, output } = of;
     let mut totals = no_totals(cpu);
     for (t, tile) in tiles.enumerate() {

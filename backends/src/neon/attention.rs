@@ -1,7 +1,7 @@
 //! Ways of multiplying signed bytes with 16-bit codes, which attention consists of.
 
-use super::dot::{Sdot, Widening};
 use super::intrinsics::*;
+use super::proof::{Sdot, Widening};
 use crate::lanes::MAX_SUMS;
 use core::arch::aarch64::{vld1_s8, vld1q_s8, vst1_s8, vst1_s16};
 

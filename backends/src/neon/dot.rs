@@ -4,25 +4,13 @@ use super::attention::AttentionDot;
 use super::batch::{Batch, sdot_smmla, widening};
 use super::half_tile::{OneTile, Quads, Starts, Sums, Total, Weights, widen};
 use super::intrinsics::*;
+use super::proof::{Sdot, Smmla, Widening};
 use super::single::{by_halves, sdot as sdot_tile, widening_bytes, widening_nibbles};
 use crate::product::{BYTE_BLOCK, NIBBLE_BLOCK};
 use core::arch::aarch64::vld1q_s8;
 use core::arch::asm;
 use kinglet_core::kernels::START_GROUP;
 use kinglet_quant::format::BLOCK;
-
-/// `smull` and `smlal`, which every 64-bit ARM has: products in 16 bits, pairs added at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Widening;
-
-/// `sdot`: 4 products added up in 32 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sdot(pub(super) ());
-
-/// `smmla`: two rows times two tokens, 8 products each, added up in 32 bits. Tokens alone are
-/// multiplied with `sdot`, which any CPU with `smmla` has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Smmla(pub(super) Sdot);
 
 /// A way of multiplying bytes. A value of the type proves that the CPU has the instructions: its
 /// methods rely on that, and nothing unsafe relies on what they compute.

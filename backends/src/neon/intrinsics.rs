@@ -1,7 +1,7 @@
 //! NEON's instructions on registers, safe to call: the targets that this is compiled for promise
 //! that every CPU has them. Those that only some have take a proof.
 
-use super::dot::Sdot;
+use super::proof::Sdot;
 pub(super) use core::arch::aarch64::{
     float32x4_t, int8x8_t, int8x16_t, int16x4_t, int16x8_t, int32x2_t, int32x4_t, int64x2_t,
     uint8x16_t, uint16x4_t, uint32x4_t, uint64x2_t,

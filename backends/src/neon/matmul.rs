@@ -3,16 +3,14 @@
 //! All integers are exact, and there is one `fma` per 32 columns, so that a result does not depend
 //! on the tokens beside it, nor on whether nibbles are multiplied raised or not.
 
-use super::Neon;
 use super::batch::Batch;
-use super::codes::{Bytes, Entries, Fives, Nibbles, Threes, Unpack, add_sums};
+use super::codes::{Unpack, add_sums};
 use super::dot::Dot;
 use super::half_tile::{HalfBlock, OneInput, OneTile, OneToken, Total, Weights};
 use super::half_tile::{group_scales, strip_blocks, strip_scales};
 use super::intrinsics::*;
-use super::planes;
 use crate::prefetch::{SLOW_TOKENS, fetch_behind};
-use crate::product::{Product, Products, Rescore, Search};
+use crate::product::Product;
 use core::arch::aarch64::{vld1q_f32, vst1q_f32};
 use core::mem;
 use core::ops::Range;
@@ -30,45 +28,9 @@ const NO_TOTALS: [Total; 2 * TOKENS] = {
     unsafe { mem::zeroed() }
 };
 
-impl<D: Dot> Products for Neon<D> {
-    const BATCH: usize = D::BATCH;
-
-    fn bytes(self, of: Product<'_>) {
-        all_tiles(Packed::<_, _, BLOCK>(self.0, Bytes), of);
-    }
-
-    fn nibbles<const GROUP: usize>(self, of: Product<'_>) {
-        all_tiles(Packed::<_, _, GROUP>(self.0, Nibbles), of);
-    }
-
-    fn nibble_entries<const GROUP: usize>(self, of: Product<'_>) {
-        all_tiles(Packed::<_, _, GROUP>(self.0, Entries::new(of.w)), of);
-    }
-
-    fn fives<const GROUP: usize>(self, of: Product<'_>) {
-        all_tiles(Packed::<_, _, GROUP>(self.0, Fives), of);
-    }
-
-    fn threes<const GROUP: usize>(self, of: Product<'_>) {
-        all_tiles(Packed::<_, _, GROUP>(self.0, Threes::new(of.w)), of);
-    }
-
-    fn planes(self, of: Product<'_>) {
-        planes::product(self, of);
-    }
-
-    fn screen(self, of: Search<'_, '_>) {
-        planes::screen(self, of);
-    }
-
-    fn rescore(self, of: Rescore<'_>, logits: &mut [f32; TILE_ROWS]) {
-        planes::rescore(self, of, logits);
-    }
-}
-
 /// Codes of a format with scales for groups of so many columns, and a way of multiplying bytes.
 #[derive(Clone, Copy)]
-struct Packed<D, U, const GROUP: usize>(D, U);
+pub(super) struct Packed<D, U, const GROUP: usize>(pub D, pub U);
 
 impl<D: Dot, U: Unpack, const GROUP: usize> Packed<D, U, GROUP> {
     /// The products of a tile with one token alone, not yet scaled by row.
@@ -102,7 +64,10 @@ impl<D: Dot, U: Unpack, const GROUP: usize> Packed<D, U, GROUP> {
     }
 }
 
-fn all_tiles<D: Dot, U: Unpack, const GROUP: usize>(codes: Packed<D, U, GROUP>, of: Product<'_>) {
+pub(super) fn all_tiles<D: Dot, U: Unpack, const GROUP: usize>(
+    codes: Packed<D, U, GROUP>,
+    of: Product<'_>,
+) {
     let Product { w, tiles, x, mut out, output } = of;
     if x.tokens == 1 {
         let (x, (outs, _)) = (OneToken::new(x, 0), out.row(0).as_chunks_mut());

@@ -7,9 +7,9 @@ use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
 use core::ffi::{c_char, c_void};
 use core::ops::ControlFlow;
-use kinglet_core::engine::MAX_TEXTS;
 use kinglet_core::generate::{self, Counts, Reply, ReplyOptions, StopReason};
 use kinglet_core::piece::Piece;
+use kinglet_core::plan::MAX_TEXTS;
 use kinglet_core::stop::MAX_STOPS;
 use kinglet_quant::{Code, Result, ensure};
 

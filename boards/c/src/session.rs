@@ -58,7 +58,7 @@ unsafe impl Handle for SessionHandle {
     const NAME: &'static str = "session";
 }
 
-const _: () = assert!(abi::KINGLET_MAX_TEXTS == kinglet_core::engine::MAX_TEXTS);
+const _: () = assert!(abi::KINGLET_MAX_TEXTS == kinglet_core::plan::MAX_TEXTS);
 
 /// What the functions of a session work with.
 pub(crate) struct Work {

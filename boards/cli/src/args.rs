@@ -355,6 +355,10 @@ pub struct PlanArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+    /// Texts that go on in one pass, each with a cache of its own; at most 8
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub texts: u32,
     /// Session
     #[command(flatten)]
     pub session: SessionArgs,

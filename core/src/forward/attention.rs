@@ -2,10 +2,9 @@
 
 use super::{SharedQuantized, Source, Step, halves, place};
 use crate::arena::{SharedColumns, SharedRows, SharedScratch, Shares, Split};
-use crate::engine::MAX_TEXTS;
 use crate::kernels::Kernels;
 use crate::kv::{ATTEND_CHUNK, KvLayout};
-use crate::plan::partial_floats;
+use crate::plan::{MAX_TEXTS, partial_floats};
 use core::ops::Range;
 use kinglet_quant::Config;
 use kinglet_quant::format::BLOCK;

@@ -8,9 +8,9 @@
 //! the sum in steps of 2⁻²³, and its product with a scale is rounded once, as that of integers is.
 
 use super::Batch;
-use crate::neon::dot::{Sdot, Smmla};
 use crate::neon::half_tile::{Quads, Sums};
 use crate::neon::intrinsics::*;
+use crate::neon::proof::{Sdot, Smmla};
 use core::arch::asm;
 
 /// What sums that are floats begin with.

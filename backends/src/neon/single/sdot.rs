@@ -6,9 +6,9 @@
 //! `v16` and `v17` the activations of a block. A line of codes, 4 columns of 16 rows, takes 4 of
 //! the others.
 
-use crate::neon::dot::Sdot;
 use crate::neon::half_tile::{OneTile, Starts, Total, strip_blocks};
 use crate::neon::intrinsics::*;
+use crate::neon::proof::Sdot;
 use crate::product::{BYTE_BLOCK, NIBBLE_BLOCK};
 use core::arch::asm;
 use kinglet_core::kernels::START_GROUP;

@@ -3,14 +3,15 @@
 use crate::args::PlanArgs;
 use crate::units::Bytes;
 use crate::{interrupt, models, out, settings, system};
-use kinglet::{Code, Model, Part, Plan, Result};
+use kinglet::{Code, Model, Part, Plan, Result, SessionOptions};
 use kinglet_quant::ensure;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Prints every part of the plan and their sum.
 pub fn run(args: &PlanArgs) -> Result<()> {
-    let options = settings::session_options(&args.session)?;
+    let texts = args.texts as usize;
+    let options = SessionOptions { texts, ..settings::session_options(&args.session)? };
     interrupt::install();
     let model = models::open(&args.model)?;
     let plan = model.plan(&options)?;
@@ -53,6 +54,7 @@ fn document(model: &Model, plan: &Plan) -> Value {
         "total_bytes": plan.total_bytes(),
         "parts": parts,
         "file_bytes": model.file_bytes(),
+        "texts": limits.texts,
         "context": limits.context,
         "batch": limits.batch,
         "threads": limits.workers,
