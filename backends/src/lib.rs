@@ -14,7 +14,7 @@
 //! | `neon-dot` | ARMv8.2's dot products | `neon.rs` |
 //!
 //! What vector tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`, and
-//! `dense.rs` for unquantized weights. `product.rs` chooses the product for a number format.
+//! `dense.rs` for unquantized weights. `multiply.rs` chooses the product for a number format.
 //! `README.md` says which operation of which tier is in which file.
 #![no_std]
 

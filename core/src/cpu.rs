@@ -88,10 +88,18 @@ impl UseKernels for Work<'_, '_> {
     fn run<K: Kernels>(self, kernels: K) {
         let Self { workers, model, plan, buffers, chunks, observer, job } = self;
         let count = chunks.iter().map(|chunk| chunk.tokens.len()).sum();
-        let text_bytes = plan.text_cache_bytes();
-        let (layout, cache) = (plan.layout, text_bytes);
-        let mut step =
-            Step { kernels, workers, model, layout, cache, buffers, chunks, count, observer };
+        let (layout, text_cache_bytes) = (plan.layout, plan.text_cache_bytes());
+        let mut step = Step {
+            kernels,
+            workers,
+            model,
+            layout,
+            text_cache_bytes,
+            buffers,
+            chunks,
+            count,
+            observer,
+        };
         match job {
             Job::Pass { is_screened } => step.run(is_screened),
             Job::Head { rows, screen: None } => step.whole_head(rows),

@@ -105,7 +105,8 @@ pub trait Engine {
 
     /// Takes a pass: appends keys and values of every token to its text's cache, and computes the
     /// logits that are wanted. Texts come in ascending order, each once at most. Rows of logits are
-    /// counted through the chunks, from 0; they replace those of the pass before.
+    /// counted through the chunks, from 0; they stay until the next pass, whatever else is asked of
+    /// the engine meanwhile.
     fn run(&mut self, pass: &[Chunk<'_>]) -> Result<()>;
 
     /// Computes the last pass's rows of logits once more: all logits, or those that `screen` wants.

@@ -43,8 +43,7 @@ pub(crate) struct Step<'s, 'a, K> {
     pub workers: &'s dyn Workers,
     pub model: &'s File<'a>,
     pub layout: KvLayout,
-    /// Bytes of one text's cache.
-    pub cache: usize,
+    pub text_cache_bytes: usize,
     pub buffers: &'s mut Buffers<'a>,
     /// In ascending order of their texts.
     pub chunks: heapless::Vec<Chunk<'s>, MAX_TEXTS>,

@@ -214,6 +214,7 @@ impl<'r> Reply<'r> {
         let drafter =
             self.drafter.get_or_insert_with(|| Drafter::new(texts.engine().further_token_cost()));
         drafter.settle(self.draft.0, self.draft.1);
+        self.is_guess = false;
         let draft = match texts.tokens(self.text).split_last() {
             Some((&last, before)) => {
                 drafter.draft(before, last, most.min(left).min(texts.room(self.text)))
@@ -252,6 +253,7 @@ pub fn generate<E: Engine>(
             "the session is empty: give it a prompt first"
         );
     }
+    replies.iter_mut().for_each(|reply| reply.is_asked = false);
     let outcome = run(texts, replies, control, on_piece);
     for reply in replies {
         texts.state_mut(reply.text).drop_guesses();

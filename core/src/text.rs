@@ -51,15 +51,7 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
         goes_on: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<()> {
         ensure!(!tokens.is_empty(), Code::BadArgument, "the prompt is empty");
-        ensure!(
-            tokens.len() <= self.room(),
-            Code::PromptTooLong,
-            "the prompt has {} tokens, {} of {} are free: shorten it or raise the context",
-            tokens.len(),
-            self.room(),
-            self.texts.plan().limits().context
-        );
-        self.check_tokens(tokens)?;
+        self.check_prompt(tokens)?;
         let batch = self.texts.plan().limits().batch;
         self.take(tokens, batch, &mut |texts, number, Share { count, done, is_last }| {
             goes_on(done)?;
@@ -71,24 +63,19 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
     /// `ContextFull`, `TokenOutOfRange`.
     pub fn push(&mut self, token: u32, screen: Option<Screen>) -> Result<()> {
         self.check_room()?;
-        self.check_tokens(&[token])?;
-        self.texts.append(self.number, token);
-        self.texts.compute_logits(self.number, screen)?;
-        Ok(())
+        self.texts.check_token(token)?;
+        let batch = self.texts.plan().limits().batch;
+        self.take(&[token], batch, &mut |texts, number, Share { count, is_last, .. }| {
+            let logits = if is_last { Logits::Last } else { Logits::None };
+            texts.run_one(number, count, logits, screen)
+        })
     }
 
     /// Appends tokens and hands out the logits behind each: `(index in tokens, [vocabulary])`.
     ///
     /// Faster with more of [`crate::Limits::logit_rows`]. Errors as [`Text::prefill`].
     pub fn score(&mut self, tokens: &[u32], each: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
-        ensure!(
-            tokens.len() <= self.room(),
-            Code::PromptTooLong,
-            "the text has {} tokens, {} positions are free: raise the context",
-            tokens.len(),
-            self.room()
-        );
-        self.check_tokens(tokens)?;
+        self.check_prompt(tokens)?;
         // A token without its place in the cache would get a row of its own.
         if self.texts.state(self.number).cached < self.tokens().len() {
             self.texts.compute_logits(self.number, None)?;
@@ -103,16 +90,10 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
         })
     }
 
-    /// Appends tokens and hands the inputs of every matrix to `observer`: for calibration.
+    /// Appends tokens and hands the inputs of every matrix to `observer`: for calibration. Those of
+    /// a chosen token that the cache does not have yet come first.
     pub fn observe(&mut self, tokens: &[u32], observer: Observer<'_>) -> Result<()> {
-        ensure!(
-            tokens.len() <= self.room(),
-            Code::PromptTooLong,
-            "the text has {} tokens, {} positions are free: raise the context",
-            tokens.len(),
-            self.room()
-        );
-        self.check_tokens(tokens)?;
+        self.check_prompt(tokens)?;
         let batch = self.texts.plan().limits().batch;
         self.take(tokens, batch, &mut |texts, number, share| {
             texts.observe(number, share.count, &mut *observer)
@@ -134,7 +115,7 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
 
     /// All logits behind the text, `[vocabulary]`. `BadArgument` for an empty text.
     pub fn logits(&mut self) -> Result<&[f32]> {
-        Ok(self.texts.logits(self.number)?)
+        self.texts.logits(self.number)
     }
 
     /// The most probable next tokens, see [`top::top`]. `BadArgument` for an empty text.
@@ -155,30 +136,24 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
         Ok(())
     }
 
-    /// Appends tokens and runs passes of `most` until the cache has them. Of tokens that it has not
-    /// when a pass fails, nothing stays but one that was the text's before.
+    /// Appends tokens and runs passes of `most` until the cache has them. Those that it has not when
+    /// a pass fails are not the text's.
     fn take(&mut self, tokens: &[u32], most: usize, pass: &mut Pass<'_, 'a, E>) -> Result<()> {
         let state = self.texts.state_mut(self.number);
         state.drop_guesses();
         state.drop_logits();
-        let before = state.length;
-        state.history[before..][..tokens.len()].copy_from_slice(tokens);
-        state.length += tokens.len();
-        let end = state.length;
-        loop {
-            let cached = self.texts.state(self.number).cached;
-            if cached == end {
-                return Ok(());
-            }
+        let (before, end) = (state.length, state.length + tokens.len());
+        state.history[before..end].copy_from_slice(tokens);
+        let mut cached = state.cached;
+        while cached < end {
             let count = (end - cached).min(most);
             let (done, is_last) = (cached.saturating_sub(before), cached + count == end);
-            let outcome = pass(self.texts, self.number, Share { count, done, is_last });
-            if outcome.is_err() {
-                let state = self.texts.state_mut(self.number);
-                state.length = state.cached.max(before);
-                return outcome;
-            }
+            pass(self.texts, self.number, Share { count, done, is_last })?;
+            let state = self.texts.state_mut(self.number);
+            cached = state.cached;
+            state.length = cached.max(before);
         }
+        Ok(())
     }
 
     fn check_room(&self) -> Result<()> {
@@ -191,16 +166,16 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
         Ok(())
     }
 
-    fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
-        let vocab = self.texts.model.config().vocab_size;
-        for &token in tokens {
-            ensure!(
-                token < vocab,
-                Code::TokenOutOfRange,
-                "token {token} is not in the vocabulary of {vocab}"
-            );
-        }
-        Ok(())
+    fn check_prompt(&self, tokens: &[u32]) -> Result<()> {
+        ensure!(
+            tokens.len() <= self.room(),
+            Code::PromptTooLong,
+            "the prompt has {} tokens, {} of {} are free: shorten it or raise the context",
+            tokens.len(),
+            self.room(),
+            self.texts.plan().limits().context
+        );
+        tokens.iter().try_for_each(|&token| self.texts.check_token(token))
     }
 }
 

@@ -201,6 +201,9 @@ impl<'a, E: Engine> Texts<'a, E> {
             return Ok(());
         }
         let cached = count.min(self.states[from].cached);
+        // If the engine fails half-way, the text is empty.
+        self.states[to].cut(0);
+        self.states[to].drop_logits();
         self.engine.copy_text(from, to, cached)?;
         let [source, target] = self
             .states
@@ -208,27 +211,22 @@ impl<'a, E: Engine> Texts<'a, E> {
             .expect("two texts that are there, as checked above");
         target.history[..count].copy_from_slice(&source.history[..count]);
         (target.length, target.cached) = (count, cached);
-        target.drop_logits();
         Ok(())
     }
 
     /// Appends a token to each of several texts and computes all logits behind them, in one pass.
     ///
     /// `ContextFull`, `TokenOutOfRange`, `BadArgument` for a text that is not there or comes twice;
-    /// nothing is changed then.
+    /// nothing is changed then, nor when the engine fails.
     pub fn push(&mut self, tokens: &[(usize, u32)]) -> Result<()> {
-        let (texts, vocab) = (self.states.len(), self.model.config().vocab_size);
+        let texts = self.states.len();
         for (i, &(text, token)) in tokens.iter().enumerate() {
             ensure!(
                 text < texts && tokens[..i].iter().all(|&(other, _)| other != text),
                 Code::BadArgument,
                 "token {i} is for text {text}: give each of the {texts} texts one at most"
             );
-            ensure!(
-                token < vocab,
-                Code::TokenOutOfRange,
-                "token {token} is not in the vocabulary of {vocab}"
-            );
+            self.check_token(token)?;
             ensure!(self.room(text) > 0, Code::ContextFull, "the context of text {text} is full");
         }
         // Logits behind the tokens that are there already are not needed any more, and those that
@@ -243,7 +241,28 @@ impl<'a, E: Engine> Texts<'a, E> {
             self.append(text, token);
             turns.push(Turn { text, draft: Draft::new(), screen: None }).expect("checked above");
         }
-        if turns.is_empty() { Ok(()) } else { self.run_turns(&mut turns) }
+        if turns.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.run_turns(&mut turns);
+        if outcome.is_err() {
+            for &(text, _) in tokens {
+                let state = &mut self.states[text];
+                state.cut(state.length - 1);
+            }
+        }
+        outcome
+    }
+
+    /// `TokenOutOfRange`
+    pub(crate) fn check_token(&self, token: u32) -> Result<()> {
+        let vocab = self.model.config().vocab_size;
+        ensure!(
+            token < vocab,
+            Code::TokenOutOfRange,
+            "token {token} is not in the vocabulary of {vocab}"
+        );
+        Ok(())
     }
 
     pub(crate) fn state(&self, text: usize) -> &State<'a> {
@@ -262,8 +281,8 @@ impl<'a, E: Engine> Texts<'a, E> {
         is_there.then(|| rows.row + length - rows.first)
     }
 
-    /// Whether the engine has logits behind a text.
-    pub(crate) fn has_logits(&self, text: usize) -> bool {
+    /// Whether the engine has logits behind a text, so that the next token needs no pass.
+    pub fn has_logits(&self, text: usize) -> bool {
         self.row(text).is_some()
     }
 
@@ -303,6 +322,7 @@ impl<'a, E: Engine> Texts<'a, E> {
         for turn in &mut *turns {
             turn.screen = self.possible(turn.screen);
             let state = &mut self.states[turn.text];
+            assert!(state.cached + 1 >= state.length, "only the last token may be missing");
             // What the cache has behind the text was guessed wrongly; the last token is taken
             // again where nothing else gives logits behind it.
             state.cached = state.length - 1;
@@ -350,7 +370,12 @@ impl<'a, E: Engine> Texts<'a, E> {
 
     /// Computes all logits of the last pass.
     fn complete(&mut self) -> Result<()> {
-        self.engine.repeat_head(None)?;
+        let outcome = self.engine.repeat_head(None);
+        if outcome.is_err() {
+            // What the rows hold now is anybody's guess.
+            self.passes += 1;
+            return outcome;
+        }
         for state in &mut self.states {
             state.rows.screen = None;
         }
@@ -359,9 +384,9 @@ impl<'a, E: Engine> Texts<'a, E> {
 
     /// All logits behind a text, `[vocabulary]`; computed now where no pass has. `BadArgument` for
     /// an empty text.
-    pub fn logits(&mut self, text: usize) -> Result<&mut [f32]> {
+    pub fn logits(&mut self, text: usize) -> Result<&[f32]> {
         let row = self.compute_logits(text, None)?;
-        self.engine.logits(row)
+        self.row_logits(row)
     }
 
     /// All logits of a row of the last pass, which were computed without a screen.

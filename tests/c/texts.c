@@ -152,7 +152,21 @@ static void refuse(const kinglet_model *model, kinglet_session *session) {
   kinglet_generation told = {.struct_size = 1};
   replies[1].generation = &told;
   RETURNS(BAD_ARGUMENT, kinglet_session_generate_all(session, replies, 2, NULL, NULL));
+  // What is written lies apart from everything else.
+  kinglet_generation twice = {.struct_size = sizeof twice};
+  replies[0].generation = replies[1].generation = &twice;
+  RETURNS(BAD_ARGUMENT, kinglet_session_generate_all(session, replies, 2, NULL, NULL));
+  union {
+    kinglet_generate_options options;
+    kinglet_generation generation;
+  } both = {.options = endless()};
+  replies[0].generation = &both.generation;
   replies[1].generation = NULL;
+  replies[1].options = &both.options;
+  RETURNS(BAD_ARGUMENT, kinglet_session_generate_all(session, replies, 2, NULL, NULL));
+  CHECK(both.options.max_tokens == TOKENS);
+  replies[0].generation = NULL;
+  replies[1].options = NULL;
   RETURNS(OK, kinglet_session_select(session, 1));
   RETURNS(OK, kinglet_session_reset(session));
   RETURNS(BAD_ARGUMENT, kinglet_session_generate_all(session, replies, 2, NULL, NULL));

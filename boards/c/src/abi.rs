@@ -413,7 +413,7 @@ pub(crate) unsafe fn fill<T: Versioned>(out: *mut T, own: &T) -> Result<()> {
 }
 
 /// No struct of any version is as long as this.
-const SIZE_LIMIT: usize = 4096;
+pub(crate) const SIZE_LIMIT: usize = 4096;
 
 fn check_size<T: Versioned>(bytes: usize) -> Result<()> {
     ensure!(

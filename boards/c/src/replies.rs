@@ -2,7 +2,7 @@
 
 use crate::abi::{self, GenerateOptions, Generation};
 use crate::clock::Deadline;
-use crate::handle::{self, User, array};
+use crate::handle::{self, Bytes, User, array, check_apart};
 use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
 use core::ffi::{c_char, c_void};
@@ -146,6 +146,8 @@ unsafe fn generate<const MOST: usize>(
         requests.len(),
         work.choices.len()
     );
+    // SAFETY: as promised by the caller.
+    unsafe { check_requests(session, requests) }?;
     let mut read = heapless::Vec::<(GenerateOptions, heapless::Vec<&str, MAX_STOPS>), MOST>::new();
     for request in requests {
         ensure!(request.reserved == 0, Code::BadArgument, "the reserved field is not zero");
@@ -208,6 +210,31 @@ unsafe fn generate<const MOST: usize>(
         choices[request.text as usize].draws = draws;
     }
     outcome
+}
+
+/// `BadArgument` where what is written overlaps with anything else that the call needs.
+///
+/// # Safety
+///
+/// As for [`generate`].
+unsafe fn check_requests(session: &SessionHandle, requests: &[abi::Reply]) -> Result<()> {
+    let array = Bytes::of(requests.as_ptr(), requests.len(), "the replies");
+    for (i, request) in requests.iter().enumerate() {
+        // SAFETY: as promised by the caller.
+        let written = unsafe { handle::bytes_of(request.generation, "a generation") };
+        check_apart(&[written, array, session.memory()])?;
+        for (j, other) in requests.iter().enumerate() {
+            // SAFETY: as promised by the caller.
+            let options = unsafe { handle::bytes_of(other.options, "the options") };
+            check_apart(&[written, options])?;
+            if i != j {
+                // SAFETY: as promised by the caller.
+                let other = unsafe { handle::bytes_of(other.generation, "another generation") };
+                check_apart(&[written, other])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a reply did.

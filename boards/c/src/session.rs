@@ -159,10 +159,15 @@ impl Request {
         };
         let known = abi::KINGLET_SESSION_PIN_THREADS | abi::KINGLET_SESSION_SPECULATE;
         ensure!(
-            options.flags & !known == 0 && (options.reserved, options.reserved_texts) == (0, 0),
+            options.flags & !known == 0,
             Code::BadArgument,
             "there are no session flags {:#x}",
             options.flags
+        );
+        ensure!(
+            (options.reserved, options.reserved_texts) == (0, 0),
+            Code::BadArgument,
+            "a reserved field is not zero"
         );
         let tier = if options.tier.is_null() {
             Tier::best()
@@ -393,6 +398,8 @@ pub unsafe extern "C" fn kinglet_session_describe(
             texts: limits.texts as u32,
             text: work.number as u32,
         };
+        // SAFETY: as promised by the caller.
+        check_apart(&[unsafe { handle::bytes_of(info, "the struct to fill") }, session.memory()])?;
         // SAFETY: as promised by the caller.
         unsafe { abi::fill(info, &own) }
     };

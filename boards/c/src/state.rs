@@ -117,7 +117,8 @@ pub unsafe extern "C" fn kinglet_session_state_bytes(
     session: *mut SessionHandle,
     bytes: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, _: &SessionHandle| {
+    let work = |work: &mut Work, session: &SessionHandle| {
+        check_apart(&[Bytes::of(bytes, 1, "the place for the bytes"), session.memory()])?;
         // SAFETY: as promised by the caller.
         unsafe { put(bytes, 0, "the place for the bytes") }?;
         // SAFETY: as promised by the caller.

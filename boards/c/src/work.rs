@@ -157,6 +157,7 @@ pub unsafe extern "C" fn kinglet_session_next(
     token: *mut u32,
 ) -> Status {
     let work = |work: &mut Work, session: &SessionHandle| {
+        check_apart(&[Bytes::of(token, 1, "the place for the token"), session.memory()])?;
         // SAFETY: as promised by the caller.
         unsafe { put(token, abi::KINGLET_NO_TOKEN, "the place for the token") }?;
         go_on(session)?;
@@ -187,7 +188,12 @@ pub unsafe extern "C" fn kinglet_session_logits(
     logits: *mut *const f32,
     count: *mut usize,
 ) -> Status {
-    let work = |work: &mut Work, _: &SessionHandle| {
+    let work = |work: &mut Work, session: &SessionHandle| {
+        check_apart(&[
+            Bytes::of(logits, 1, "the place for the logits"),
+            Bytes::of(count, 1, "the place for the count"),
+            session.memory(),
+        ])?;
         check_out(logits, "the place for the logits")?;
         check_out(count, "the place for the count")?;
         let found = work.texts.logits(work.number)?;

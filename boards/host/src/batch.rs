@@ -79,7 +79,7 @@ impl Batch {
     /// Logits behind a text, `[vocabulary]`; computed now where no pass has. `BadArgument` for an
     /// empty text.
     pub fn logits(&mut self, text: usize) -> Result<&[f32]> {
-        Ok(self.runtime.texts.logits(text)?)
+        self.runtime.texts.logits(text)
     }
 
     /// Goes on with several texts at once, each by its number and with its own options, until

@@ -33,10 +33,11 @@ pub struct GenerateOptions<'a> {
     /// Computes every logit of every token, instead of those alone that can be chosen. The text is
     /// the same; see `kinglet_core::screen` for why that is not a theorem.
     pub exact_head: bool,
-    /// Time for the prompt and the reply, looked at before each pass: a reply ends with
+    /// Time for the prompt and the reply, looked at before each token and before each pass of a
+    /// prompt: a reply ends with
     /// [`StopReason::Deadline`], a prompt with the error `DeadlinePassed`.
     pub deadline: Option<Duration>,
-    /// Ends it once it is set, looked at before each pass: a reply with [`StopReason::Cancelled`],
+    /// Ends it once it is set, looked at as the deadline is: a reply with [`StopReason::Cancelled`],
     /// a prompt with the error `Interrupted`.
     pub cancel: Option<&'a AtomicBool>,
 }
@@ -99,6 +100,8 @@ pub struct Generation {
     pub first_token: Duration,
     /// Time for everything after the first token.
     pub decode: Duration,
+    /// Steps until the first token was chosen: 0 where a prompt's logits were there.
+    first_steps: usize,
 }
 
 impl Generation {
@@ -109,12 +112,12 @@ impl Generation {
 
     /// Generated tokens per second: those that the model took in to go on.
     pub fn decode_tps(&self) -> f64 {
-        rate(self.decode_steps + self.accepted, self.decode)
+        rate(self.decode_steps + self.accepted - self.first_steps, self.decode)
     }
 
     /// Steps of decoding per second.
     pub fn decode_steps_ps(&self) -> f64 {
-        rate(self.decode_steps, self.decode)
+        rate(self.decode_steps - self.first_steps, self.decode)
     }
 }
 
@@ -129,6 +132,8 @@ struct Times {
     /// Since the start.
     first_token: Option<Duration>,
     end: Duration,
+    /// Steps that the first token needs.
+    first_steps: usize,
 }
 
 impl Generation {
@@ -146,6 +151,7 @@ impl Generation {
             prefill: times.prefill,
             first_token,
             decode: times.end - first_token,
+            first_steps: times.first_steps.min(steps),
         }
     }
 }
@@ -173,6 +179,7 @@ pub(crate) fn generate(
     }
     let prefill = start.elapsed();
     let mut first_token = None;
+    let first_steps = usize::from(!texts.has_logits(0));
     core::generate(
         texts,
         std::slice::from_mut(&mut reply),
@@ -182,7 +189,7 @@ pub(crate) fn generate(
             on_piece(piece)
         },
     )?;
-    let times = Times { prefill, first_token, end: start.elapsed() };
+    let times = Times { prefill, first_token, end: start.elapsed(), first_steps };
     Ok(Generation::new(&reply, prompt.len(), times))
 }
 
@@ -195,6 +202,13 @@ pub(crate) fn generate_all(
     let replies = requests.iter().map(|(text, options)| options.reply(texts, *text));
     let mut replies: Vec<Reply<'_>> = replies.collect::<Result<_>>()?;
     let mut first_tokens = vec![None; requests.len()];
+    // Texts that are not there are refused below.
+    let first_steps: Vec<usize> = requests
+        .iter()
+        .map(|&(text, _)| {
+            usize::from(text >= texts.plan().limits().texts || !texts.has_logits(text))
+        })
+        .collect();
     core::generate(
         texts,
         &mut replies,
@@ -205,9 +219,10 @@ pub(crate) fn generate_all(
         },
     )?;
     let end = start.elapsed();
-    let tell = |(reply, first_token): (&Reply<'_>, &Option<Duration>)| {
-        let times = Times { prefill: Duration::ZERO, first_token: *first_token, end };
+    let tell = |(number, reply): (usize, &Reply<'_>)| {
+        let (first_token, first_steps) = (first_tokens[number], first_steps[number]);
+        let times = Times { prefill: Duration::ZERO, first_token, end, first_steps };
         Generation::new(reply, 0, times)
     };
-    Ok(replies.iter().zip(&first_tokens).map(tell).collect())
+    Ok(replies.iter().enumerate().map(tell).collect())
 }

@@ -111,7 +111,7 @@ impl Session {
     /// Logits behind the last token, `[vocabulary]`; computed now where no pass has. `BadArgument`
     /// for an empty text.
     pub fn logits(&mut self) -> Result<&[f32]> {
-        Ok(self.runtime.texts.logits(0)?)
+        self.runtime.texts.logits(0)
     }
 
     /// The most probable next tokens, best first: writes as many as there are to the front of
@@ -153,7 +153,8 @@ impl Session {
     ///
     /// `on_piece` gets every token as it is chosen, with the text that became certain, and can
     /// stop. A full context stops with [`crate::StopReason::ContextFull`], which keeps the session
-    /// usable. Without a prompt the reply goes on with the text as it is.
+    /// usable. Without a prompt the reply goes on with the text as it is. The tokens of the reply are
+    /// the text's afterwards, all but one that ended it or for which there was no room.
     pub fn generate(
         &mut self,
         prompt: &[u32],

@@ -18,7 +18,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         let b = self.buffers.layers();
         let split = Split::whole(kv_heads, shares);
         let k = SharedColumns::new(&mut b.k[..count * width], width, dim, split);
-        let mut texts = b.cache.chunks_exact_mut(self.cache).enumerate();
+        let mut texts = b.cache.chunks_exact_mut(self.text_cache_bytes).enumerate();
         let caches: heapless::Vec<SharedRows<'_, u8>, MAX_TEXTS> = chunks
             .iter()
             .map(|chunk| {
@@ -70,7 +70,8 @@ impl<K: Kernels> Step<'_, '_, K> {
         let spans = length.div_ceil(ATTEND_CHUNK);
         let b = self.buffers.layers();
         let split = Split::whole(kv_heads * spans, shares);
-        let cache = &b.cache[place.text * self.cache..][layer_bytes(&layout, kv_heads, layer)];
+        let cache =
+            &b.cache[place.text * self.text_cache_bytes..][layer_bytes(&layout, kv_heads, layer)];
         let queries = &mut b.q[..config.q_dim()];
         rotate(kernels, queries, layout.head_dim, angles(b.cos, b.sin, 0, layout.head_dim));
         let queries = &*queries;
@@ -101,7 +102,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         let shares = self.token_shares();
         let (kv_heads, q_dim) = (config.kv_heads as usize, config.q_dim());
         let (dim, group_dim) = (layout.head_dim, config.group() * layout.head_dim);
-        let (chunks, count, text_bytes) = (&self.chunks, self.count, self.cache);
+        let (chunks, count, text_bytes) = (&self.chunks, self.count, self.text_cache_bytes);
         let b = self.buffers.layers();
         let (caches, of_layer) = (&*b.cache, layer_bytes(&layout, kv_heads, layer));
         let (cos, sin) = (&*b.cos, &*b.sin);

@@ -87,10 +87,13 @@ impl Work<'_, '_, '_> {
     fn groups(&self, goes_on: &mut dyn FnMut(f64) -> bool) {
         loop {
             let group = self.groups.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(authors) = group else { return };
+            let Some(authors) = group.filter(|_| !self.is_over.load(Ordering::Relaxed)) else {
+                return;
+            };
             if let Err(error) = self.group(authors, goes_on) {
                 self.is_over.store(true, Ordering::Relaxed);
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                failure.get_or_insert(error);
                 return;
             }
         }
