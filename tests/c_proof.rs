@@ -11,9 +11,9 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// The files of the program that calls everything.
-const PROOF: [&str; 12] = [
+const PROOF: [&str; 13] = [
     "main", "proof", "library", "model", "tokens", "session", "choices", "replies", "states",
-    "threads", "faults", "memory",
+    "texts", "threads", "faults", "memory",
 ];
 const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 /// A stack that no thread can have, if the library asked the environment for its size.

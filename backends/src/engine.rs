@@ -8,12 +8,12 @@ use kinglet_quant::{File, Result};
 
 /// What runs the passes of a session.
 #[derive(Debug)]
-pub enum Engine<'a, W> {
+pub enum AnyEngine<'a, W> {
     /// The processor, with the kernels of a tier.
     Cpu(Cpu<'a, Tier, W>),
 }
 
-impl<'a, W: Workers> Engine<'a, W> {
+impl<'a, W: Workers> AnyEngine<'a, W> {
     /// The processor's engine, see [`Cpu::new`].
     pub fn cpu(tier: Tier, workers: W, model: File<'a>, plan: Plan, memory: &'a mut [u8]) -> Self {
         Self::Cpu(Cpu::new(tier, workers, model, plan, memory))
@@ -46,7 +46,7 @@ impl<'a, W: Workers> Engine<'a, W> {
     }
 }
 
-impl<W: Workers> engine::Engine for Engine<'_, W> {
+impl<W: Workers> engine::Engine for AnyEngine<'_, W> {
     fn plan(&self) -> &Plan {
         self.get().plan()
     }

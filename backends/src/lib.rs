@@ -50,6 +50,6 @@ mod tier;
 #[cfg(target_arch = "x86_64")]
 mod x86_low_row;
 
-pub use engine::Engine;
+pub use engine::AnyEngine;
 pub use kinglet_core::kernels::{Choice, UseKernels};
 pub use tier::Tier;

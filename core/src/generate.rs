@@ -99,7 +99,7 @@ pub struct Reply<'r> {
 pub type Control<'c> = &'c mut dyn FnMut(usize) -> Result<Option<StopReason>>;
 
 /// Gets every piece of the reply of this number and says whether to go on.
-pub type OnPiece<'p> = &'p mut dyn FnMut(usize, Piece<'_>) -> ControlFlow<()>;
+pub type OnReplyPiece<'p> = &'p mut dyn FnMut(usize, Piece<'_>) -> ControlFlow<()>;
 
 impl<'r> Reply<'r> {
     /// A reply that goes on with a text of this number. `BadArgument` for wrong stop strings.
@@ -237,7 +237,7 @@ pub fn generate<E: Engine>(
     texts: &mut Texts<'_, E>,
     replies: &mut [Reply<'_>],
     control: Control<'_>,
-    on_piece: OnPiece<'_>,
+    on_piece: OnReplyPiece<'_>,
 ) -> Result<()> {
     let count = texts.plan().limits().texts;
     for (i, reply) in replies.iter().enumerate() {
@@ -265,7 +265,7 @@ fn run<E: Engine>(
     texts: &mut Texts<'_, E>,
     replies: &mut [Reply<'_>],
     control: Control<'_>,
-    on_piece: OnPiece<'_>,
+    on_piece: OnReplyPiece<'_>,
 ) -> Result<()> {
     loop {
         for (number, reply) in replies.iter_mut().enumerate() {

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// End-of-text tokens that a model can have.
 pub const MAX_EOS: usize = 8;
-/// Written where a model has no such token.
+/// Written where there is no token: none of a kind in a model, none for a byte in its vocabulary.
 pub const NO_TOKEN: u32 = u32::MAX;
 
 /// Hyperparameters of a Llama model; 128 bytes, little-endian, in this order in the file.

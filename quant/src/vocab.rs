@@ -1,10 +1,9 @@
 //! The tokenizer as lookup tables: a checked view of the `VOCAB` section.
 
+use crate::config::NO_TOKEN;
 use crate::{Code, Config, Result, ensure, fail};
 use bytemuck::{Pod, Zeroable};
 
-/// Written in [`Vocab::byte_token`]'s table for a byte that no token stands for.
-pub const NO_TOKEN: u32 = u32::MAX;
 /// Every digit is a word of its own, before the words are split.
 pub const FLAG_SINGLE_DIGITS: u32 = 1;
 /// Words are split as GPT-2 does.

@@ -8,7 +8,8 @@ mod json;
 #[cfg(test)]
 mod tests;
 
-use crate::vocab::{FLAG_GPT2_SPLIT, FLAG_SINGLE_DIGITS, Header, MAX_TOKEN_BYTES, NO_TOKEN};
+use crate::config::NO_TOKEN;
+use crate::vocab::{FLAG_GPT2_SPLIT, FLAG_SINGLE_DIGITS, Header, MAX_TOKEN_BYTES};
 use crate::vocab::{Merge, Special};
 use crate::{Code, Error, Result, ensure, fail};
 use bytemuck::Zeroable;

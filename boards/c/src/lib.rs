@@ -3,7 +3,7 @@
 //! Reading order: [`abi`] (what crosses the boundary), [`status`] (the numbers), [`tag`] (how a
 //! handle is told from other memory), [`handle`] (how a pointer from outside is checked, and who
 //! may use it), then the functions: [`library`], [`model`], [`tokens`], [`session`], [`work`],
-//! [`replies`], [`state`]. What sessions do is [`kinglet_core::Texts`]; [`choice`] keeps how tokens
+//! [`replies`], [`state`]. What sessions do is [`kinglet_core::Texts`]; [`sampling`] keeps how tokens
 //! are chosen. `workers` and `clock` bring the caller's threads and time, `place` the memory,
 //! `reserve` a little for when the system has none.
 //!
@@ -12,13 +12,13 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod abi;
-mod choice;
 mod clock;
 mod handle;
 mod library;
 mod model;
 mod place;
 mod replies;
+mod sampling;
 mod session;
 mod state;
 mod status;

@@ -137,14 +137,14 @@ unsafe fn generate<const MOST: usize>(
     work: &mut Work,
     session: &SessionHandle,
     requests: &[abi::Reply],
-    on_piece: generate::OnPiece<'_>,
+    on_piece: generate::OnReplyPiece<'_>,
 ) -> Result<()> {
     ensure!(
-        requests.len() <= work.choices.len().min(MOST) && !requests.is_empty(),
+        requests.len() <= work.samplings.len().min(MOST) && !requests.is_empty(),
         Code::BadArgument,
         "{} replies: give 1 to {}, one for each text",
         requests.len(),
-        work.choices.len()
+        work.samplings.len()
     );
     // SAFETY: as promised by the caller.
     unsafe { check_requests(session, requests) }?;
@@ -161,15 +161,15 @@ unsafe fn generate<const MOST: usize>(
         let stops = unsafe { read_stops(&options) }?;
         assert!(read.push((options, stops)).is_ok(), "the number was checked");
     }
-    let Work { texts, choices, clock, deadline_ms, .. } = work;
+    let Work { texts, samplings, clock, deadline_ms, .. } = work;
     let mut replies = heapless::Vec::<Reply<'_>, MOST>::new();
     for (request, (options, stop)) in requests.iter().zip(&read) {
         let number = request.text as usize;
         ensure!(
-            number < choices.len(),
+            number < samplings.len(),
             Code::BadArgument,
             "there is no text {number}: the session has {}",
-            choices.len()
+            samplings.len()
         );
         let options = ReplyOptions {
             max_tokens: if options.max_tokens == 0 { u32::MAX } else { options.max_tokens }
@@ -179,7 +179,7 @@ unsafe fn generate<const MOST: usize>(
             speculation: true,
             exact_head: false,
         };
-        let reply = Reply::new(texts.model(), number, choices[number].sampler(), options)?;
+        let reply = Reply::new(texts.model(), number, samplings[number].sampler(), options)?;
         assert!(replies.push(reply).is_ok(), "the number was checked");
     }
     let deadline = Deadline::after(clock, *deadline_ms)?;
@@ -207,7 +207,7 @@ unsafe fn generate<const MOST: usize>(
     }
     drop(replies);
     for (request, draws) in requests.iter().zip(draws) {
-        choices[request.text as usize].draws = draws;
+        samplings[request.text as usize].draws = draws;
     }
     outcome
 }

@@ -1,11 +1,11 @@
 //! Sessions: their memory, their life, and who may use them when.
 
 use crate::abi::{self, KINGLET_ALIGNMENT, SessionInfo, SessionOptions};
-use crate::choice::Choice;
 use crate::clock::Clock;
 use crate::handle::{self, Bytes, Handle, LastError, Lock, User, caught, check_apart, put};
 use crate::model::{self, Model};
 use crate::place::{Keeper, Place};
+use crate::sampling::TextSampling;
 use crate::status::Status;
 use crate::tag::{Kind, Tag};
 use crate::workers::{Crew, Hook};
@@ -14,7 +14,7 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
-use kinglet_backends::{Engine, Tier};
+use kinglet_backends::{AnyEngine, Tier};
 use kinglet_core::draft::LOOKAHEAD_ROWS;
 use kinglet_core::{KvType, Limits, Plan, Text, Texts, texts};
 use kinglet_quant::{Code, Error, File, Result, ensure, fail};
@@ -27,8 +27,8 @@ const DEFAULT_BATCH: u32 = 64;
 const HANDLE_BYTES: usize = size_of::<SessionHandle>().next_multiple_of(KINGLET_ALIGNMENT);
 
 /// Bytes of what a session keeps of how tokens are chosen, between its handle and its buffers.
-fn choice_bytes(texts: usize) -> usize {
-    (texts * size_of::<Choice>()).next_multiple_of(KINGLET_ALIGNMENT)
+fn sampling_bytes(texts: usize) -> usize {
+    (texts * size_of::<TextSampling>()).next_multiple_of(KINGLET_ALIGNMENT)
 }
 
 /// A model, the memory of one or several texts, and the threads that work on them.
@@ -62,11 +62,11 @@ const _: () = assert!(abi::KINGLET_MAX_TEXTS == kinglet_core::plan::MAX_TEXTS);
 
 /// What the functions of a session work with.
 pub(crate) struct Work {
-    pub texts: Texts<'static, Engine<'static, Crew>>,
+    pub texts: Texts<'static, AnyEngine<'static, Crew>>,
     /// The text that calls work on.
     pub number: usize,
     /// How the tokens of each text are chosen `[texts]`.
-    pub choices: &'static mut [Choice],
+    pub samplings: &'static mut [TextSampling],
     pub clock: Clock,
     /// Milliseconds that a call may take; 0 for any.
     pub deadline_ms: u32,
@@ -78,7 +78,7 @@ pub(crate) struct Work {
 
 impl Work {
     /// The text that calls work on.
-    pub fn text(&mut self) -> Text<'_, 'static, Engine<'static, Crew>> {
+    pub fn text(&mut self) -> Text<'_, 'static, AnyEngine<'static, Crew>> {
         self.texts.text(self.number)
     }
 }
@@ -181,7 +181,7 @@ impl Request {
     /// Bytes of handle and buffers.
     fn bytes(&self, file: &File<'_>) -> Result<usize> {
         let buffers = Plan::new(file, &self.limits)?.total_bytes();
-        match buffers.checked_add(HANDLE_BYTES + choice_bytes(self.limits.texts)) {
+        match buffers.checked_add(HANDLE_BYTES + sampling_bytes(self.limits.texts)) {
             Some(bytes) => Ok(bytes),
             None => fail!(Code::BadArgument, "the session is larger than memory"),
         }
@@ -294,10 +294,10 @@ unsafe fn create(
     place: Place,
     bytes: usize,
 ) -> Result<*mut SessionHandle> {
-    const { assert!(align_of::<Choice>() <= KINGLET_ALIGNMENT) };
+    const { assert!(align_of::<TextSampling>() <= KINGLET_ALIGNMENT) };
     let texts = request.limits.texts;
-    let before = HANDLE_BYTES + choice_bytes(texts);
-    // SAFETY: handle, choices and buffers lie in the place one behind the other, so they do not
+    let before = HANDLE_BYTES + sampling_bytes(texts);
+    // SAFETY: handle, samplings and buffers lie in the place one behind the other, so they do not
     // overlap. What the caller's memory holds before is any bytes, which are valid.
     let buffers = unsafe {
         slice::from_raw_parts_mut::<'static, u8>(place.start.add(before), bytes - before)
@@ -305,18 +305,18 @@ unsafe fn create(
     let plan = Plan::new(&model.file, &request.limits)?;
     texts::check_memory(&plan, buffers)?;
     let crew = request.crew()?;
-    // SAFETY: as above; the start is aligned for choices, and each is written before it is read.
-    let choices = unsafe {
-        let start = place.start.add(HANDLE_BYTES).cast::<Choice>();
-        (0..texts).for_each(|text| start.add(text).write(Choice::greedy()));
-        slice::from_raw_parts_mut::<'static, Choice>(start, texts)
+    // SAFETY: as above; the start is aligned for samplings, and each is written before it is read.
+    let samplings = unsafe {
+        let start = place.start.add(HANDLE_BYTES).cast::<TextSampling>();
+        (0..texts).for_each(|text| start.add(text).write(TextSampling::greedy()));
+        slice::from_raw_parts_mut::<'static, TextSampling>(start, texts)
     };
     let (own, rest) = buffers.split_at_mut(plan.engine_bytes());
-    let engine = Engine::cpu(request.tier, crew, model.file, plan, own);
+    let engine = AnyEngine::cpu(request.tier, crew, model.file, plan, own);
     let work = Work {
         texts: Texts::new(model.file, engine, rest),
         number: 0,
-        choices,
+        samplings,
         clock: Clock::new(request.options.clock, User(request.options.clock_user)),
         deadline_ms: 0,
         on_progress: None,
@@ -423,7 +423,7 @@ fn name_in_c(name: &str) -> [c_char; 16] {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_select(session: *mut SessionHandle, text: u32) -> Status {
     let work = |work: &mut Work, _: &SessionHandle| {
-        let texts = work.choices.len();
+        let texts = work.samplings.len();
         ensure!(
             (text as usize) < texts,
             Code::BadArgument,

@@ -149,7 +149,7 @@ pub unsafe extern "C" fn kinglet_session_save(
         unsafe { put(bytes, 0, "the place for the bytes") }?;
         // SAFETY: as promised by the caller.
         let out: &mut [u8] = unsafe { array_mut(buffer.cast(), capacity, "the buffer") }?;
-        let draws = work.choices[work.number].draws;
+        let draws = work.samplings[work.number].draws;
         let written = work.text().save(draws, out)?;
         // SAFETY: as promised by the caller.
         unsafe { put(bytes, written, "the place for the bytes") }
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn kinglet_session_restore(
         check_apart(&[Bytes::of(state.cast::<u8>(), bytes, "the state"), session.memory()])?;
         // SAFETY: as promised by the caller.
         let state: &[u8] = unsafe { array(state.cast(), bytes, "the state") }?;
-        work.choices[work.number].draws = work.text().restore(state)?;
+        work.samplings[work.number].draws = work.text().restore(state)?;
         Ok(())
     };
     // SAFETY: as promised by the caller.

@@ -1,9 +1,9 @@
 //! What sessions do: prompts, tokens, logits.
 
 use crate::abi::{self, Candidate, Sampling};
-use crate::choice::Choice;
 use crate::clock::Deadline;
 use crate::handle::{Bytes, User, array, array_mut, check_apart, check_out, put};
+use crate::sampling::TextSampling;
 use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
 use core::ffi::c_void;
@@ -24,8 +24,8 @@ pub unsafe extern "C" fn kinglet_session_set_sampling(
 ) -> Status {
     let work = |work: &mut Work, _: &SessionHandle| {
         // SAFETY: as promised by the caller.
-        let choice = unsafe { read_choice(sampling, work.texts.model().config().vocab_size) }?;
-        work.choices[work.number] = choice;
+        let choice = unsafe { read_sampling(sampling, work.texts.model().config().vocab_size) }?;
+        work.samplings[work.number] = choice;
         Ok(())
     };
     // SAFETY: as promised by the caller.
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn kinglet_session_set_sampling(
 /// # Safety
 ///
 /// As for [`abi::read`]; the bias must have as many entries as it says.
-unsafe fn read_choice(sampling: *const Sampling, vocabulary: u32) -> Result<Choice> {
+unsafe fn read_sampling(sampling: *const Sampling, vocabulary: u32) -> Result<TextSampling> {
     // SAFETY: as promised by the caller.
     let given = unsafe { abi::read(sampling) }?;
     ensure!(given.reserved == 0, Code::BadArgument, "the reserved field is not zero");
@@ -64,7 +64,7 @@ unsafe fn read_choice(sampling: *const Sampling, vocabulary: u32) -> Result<Choi
         min_p: given.min_p,
         seed: given.seed,
     };
-    Choice::new(&sampling, vocabulary)
+    TextSampling::new(&sampling, vocabulary)
 }
 
 /// Gives every later call of `kinglet_session_prefill`, `_generate` and `_generate_all` this many
@@ -161,8 +161,8 @@ pub unsafe extern "C" fn kinglet_session_next(
         // SAFETY: as promised by the caller.
         unsafe { put(token, abi::KINGLET_NO_TOKEN, "the place for the token") }?;
         go_on(session)?;
-        let Work { texts, number, choices, .. } = work;
-        let choice = &mut choices[*number];
+        let Work { texts, number, samplings, .. } = work;
+        let choice = &mut samplings[*number];
         let mut sampler = choice.sampler();
         let outcome = texts.text(*number).next(&mut sampler);
         choice.draws = sampler.draws();

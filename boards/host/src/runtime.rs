@@ -1,7 +1,7 @@
 //! Texts with memory and threads of their own.
 
 use crate::{Cpus, Model, Pool};
-use kinglet_backends::{Engine, Tier};
+use kinglet_backends::{AnyEngine, Tier};
 use kinglet_core::draft::LOOKAHEAD_ROWS;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::{KvType, texts};
@@ -77,7 +77,7 @@ impl SessionOptions {
 }
 
 /// The texts of the core on an engine with threads.
-pub type Texts = kinglet_core::Texts<'static, Engine<'static, Pool>>;
+pub type Texts = kinglet_core::Texts<'static, AnyEngine<'static, Pool>>;
 
 /// A model, the memory of some texts, and the threads that work on them.
 pub(crate) struct Runtime {
@@ -112,7 +112,7 @@ impl Runtime {
         let tier = options.tier.unwrap_or_else(Tier::best);
         let (own, rest) = bytes.split_at_mut(plan.engine_bytes());
         let file = model.file_for_session();
-        let engine = Engine::cpu(tier, pool, file, plan, own);
+        let engine = AnyEngine::cpu(tier, pool, file, plan, own);
         Ok(Self { texts: Texts::new(file, engine, rest), _memory: memory, model })
     }
 }

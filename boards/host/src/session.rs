@@ -9,12 +9,13 @@ use kinglet_core::plan::Plan;
 use kinglet_core::sample::Sampler;
 use kinglet_core::screen::Screen;
 use kinglet_core::top::Candidate;
-use kinglet_core::{Engine as _, Workers};
+use kinglet_core::{Engine, Workers};
 use kinglet_quant::{Code, Result, ensure};
 use std::ops::ControlFlow;
 
 /// One text of the core on an engine with threads.
-pub type Text<'t> = kinglet_core::Text<'t, 'static, kinglet_backends::Engine<'static, crate::Pool>>;
+pub type Text<'t> =
+    kinglet_core::Text<'t, 'static, kinglet_backends::AnyEngine<'static, crate::Pool>>;
 
 /// A model, the memory of one text and the threads that work on it.
 pub struct Session {

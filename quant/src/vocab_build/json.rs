@@ -1,7 +1,8 @@
 //! Reads `tokenizer.json`, the file of the `tokenizers` library.
 
 use super::{MAX_TOKENS, Spelling, byte_tokens, split_merge};
-use crate::vocab::{FLAG_GPT2_SPLIT, FLAG_SINGLE_DIGITS, NO_TOKEN};
+use crate::config::NO_TOKEN;
+use crate::vocab::{FLAG_GPT2_SPLIT, FLAG_SINGLE_DIGITS};
 use crate::{Code, Error, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;

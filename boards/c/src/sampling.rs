@@ -5,7 +5,7 @@ use kinglet_core::sample::{Sampler, Sampling};
 use kinglet_quant::{Code, Result, ensure, fail};
 
 /// How a text's tokens are chosen.
-pub(crate) struct Choice {
+pub(crate) struct TextSampling {
     /// Without the bias, which is the next field.
     sampling: Sampling<'static>,
     logit_bias: heapless::Vec<(u32, f32), MAX_LOGIT_BIAS>,
@@ -13,7 +13,7 @@ pub(crate) struct Choice {
     pub draws: u64,
 }
 
-impl Choice {
+impl TextSampling {
     /// Always the most probable token.
     pub fn greedy() -> Self {
         let logit_bias = heapless::Vec::new();
