@@ -17,8 +17,8 @@ use kinglet_tests::models::{SMALL, small};
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
-/// A device: it computes in memory that nobody else sees, and lends copies, which are spoilt as soon
-/// as it is called again.
+/// A device: it computes in memory that nobody else sees, and lends copies, which are spoilt as
+/// soon as it is called again.
 struct Device<'a> {
     inner: Cpu<'a, Scalar, Alone>,
     logits: Vec<f32>,
@@ -250,7 +250,8 @@ fn logits_behind(model: &Model, tokens: &[u32]) -> Vec<u32> {
     })
 }
 
-/// Whatever call fails, texts still are what their tokens say, and go on as soon as the engine does.
+/// Whatever call fails, texts still are what their tokens say, and go on as soon as the engine
+/// does.
 #[test]
 fn a_lost_device_loses_no_text() {
     let model = small(SMALL[0], Type::Q8);

@@ -1,11 +1,11 @@
 //! What the model means: the Llama step on a weight file, inside memory known to the byte.
 //!
-//! Reading order: [`plan`] (every buffer with its shape), [`engine`] (what runs a pass), [`cpu`] (the
-//! engine over kernels), [`forward`](mod@forward) (the step, as in the paper), [`kernels`] (the
-//! operations of an instruction set), [`scalar`] (what they mean), [`kv`] (the cache), [`arena`] (how
-//! one buffer is cut and shared between workers), [`texts`] and [`text`](mod@text) (tokens, and how
-//! far each text is), [`generate`](mod@generate) (the loop that chooses tokens), [`sample`],
-//! [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
+//! Reading order: [`plan`] (every buffer with its shape), [`engine`] (what runs a pass), [`cpu`]
+//! (the engine over kernels), [`forward`](mod@forward) (the step, as in the paper), [`kernels`]
+//! (the operations of an instruction set), [`scalar`] (what they mean), [`kv`] (the cache),
+//! [`arena`] (how one buffer is cut and shared between workers), [`texts`] and [`text`](mod@text)
+//! (tokens, and how far each text is), [`generate`](mod@generate) (the loop that chooses tokens),
+//! [`sample`], [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
 //!

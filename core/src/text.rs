@@ -136,8 +136,8 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
         Ok(())
     }
 
-    /// Appends tokens and runs passes of `most` until the cache has them. Those that it has not when
-    /// a pass fails are not the text's.
+    /// Appends tokens and runs passes of `most` until the cache has them. Those that it has not
+    /// when a pass fails are not the text's.
     fn take(&mut self, tokens: &[u32], most: usize, pass: &mut Pass<'_, 'a, E>) -> Result<()> {
         let state = self.texts.state_mut(self.number);
         state.drop_guesses();

@@ -439,7 +439,8 @@ typedef struct kinglet_reply {
   struct kinglet_generation *generation;
 } kinglet_reply;
 
-// `kinglet_on_piece` for several replies: `reply` is the place of the reply in the array that was given.
+// `kinglet_on_piece` for several replies: `reply` is the place of the reply in the array that was
+// given.
 typedef int32_t (*kinglet_on_reply_piece)(void *user,
                                           size_t reply,
                                           uint32_t token,

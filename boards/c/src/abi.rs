@@ -84,7 +84,8 @@ pub type RunPart = Option<unsafe extern "C" fn(context: *mut c_void, part: usize
 pub type RunParts = Option<
     unsafe extern "C" fn(user: *mut c_void, parts: usize, run_part: RunPart, context: *mut c_void),
 >;
-/// `kinglet_on_piece` for several replies: `reply` is the place of the reply in the array that was given.
+/// `kinglet_on_piece` for several replies: `reply` is the place of the reply in the array that was
+/// given.
 pub type OnReplyPiece = Option<
     unsafe extern "C" fn(
         user: *mut c_void,

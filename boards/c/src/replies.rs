@@ -132,7 +132,8 @@ unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a 
 ///
 /// # Safety
 ///
-/// Options and generations of the replies must be null or what [`abi::read`] and [`abi::fill`] take.
+/// Options and generations of the replies must be null or what [`abi::read`] and [`abi::fill`]
+/// take.
 unsafe fn generate<const MOST: usize>(
     work: &mut Work,
     session: &SessionHandle,
@@ -148,19 +149,8 @@ unsafe fn generate<const MOST: usize>(
     );
     // SAFETY: as promised by the caller.
     unsafe { check_requests(session, requests) }?;
-    let mut read = heapless::Vec::<(GenerateOptions, heapless::Vec<&str, MAX_STOPS>), MOST>::new();
-    for request in requests {
-        ensure!(request.reserved == 0, Code::BadArgument, "the reserved field is not zero");
-        if !request.generation.is_null() {
-            // SAFETY: as promised by the caller.
-            unsafe { abi::fill(request.generation, &report()) }?;
-        }
-        // SAFETY: as promised by the caller.
-        let options = unsafe { abi::read(request.options) }?;
-        // SAFETY: as promised by the caller.
-        let stops = unsafe { read_stops(&options) }?;
-        assert!(read.push((options, stops)).is_ok(), "the number was checked");
-    }
+    // SAFETY: as promised by the caller.
+    let read: Options<'_, MOST> = unsafe { read_requests(requests) }?;
     let Work { texts, samplings, clock, deadline_ms, .. } = work;
     let mut replies = heapless::Vec::<Reply<'_>, MOST>::new();
     for (request, (options, stop)) in requests.iter().zip(&read) {
@@ -210,6 +200,34 @@ unsafe fn generate<const MOST: usize>(
         samplings[request.text as usize].draws = draws;
     }
     outcome
+}
+
+/// Options of replies and their stop strings.
+type Options<'a, const MOST: usize> =
+    heapless::Vec<(GenerateOptions, heapless::Vec<&'a str, MAX_STOPS>), MOST>;
+
+/// Reads the options of at most `MOST` replies, and writes reports of nothing.
+///
+/// # Safety
+///
+/// As for [`generate`].
+unsafe fn read_requests<'a, const MOST: usize>(
+    requests: &[abi::Reply],
+) -> Result<Options<'a, MOST>> {
+    let mut read = Options::new();
+    for request in requests {
+        ensure!(request.reserved == 0, Code::BadArgument, "the reserved field is not zero");
+        if !request.generation.is_null() {
+            // SAFETY: as promised by the caller.
+            unsafe { abi::fill(request.generation, &report()) }?;
+        }
+        // SAFETY: as promised by the caller.
+        let options = unsafe { abi::read(request.options) }?;
+        // SAFETY: as promised by the caller.
+        let stops = unsafe { read_stops(&options) }?;
+        assert!(read.push((options, stops)).is_ok(), "the number was checked");
+    }
+    Ok(read)
 }
 
 /// `BadArgument` where what is written overlaps with anything else that the call needs.

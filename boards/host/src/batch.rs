@@ -37,8 +37,8 @@ impl Batch {
         self.runtime.texts.engine().workers().count()
     }
 
-    /// Bytes per second that the batch's threads read from memory together; takes about a tenth of a
-    /// second.
+    /// Bytes per second that the batch's threads read from memory together; takes about a tenth of
+    /// a second.
     pub fn read_bandwidth(&self, stream: &ReadStream) -> f64 {
         stream.bytes_per_second(self.runtime.texts.engine().workers())
     }
@@ -53,7 +53,8 @@ impl Batch {
         self.plan().limits().texts
     }
 
-    /// One of the texts, to give it a prompt, to rewind it, to save it. Panics when there are fewer.
+    /// One of the texts, to give it a prompt, to rewind it, to save it. Panics when there are
+    /// fewer.
     pub fn text(&mut self, number: usize) -> Text<'_> {
         self.runtime.texts.text(number)
     }

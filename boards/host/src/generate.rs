@@ -37,8 +37,8 @@ pub struct GenerateOptions<'a> {
     /// prompt: a reply ends with
     /// [`StopReason::Deadline`], a prompt with the error `DeadlinePassed`.
     pub deadline: Option<Duration>,
-    /// Ends it once it is set, looked at as the deadline is: a reply with [`StopReason::Cancelled`],
-    /// a prompt with the error `Interrupted`.
+    /// Ends it once it is set, looked at as the deadline is: a reply with
+    /// [`StopReason::Cancelled`], a prompt with the error `Interrupted`.
     pub cancel: Option<&'a AtomicBool>,
 }
 

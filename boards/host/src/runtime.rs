@@ -11,8 +11,8 @@ use memmap2::MmapMut;
 /// What a session or a batch must be able to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Texts that a [`crate::Batch`] goes on with in one pass, each with a cache of its own; at most
-    /// [`crate::MAX_TEXTS`]. A session has one.
+    /// Texts that a [`crate::Batch`] goes on with in one pass, each with a cache of its own; at
+    /// most [`crate::MAX_TEXTS`]. A session has one.
     pub texts: usize,
     /// Positions of the cache of a text; `None` takes 2048, or the model's context where that is
     /// smaller.

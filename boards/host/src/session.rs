@@ -154,8 +154,8 @@ impl Session {
     ///
     /// `on_piece` gets every token as it is chosen, with the text that became certain, and can
     /// stop. A full context stops with [`crate::StopReason::ContextFull`], which keeps the session
-    /// usable. Without a prompt the reply goes on with the text as it is. The tokens of the reply are
-    /// the text's afterwards, all but one that ended it or for which there was no room.
+    /// usable. Without a prompt the reply goes on with the text as it is. The tokens of the reply
+    /// are the text's afterwards, all but one that ended it or for which there was no room.
     pub fn generate(
         &mut self,
         prompt: &[u32],

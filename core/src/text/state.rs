@@ -7,7 +7,9 @@
 //! |---|---|
 //! | [`Header`] | 96 |
 //! | tokens | 4 each |
-//! | for each layer and key-value head: keys, values, scales of both | [`KvLayout::prefix`](crate::kv::KvLayout::prefix) |
+//! | for each layer and key-value head: keys, values, scales of both | [`KvLayout::prefix`] |
+//!
+//! [`KvLayout::prefix`]: crate::kv::KvLayout::prefix
 
 use super::Text;
 use crate::engine::{BlockPrefix, Engine};
