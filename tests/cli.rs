@@ -244,7 +244,6 @@ fn tokenize_plan_and_inspect_print_documents() {
     let run = ["run", &model, "-p", "a", "-n", "1", "--ctx", "256", "--kv", "int8", "--budget"];
     place.say(&[&run[..], &[&need]].concat()).ok();
     place.say(&[&run[..], &[&less]].concat()).fails(2, 403);
-
     let document = place.say(&["inspect", &model, "--json", "--verify"]).json();
     assert_has(&document, &["file_bytes", "config", "sections", "tensors", "chat_template"]);
     assert_eq!(document["file_bytes"].as_u64().unwrap(), fs::metadata(&model).unwrap().len());
