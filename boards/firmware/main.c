@@ -149,7 +149,10 @@ static void reply(kinglet_session *session, const kinglet_model *model) {
     size_t bytes = 0;
     uint32_t kind = 0;
     check(kinglet_token_text(model, tokens[i], &text, &bytes, &kind), "reply", "");
-    print_bytes(text, bytes);
+    // As in a reply that is streamed, control tokens have no text.
+    if ((kind & KINGLET_TOKEN_CONTROL) == 0) {
+      print_bytes(text, bytes);
+    }
   }
   print("\ntokens:");
   for (size_t i = 0; i < REPLY_TOKENS; i++) {

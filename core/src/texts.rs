@@ -318,7 +318,14 @@ impl<'a, E: Engine> Texts<'a, E> {
     /// computes logits behind each. Turns are of different texts, none of which is empty.
     pub(crate) fn run_turns(&mut self, turns: &mut [Turn]) -> Result<()> {
         assert!(turns.iter().all(|turn| self.states[turn.text].length > 0));
-        turns.sort_unstable_by_key(|turn| turn.text);
+        // Insertion: there are few, and the library's sort would take 8 kB of firmware.
+        for end in 1..turns.len() {
+            for i in (1..=end).rev() {
+                if turns[i - 1].text > turns[i].text {
+                    turns.swap(i - 1, i);
+                }
+            }
+        }
         for turn in &mut *turns {
             turn.screen = self.possible(turn.screen);
             let state = &mut self.states[turn.text];
