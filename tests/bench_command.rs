@@ -1,5 +1,6 @@
 //! `kinglet bench`: documents that scripts for llama-bench read.
 
+use kinglet::Type;
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::models;
 use serde_json::Value;
@@ -81,9 +82,9 @@ impl Place {
     }
 
     fn bench(&self, args: &[&str]) -> Said {
-        let source = models::small_source(MODEL);
+        drop(models::small(MODEL, Type::Q4));
         let mut command = kinglet(self.0.path());
-        command.args(["-q", "bench", "--type", "q4"]).arg(source).args(args);
+        command.args(["-q", "bench"]).arg(models::converted_path(MODEL, Type::Q4)).args(args);
         Said::by(command.stdin(Stdio::null()))
     }
 
@@ -180,7 +181,7 @@ fn a_deeper_context_is_more_to_read() {
     let documents = Place::new().documents(&["-p", "0", "-n", "4", "-d", "0,128", "-r", "1"]);
     let read = |i: usize| documents[i]["bytes_per_token"].as_u64().unwrap();
     // Two key-value heads in two layers, 64 bytes and a scale of two for keys and for values.
-    let model = models::small(MODEL, kinglet::Type::Q4);
+    let model = models::small(MODEL, Type::Q4);
     let per_position = u64::from(model.config().layers * model.config().kv_heads) * 2 * (64 + 2);
     assert_eq!(read(1) - read(0), 128 * per_position);
 }

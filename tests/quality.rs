@@ -17,7 +17,7 @@ use std::path::Path;
 /// Tokens of a chunk.
 const CONTEXT: usize = 512;
 /// Chunks of each text.
-const CHUNKS: usize = 4;
+const CHUNKS: usize = 2;
 
 /// Positions whose logits are in memory at a time.
 const ROWS: usize = 64;

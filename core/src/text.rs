@@ -52,11 +52,7 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
     ) -> Result<()> {
         ensure!(!tokens.is_empty(), Code::BadArgument, "the prompt is empty");
         self.check_prompt(tokens)?;
-        let batch = self.texts.plan().limits().batch;
-        self.take(tokens, batch, &mut |texts, number, Share { count, done, is_last }| {
-            goes_on(done)?;
-            texts.run_one(number, count, if is_last { Logits::Last } else { Logits::None }, None)
-        })
+        self.extend(tokens, None, goes_on)
     }
 
     /// Appends one token and computes the logits behind it, those that `screen` asks for.
@@ -64,11 +60,7 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
     pub fn push(&mut self, token: u32, screen: Option<Screen>) -> Result<()> {
         self.check_room()?;
         self.texts.check_token(token)?;
-        let batch = self.texts.plan().limits().batch;
-        self.take(&[token], batch, &mut |texts, number, Share { count, is_last, .. }| {
-            let logits = if is_last { Logits::Last } else { Logits::None };
-            texts.run_one(number, count, logits, screen)
-        })
+        self.extend(&[token], screen, &mut |_| Ok(()))
     }
 
     /// Appends tokens and hands out the logits behind each: `(index in tokens, [vocabulary])`.
@@ -134,6 +126,21 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
         );
         self.texts.state_mut(self.number).cut(count);
         Ok(())
+    }
+
+    /// Appends tokens and computes the logits behind the last, those that `screen` asks for.
+    fn extend(
+        &mut self,
+        tokens: &[u32],
+        screen: Option<Screen>,
+        goes_on: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
+        let batch = self.texts.plan().limits().batch;
+        self.take(tokens, batch, &mut |texts, number, Share { count, done, is_last }| {
+            goes_on(done)?;
+            let logits = if is_last { Logits::Last } else { Logits::None };
+            texts.run_one(number, count, logits, screen)
+        })
     }
 
     /// Appends tokens and runs passes of `most` until the cache has them. Those that it has not

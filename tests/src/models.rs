@@ -131,8 +131,8 @@ pub fn rescaled(test: &str, kind: Type) -> Option<Model> {
     }))
 }
 
-/// What the real model writes to be calibrated on here: an eighth of what `kinglet convert` takes.
-const WRITING: Writing = Writing { texts: 12, length: 512, seed: 1 };
+/// What the real model writes to be calibrated on here: a twelfth of what `kinglet convert` takes.
+const WRITING: Writing = Writing { texts: 8, length: 512, seed: 1 };
 
 /// The real model with re-scaled channels, calibrated on its own text: takes minutes.
 pub fn calibrated(test: &str, preset: Preset) -> Option<Model> {

@@ -34,8 +34,7 @@ pub unsafe extern "C" fn kinglet_session_generate(
         let reply = abi::Reply { text: work.number as u32, reserved: 0, options, generation };
         let user = User(user);
         let hand_on = &mut |_: usize, piece: Piece<'_>| {
-            let token = piece.token.unwrap_or(abi::KINGLET_NO_TOKEN);
-            let (text, bytes) = (piece.text.as_ptr().cast(), piece.text.len());
+            let (token, text, bytes) = arguments(&piece);
             // SAFETY: the caller has given the function for this use, with this argument.
             flow(on_piece.map_or(0, |f| unsafe { f(user.0, token, text, bytes) }))
         };
@@ -68,8 +67,7 @@ pub unsafe extern "C" fn kinglet_session_generate_all(
         let replies = unsafe { array(replies, count, "the replies") }?;
         let user = User(user);
         let hand_on = &mut |reply: usize, piece: Piece<'_>| {
-            let token = piece.token.unwrap_or(abi::KINGLET_NO_TOKEN);
-            let (text, bytes) = (piece.text.as_ptr().cast(), piece.text.len());
+            let (token, text, bytes) = arguments(&piece);
             // SAFETY: the caller has given the function for this use, with this argument.
             flow(on_piece.map_or(0, |f| unsafe { f(user.0, reply, token, text, bytes) }))
         };
@@ -78,6 +76,12 @@ pub unsafe extern "C" fn kinglet_session_generate_all(
     };
     // SAFETY: as promised by the caller.
     unsafe { with(session, work) }
+}
+
+/// A piece as callbacks get it: its token, and its text with the length in bytes.
+fn arguments(piece: &Piece<'_>) -> (u32, *const c_char, usize) {
+    let token = piece.token.unwrap_or(abi::KINGLET_NO_TOKEN);
+    (token, piece.text.as_ptr().cast(), piece.text.len())
 }
 
 /// Whether a callback's answer says to go on.
