@@ -34,4 +34,4 @@ emulated_at() { # opt-level packages...
     done
 }
 emulated_at 2 kinglet kinglet-{quant,core,backends,tests} bytemuck half libm safetensors sha2
-emulated_at 0 gemm-{common,f32} nano-gemm nano-gemm-f32 private-gemm-x86 pulp regex-automata
+emulated_at 0 gemm-{common,f32} matrixmultiply ndarray pulp regex-automata

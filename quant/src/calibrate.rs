@@ -5,6 +5,7 @@
 //! [`crate::convert::convert_calibrated`] puts them together; the texts, and the model that runs
 //! over them, come from whoever can run a model.
 
+mod cholesky;
 pub(crate) mod gptq;
 pub(crate) mod metric;
 pub mod moments;

@@ -1,7 +1,8 @@
 //! What an error in one weight costs, and how other weights can make up for it: `H = E[x xᵀ]`.
 
+use crate::calibrate::cholesky::cholesky;
 use crate::calibrate::moments::Moments;
-use faer::{Mat, Side};
+use ndarray::Array2;
 
 /// Share of the mean diagonal that is added to the diagonal, so that directions which are rare in
 /// the text count a little.
@@ -26,9 +27,9 @@ impl Metric {
         let cols = moments.width();
         assert_eq!(factors.len(), cols);
         let mut hessian = vec![0f32; cols * cols];
-        for col in 0..cols {
-            for (row, mean) in (col..).zip(moments.means_below(col)) {
-                hessian[col * cols + row] = mean / (factors[row] * factors[col]);
+        for row in 0..cols {
+            for (col, mean) in (row..).zip(moments.means_behind(row)) {
+                hessian[row * cols + col] = mean / (factors[row] * factors[col]);
             }
         }
         for row in 0..cols {
@@ -104,14 +105,14 @@ impl Metric {
 fn feedback(hessian: &[f32], order: &[usize]) -> Vec<f32> {
     let cols = order.len();
     let at = |i: usize| order[cols - 1 - i];
-    let reversed = Mat::from_fn(cols, cols, |i, j| f64::from(hessian[at(i) * cols + at(j)]));
-    let factor = reversed.llt(Side::Lower).expect("a damped matrix of moments is positive");
-    let lower = factor.L();
+    let mut lower =
+        Array2::from_shape_fn((cols, cols), |(i, j)| f64::from(hessian[at(i) * cols + at(j)]));
+    cholesky(&mut lower);
     let mut feedback = Vec::with_capacity(cols * (cols - 1) / 2);
     for k in 0..cols {
         let column = cols - 1 - k;
-        let diagonal = lower[(column, column)];
-        feedback.extend((0..k).map(|i| (lower[(cols - 1 - i, column)] / diagonal) as f32));
+        let diagonal = lower[[column, column]];
+        feedback.extend((0..k).map(|i| (lower[[cols - 1 - i, column]] / diagonal) as f32));
     }
     feedback
 }

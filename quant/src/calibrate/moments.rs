@@ -1,19 +1,19 @@
 //! What calibration keeps of a matrix's inputs: their second moments and a few samples.
 
 use crate::quantize::deal;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::{Accum, Mat, MatMut, MatRef, Par};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, ArrayView2, Axis, Slice};
 
 /// Inputs that are kept as they are.
 const SAMPLES: usize = 192;
-/// Columns of `Σ x xᵀ` that one job adds up.
+/// Rows of `Σ x xᵀ` that one job adds up.
 const PANEL: usize = 128;
 
 /// Second moments of the inputs of matrices that read the same vector.
 #[derive(Clone, Debug)]
 pub struct Moments {
-    /// `Σ x xᵀ` over the tokens, `[width][width]`; only the lower triangle counts.
-    sums: Mat<f32>,
+    /// `Σ x xᵀ` over the tokens, `[width][width]`; only the upper triangle counts.
+    sums: Array2<f32>,
     tokens: u64,
     /// One of so many tokens is kept.
     stride: u64,
@@ -25,7 +25,7 @@ impl Moments {
     /// Nothing seen yet, of about `tokens` vectors of `width`.
     pub fn new(width: usize, tokens: usize) -> Self {
         let stride = tokens.div_ceil(SAMPLES).max(1) as u64;
-        Self { sums: Mat::zeros(width, width), tokens: 0, stride, samples: Vec::new() }
+        Self { sums: Array2::zeros((width, width)), tokens: 0, stride, samples: Vec::new() }
     }
 
     /// Bytes of moments over vectors of `width`.
@@ -48,16 +48,14 @@ impl Moments {
         &self.samples
     }
 
-    /// Means of `x[row] · x[col]` for the rows from `col` on.
-    pub(crate) fn means_below(&self, col: usize) -> impl Iterator<Item = f32> {
-        let column = self.sums.col(col).subrows(col, self.width() - col);
-        let column = column.try_as_col_major().expect("columns are contiguous").as_slice();
-        column.iter().map(|sum| sum / self.tokens as f32)
+    /// Means of `x[row] · x[col]` for the columns from `row` on.
+    pub(crate) fn means_behind(&self, row: usize) -> impl Iterator<Item = f32> {
+        self.sums.row(row).into_iter().skip(row).map(|sum| sum / self.tokens as f32)
     }
 
     /// Root mean square of every element.
     pub(crate) fn sizes(&self) -> Vec<f32> {
-        let square = |i| self.sums[(i, i)] / self.tokens as f32;
+        let square = |i| self.sums[[i, i]] / self.tokens as f32;
         (0..self.width()).map(|i| square(i).sqrt()).collect()
     }
 
@@ -72,37 +70,17 @@ impl Moments {
             }
             self.tokens += 1;
         }
-        let inputs = MatRef::from_row_major_slice(values, count, width);
-        let mut panels: Vec<(usize, MatMut<'_, f32>)> = Vec::new();
-        let mut rest = self.sums.as_mut();
-        for first in (0..width).step_by(PANEL) {
-            let (panel, behind) = rest.split_at_col_mut(PANEL.min(width - first));
-            panels.push((first, panel.subrows_mut(first, width - first)));
-            rest = behind;
-        }
-        // The first columns have the most rows, so the longest job starts first.
-        deal(&mut panels, threads, |(first, panel)| add_panel(inputs, *first, panel.as_mut()));
+        let inputs = ArrayView2::from_shape((count, width), values).expect("whole vectors");
+        let panels = self.sums.axis_chunks_iter_mut(Axis(0), PANEL);
+        // The first rows have the most columns, so the longest job starts first.
+        let mut panels: Vec<_> = (0..width).step_by(PANEL).zip(panels).collect();
+        deal(&mut panels, threads, |(first, panel)| {
+            let behind = Slice::from(*first..);
+            let own = inputs.slice_axis(Axis(1), Slice::from(*first..*first + panel.nrows()));
+            let all = inputs.slice_axis(Axis(1), behind);
+            general_mat_mul(1.0, &own.t(), &all, 1.0, &mut panel.slice_axis_mut(Axis(1), behind));
+        });
     }
-}
-
-/// Adds the products of columns from `first` on with those of a panel, from the diagonal down.
-fn add_panel(inputs: MatRef<'_, f32>, first: usize, mut panel: MatMut<'_, f32>) {
-    let width = panel.ncols();
-    let columns = inputs.subcols(first, width);
-    let (square, below) = panel.as_mut().split_at_row_mut(width);
-    triangular::matmul(
-        square,
-        BlockStructure::TriangularLower,
-        Accum::Add,
-        columns.transpose(),
-        BlockStructure::Rectangular,
-        columns,
-        BlockStructure::Rectangular,
-        1.0,
-        Par::Seq,
-    );
-    let others = inputs.subcols(first + width, inputs.ncols() - first - width);
-    faer::linalg::matmul::matmul(below, Accum::Add, others.transpose(), columns, 1.0, Par::Seq);
 }
 
 /// The moments of everything that the matrices of a layer read.
@@ -133,13 +111,13 @@ mod tests {
             moments
         });
         for col in 0..width {
-            let means: Vec<f32> = all[0].means_below(col).collect();
+            let means: Vec<f32> = all[0].means_behind(col).collect();
             for (row, &mean) in (col..).zip(&means) {
                 let product = |x: &[f32]| f64::from(x[row]) * f64::from(x[col]);
                 let sum: f64 = values.chunks_exact(width).map(product).sum();
                 assert!((f64::from(mean) - sum / tokens as f64).abs() < 1e-5);
             }
-            assert!(all[1].means_below(col).eq(means));
+            assert!(all[1].means_behind(col).eq(means));
         }
         assert_eq!(all[1].samples().len(), tokens * width);
         all[0].add(&[], 1);
