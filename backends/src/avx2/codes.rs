@@ -10,7 +10,7 @@ use super::Avx2;
 use crate::product::{BYTE_BLOCK, FIVE_BIT_BLOCK, NIBBLE_BLOCK, THREE_BIT_BLOCK};
 use core::arch::x86_64::*;
 use kinglet_core::kernels::START_GROUP;
-use kinglet_quant::format::{ALIGN, BLOCK, Q3_HIGH, Q5_HIGH};
+use kinglet_quant::format::{ALIGN, Q3_HIGH, Q5_HIGH};
 
 /// Rows of a register; a tile has two halves.
 pub(super) const LANES: usize = 8;
@@ -45,9 +45,6 @@ pub(super) trait Unpack: Copy {
 /// Unsigned codes that exceed what they stand for by about half of their range: with their start,
 /// 16-bit sums over 16 columns stay within 16·16·127 = 32,512.
 pub(super) trait Raised: Unpack {
-    /// Whether sums over 32 columns stay within that, too: those of 4 bits do.
-    const WHOLE_BLOCK: bool;
-
     /// Where a sum over 16 columns starts, given `−8·Σ a`.
     fn start(start: i32) -> i32;
 }
@@ -62,35 +59,6 @@ pub(super) trait Codes: Copy {
     /// `scale · Σ w·a` of 8 rows: the sum of the activations starts at `start`; `scales` hold each
     /// scale twice, in 16 bits.
     fn dot(self, cpu: Avx2, quads: &Quads, inputs: &Quads, start: i32, scales: __m256i) -> __m256i;
-
-    /// The sum of [`Codes::dot`] of both halves of a block that has groups of `GROUP` columns.
-    #[inline(always)]
-    fn block<const GROUP: usize>(
-        self,
-        cpu: Avx2,
-        quads: &[Quads; 2],
-        inputs: &[Quads; 2],
-        starts: [i32; 2],
-        scales: [__m256i; 2],
-    ) -> __m256i {
-        both_halves(self, cpu, quads, inputs, starts, scales)
-    }
-}
-
-/// [`Codes::block`], half by half.
-#[inline(always)]
-fn both_halves<C: Codes>(
-    codes: C,
-    cpu: Avx2,
-    quads: &[Quads; 2],
-    inputs: &[Quads; 2],
-    starts: [i32; 2],
-    scales: [__m256i; 2],
-) -> __m256i {
-    let low = codes.dot(cpu, &quads[0], &inputs[0], starts[0], scales[0]);
-    let high = codes.dot(cpu, &quads[1], &inputs[1], starts[1], scales[1]);
-    // SAFETY: `cpu` proves the features; registers only.
-    unsafe { _mm256_add_epi32(low, high) }
 }
 
 /// Signed bytes: the products of one quad, 2·128·127 = 32,512, fill 16 bits.
@@ -136,8 +104,6 @@ impl Unpack for Nibbles {
 }
 
 impl Raised for Nibbles {
-    const WHOLE_BLOCK: bool = true;
-
     #[inline(always)]
     fn start(start: i32) -> i32 {
         start
@@ -172,8 +138,6 @@ impl Unpack for Fives {
 }
 
 impl Raised for Fives {
-    const WHOLE_BLOCK: bool = false;
-
     #[inline(always)]
     fn start(start: i32) -> i32 {
         2 * start
@@ -246,44 +210,23 @@ impl<U: Raised> Codes for Linear<U> {
     }
 
     #[inline(always)]
-    fn dot(self, cpu: Avx2, quads: &Quads, inputs: &Quads, start: i32, scales: __m256i) -> __m256i {
-        raised(cpu, U::start(start), quads.iter().zip(inputs), scales)
-    }
-
-    #[inline(always)]
-    fn block<const GROUP: usize>(
+    fn dot(
         self,
-        cpu: Avx2,
-        quads: &[Quads; 2],
-        inputs: &[Quads; 2],
-        starts: [i32; 2],
-        scales: [__m256i; 2],
+        _cpu: Avx2,
+        quads: &Quads,
+        inputs: &Quads,
+        start: i32,
+        scales: __m256i,
     ) -> __m256i {
-        if U::WHOLE_BLOCK && GROUP == BLOCK {
-            let start = U::start(starts[0]) + U::start(starts[1]);
-            let quads = quads.as_flattened().iter().zip(inputs.as_flattened());
-            return raised(cpu, start, quads, scales[0]);
+        // SAFETY: `_cpu` proves the features; registers only.
+        unsafe {
+            // The low half of each pair has the start, the high one begins at zero.
+            let mut pairs = _mm256_set1_epi32(U::start(start) & 0xffff);
+            for (quad, input) in quads.iter().zip(inputs) {
+                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(*quad, *input));
+            }
+            _mm256_madd_epi16(pairs, scales)
         }
-        both_halves(self, cpu, quads, inputs, starts, scales)
-    }
-}
-
-/// [`Codes::dot`] of codes as they are, over the given quads.
-#[inline(always)]
-fn raised<'a>(
-    _cpu: Avx2,
-    start: i32,
-    quads: impl Iterator<Item = (&'a __m256i, &'a __m256i)>,
-    scales: __m256i,
-) -> __m256i {
-    // SAFETY: `_cpu` proves the features; registers only.
-    unsafe {
-        // The low half of each pair has the start, the high one begins at zero.
-        let mut pairs = _mm256_set1_epi32(start & 0xffff);
-        for (quad, input) in quads {
-            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(*quad, *input));
-        }
-        _mm256_madd_epi16(pairs, scales)
     }
 }
 

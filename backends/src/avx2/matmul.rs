@@ -92,22 +92,24 @@ pub(super) fn accumulate<C: Codes, const GROUP: usize>(
             let index = blocks_before.next().expect("as many blocks as inputs have");
             let block = Block { index, bytes };
             for half in 0..2 {
-                let quads = codes.quads(cpu, block, half);
+                let [low_quads, high_quads] = codes.quads(cpu, block, half);
                 // SAFETY: `cpu` proves the features. `index` is below `blocks` and `token` below
                 // `tokens`, so the one or two groups of the block have 16 scales each, and the
                 // slices of activations 32 codes, one scale and two starts for each token and
                 // block.
                 unsafe {
                     let group_scales = group_scales.as_ptr().add(half * LANES);
-                    let high = if GROUP < BLOCK { TILE_ROWS } else { 0 };
-                    let group_scales = [widen(group_scales), widen(group_scales.add(high))];
+                    let low_scales = widen(group_scales);
+                    let high_scales =
+                        widen(group_scales.add(if GROUP < BLOCK { TILE_ROWS } else { 0 }));
                     for (token, total) in totals.iter_mut().enumerate() {
                         let index = token * blocks + index;
                         let input = inputs.as_ptr().add(index * BLOCK);
-                        let starts = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
-                        let inputs = [repeat(input), repeat(input.add(START_GROUP))];
-                        let sum = codes.block::<GROUP>(cpu, &quads, &inputs, starts, group_scales);
-                        let sum = _mm256_cvtepi32_ps(sum);
+                        let [low, high] = *starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
+                        let low = codes.dot(cpu, &low_quads, &repeat(input), low, low_scales);
+                        let input = input.add(START_GROUP);
+                        let high = codes.dot(cpu, &high_quads, &repeat(input), high, high_scales);
+                        let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(low, high));
                         let scale = _mm256_set1_ps(*scales.as_ptr().add(index));
                         total[half] = _mm256_fmadd_ps(sum, scale, total[half]);
                     }
