@@ -14,8 +14,8 @@ pub enum AnyEngine<'a, W> {
 }
 
 impl<'a, W: Workers> AnyEngine<'a, W> {
-    /// The processor's engine, see [`Cpu::new`].
-    pub fn cpu(tier: Tier, workers: W, model: File<'a>, plan: Plan, memory: &'a mut [u8]) -> Self {
+    /// The engine of a tier: that of the processor for every tier so far, see [`Cpu::new`].
+    pub fn new(tier: Tier, workers: W, model: File<'a>, plan: Plan, memory: &'a mut [u8]) -> Self {
         Self::Cpu(Cpu::new(tier, workers, model, plan, memory))
     }
 

@@ -12,6 +12,7 @@
 //! | `avx512` | AVX-512 F, BW, VL and VNNI | `avx512.rs` |
 //! | `neon` | every 64-bit ARM | `neon.rs` |
 //! | `neon-dot` | ARMv8.2's dot products | `neon.rs` |
+//! | `neon-i8mm` | ARMv8.6's products of matrices of bytes | `neon.rs` |
 //!
 //! What vector tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`, and
 //! `dense.rs` for unquantized weights. `multiply.rs` chooses the product for a number format.

@@ -312,7 +312,7 @@ unsafe fn create(
         slice::from_raw_parts_mut::<'static, TextSampling>(start, texts)
     };
     let (own, rest) = buffers.split_at_mut(plan.engine_bytes());
-    let engine = AnyEngine::cpu(request.tier, crew, model.file, plan, own);
+    let engine = AnyEngine::new(request.tier, crew, model.file, plan, own);
     let work = Work {
         texts: Texts::new(model.file, engine, rest),
         number: 0,

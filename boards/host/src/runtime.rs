@@ -112,7 +112,7 @@ impl Runtime {
         let tier = options.tier.unwrap_or_else(Tier::best);
         let (own, rest) = bytes.split_at_mut(plan.engine_bytes());
         let file = model.file_for_session();
-        let engine = AnyEngine::cpu(tier, pool, file, plan, own);
+        let engine = AnyEngine::new(tier, pool, file, plan, own);
         Ok(Self { texts: Texts::new(file, engine, rest), _memory: memory, model })
     }
 }
