@@ -14,6 +14,8 @@
 mod abi;
 mod clock;
 mod handle;
+#[cfg(all(test, miri))]
+mod interpreted;
 mod library;
 mod model;
 mod place;

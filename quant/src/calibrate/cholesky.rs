@@ -1,5 +1,5 @@
-//! The Cholesky factorisation, block by block (Golub and Van Loan, Matrix Computations, 4.2.9): most
-//! of the work is products of matrices.
+//! The Cholesky factorisation, block by block (Golub and Van Loan, Matrix Computations, 4.2.9):
+//! most of the work is products of matrices.
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Axis, Slice};
