@@ -19,8 +19,8 @@ const CONTEXT: usize = 512;
 /// Chunks of each text.
 const CHUNKS: usize = 2;
 
-/// What is calibrated on, from the end of WikiText-2: some 6,000 tokens, an eighth of what
-/// `kinglet convert` takes.
+/// What is calibrated on, from the end of WikiText-2: some 6,000 tokens. `kinglet convert` takes
+/// eight times as many that the model writes itself, which suits other texts better.
 const CALIBRATION_BYTES: usize = 24_000;
 
 /// Positions whose logits are in memory at a time.
@@ -127,6 +127,6 @@ fn quantized_models_stay_close_to_the_unquantized_one() {
     let limits = Limits { file_bytes, read_bytes, divergences: [0.0028, 0.0036] };
     check("q8", &q8, [&wiki[1], &second[1]], &limits);
     let (file_bytes, read_bytes) = (94_000_000, 78_000_000);
-    let limits = Limits { file_bytes, read_bytes, divergences: [0.064, 0.062] };
+    let limits = Limits { file_bytes, read_bytes, divergences: [0.058, 0.085] };
     check("q4", &q4, [&wiki[2], &second[2]], &limits);
 }
