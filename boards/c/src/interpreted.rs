@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const VARIABLE: &str = "KINGLET_MIRI_MODEL";
 const PROMPT: [u32; 2] = [40, 41];
+/// More than a session takes.
+const SESSION_BYTES: usize = 1 << 18;
 
 /// Memory of the caller's, whose bytes are any.
 #[derive(Clone)]
@@ -53,7 +55,7 @@ unsafe extern "C" fn keep(user: *mut c_void, token: u32, _: *const c_char, _: us
 }
 
 /// A session in this memory.
-unsafe fn make(model: *const Model, memory: &mut [Line]) -> *mut SessionHandle {
+unsafe fn make(model: *const Model, memory: *mut Line) -> *mut SessionHandle {
     let options = SessionOptions {
         struct_size: size_of::<SessionOptions>(),
         context: 8,
@@ -74,8 +76,8 @@ unsafe fn make(model: *const Model, memory: &mut [Line]) -> *mut SessionHandle {
     // SAFETY: all places are right, and the memory is as long as is said.
     unsafe {
         assert_eq!(session::kinglet_session_bytes(model, &options, &mut bytes), Status::Ok);
-        assert!(bytes <= size_of_val(memory), "{bytes} bytes");
-        let memory = memory.as_mut_ptr().cast();
+        assert!(bytes <= SESSION_BYTES, "{bytes} bytes");
+        let memory = memory.cast();
         let none = ptr::null_mut();
         let status =
             session::kinglet_session_new(model, &options, memory, bytes, &mut session, none, 0);
@@ -128,7 +130,9 @@ fn sessions_live_and_end_in_the_callers_memory() {
         line.0[..bytes.len()].copy_from_slice(bytes);
     }
     let mut place = take(model::kinglet_model_bytes());
-    let (mut own, mut twins) = (take(1 << 20), take(1 << 20));
+    let (mut own, mut twins) = (take(SESSION_BYTES), take(SESSION_BYTES));
+    // One pointer for all rounds: a closed handle must stay readable.
+    let (own, twins) = (own.as_mut_ptr(), twins.as_mut_ptr());
     let mut model = ptr::null_mut();
     let none = ptr::null_mut();
     // SAFETY: the memory is as long as is said and stays, and the handles are those of this test.
@@ -140,7 +144,7 @@ fn sessions_live_and_end_in_the_callers_memory() {
         assert_eq!(status, Status::Ok);
         let mut closed = ptr::null_mut();
         for round in 0..2 {
-            let (session, twin) = (make(model, &mut own), make(model, &mut twins));
+            let (session, twin) = (make(model, own), make(model, twins));
             assert_eq!(state::kinglet_session_reset(closed), Status::BadHandle);
             if round == 0 {
                 use_session(session, twin);
