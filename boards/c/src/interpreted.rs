@@ -1,6 +1,6 @@
-//! A model and its sessions through the functions of the interface, in an interpreter that sees every
-//! access: `tests/miri` names a model in `KINGLET_MIRI_MODEL`, a tiny one, since a product takes
-//! thousands of times as long. What all functions do is proved by `tests/c`.
+//! A model and its sessions through the functions of the interface, in an interpreter that sees
+//! every access: `tests/miri` names a model in `KINGLET_MIRI_MODEL`, a tiny one, since a product
+//! takes thousands of times as long. What all functions do is proved by `tests/c`.
 
 use crate::abi::{Candidate, KINGLET_ALIGNMENT, RunPart, SessionOptions};
 use crate::model::{self, Model};
