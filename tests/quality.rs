@@ -17,11 +17,7 @@ use std::path::Path;
 /// Tokens of a chunk.
 const CONTEXT: usize = 512;
 /// Chunks of each text.
-const CHUNKS: usize = 2;
-
-/// What is calibrated on, from the end of WikiText-2: some 6,000 tokens. `kinglet convert` takes
-/// eight times as many that the model writes itself, which suits other texts better.
-const CALIBRATION_BYTES: usize = 24_000;
+const CHUNKS: usize = 4;
 
 /// Positions whose logits are in memory at a time.
 const ROWS: usize = 64;
@@ -108,9 +104,7 @@ fn quantized_models_stay_close_to_the_unquantized_one() {
     let Some(text) = shared(test, "data/wikitext2-valid.txt") else { return };
     let Some(bf16) = rescaled(test, Type::Bf16) else { return };
     let q8 = rescaled(test, Type::Q8).expect("the checkpoint is there");
-    let words = fs::read(&text).unwrap();
-    let end = &words[words.len() - CALIBRATION_BYTES..];
-    let q4 = calibrated(test, Preset::Q4, end).expect("the checkpoint is there");
+    let q4 = calibrated(test, Preset::Q4).expect("the checkpoint is there");
     let [exact, int8_cache, q8_runs, q4_runs] =
         [(&bf16, KvType::F16), (&bf16, KvType::Int8), (&q8, KvType::Int8), (&q4, KvType::Int8)];
     let wiki = score([exact, q8_runs, q4_runs], &text);
@@ -127,6 +121,6 @@ fn quantized_models_stay_close_to_the_unquantized_one() {
     let limits = Limits { file_bytes, read_bytes, divergences: [0.0028, 0.0036] };
     check("q8", &q8, [&wiki[1], &second[1]], &limits);
     let (file_bytes, read_bytes) = (94_000_000, 78_000_000);
-    let limits = Limits { file_bytes, read_bytes, divergences: [0.058, 0.085] };
+    let limits = Limits { file_bytes, read_bytes, divergences: [0.064, 0.062] };
     check("q4", &q4, [&wiki[2], &second[2]], &limits);
 }

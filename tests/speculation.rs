@@ -245,7 +245,7 @@ fn the_real_model_says_the_same() {
         let prompt = model.tokenize(&prompt).unwrap();
         let mut session = model.session(&SessionOptions::default()).unwrap();
         let warm = Sampling { temperature: 0.7, top_p: 0.9, seed: 3, ..Sampling::default() };
-        for sampling in [Sampling::default(), Sampling { repetition_penalty: 1.1, ..warm }] {
+        for sampling in [Sampling::default(), warm, Sampling { repetition_penalty: 1.1, ..warm }] {
             let options = GenerateOptions { max_tokens: 80, sampling, ..Default::default() };
             let what = format!("{kind:?}, {sampling:?}");
             let (_, made) = compare(&what, &mut session, &prompt, &options, usize::MAX);

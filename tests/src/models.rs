@@ -2,7 +2,7 @@
 
 use crate::rescale::random_folds;
 use crate::skip::skip;
-use kinglet::calibrate::{Calibrate, TextSource, convert_calibrated, smooth};
+use kinglet::calibrate::{Calibrate, TextSource, Writing, convert_calibrated, smooth, write};
 use kinglet::{Model, Type};
 use kinglet_quant::arrange::Preset;
 use kinglet_quant::convert::{Options, convert};
@@ -131,12 +131,18 @@ pub fn rescaled(test: &str, kind: Type) -> Option<Model> {
     }))
 }
 
-/// The real model with re-scaled channels, calibrated on a text: takes minutes.
-pub fn calibrated(test: &str, preset: Preset, text: &[u8]) -> Option<Model> {
-    let source = rescaled_source(test)?;
+/// What the real model writes to be calibrated on here: an eighth of what `kinglet convert` takes.
+const WRITING: Writing = Writing { texts: 12, length: 512, seed: 1 };
+
+/// The real model with re-scaled channels, calibrated on its own text: takes minutes.
+pub fn calibrated(test: &str, preset: Preset) -> Option<Model> {
+    let (source, author) = (rescaled_source(test)?, rescaled(test, Type::Q8)?);
+    let tokens = write(&author, &WRITING, threads(), &mut |_| true).unwrap().concat();
+    let tokenizer = author.tokenizer();
+    let text: Vec<u8> = tokens.iter().flat_map(|&token| tokenizer.decode(token)).copied().collect();
     let path = converted_file(&format!("{REAL}-calibrated"), preset.name());
     let work = path.with_extension("work");
-    let calibrate = Calibrate { text: TextSource::Given(text), work: &work, cache: None };
+    let calibrate = Calibrate { text: TextSource::Given(&text), work: &work, cache: None };
     let options = Options::new(preset, threads());
     convert_calibrated(&source, &path, &options, &calibrate, &mut |_| ControlFlow::Continue(()))
         .unwrap();
