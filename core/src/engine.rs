@@ -51,20 +51,24 @@ pub struct Chunk<'p> {
 
 /// One token of a chunk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub struct Place {
+    /// The text.
     pub text: usize,
+    /// Where in the text.
     pub position: usize,
+    /// The token.
     pub token: u32,
 }
 
 impl<'p> Chunk<'p> {
     /// The chunk's tokens that get logits, as a chunk.
-    pub(crate) fn with_logits(self) -> Self {
+    pub fn with_logits(self) -> Self {
         let skipped = self.tokens.len() - self.logits.rows(self.tokens.len());
         Self { first: self.first + skipped, tokens: &self.tokens[skipped..], ..self }
     }
 
-    pub(crate) fn places(self) -> impl Iterator<Item = Place> + use<'p> {
+    /// The chunk's tokens, in order.
+    pub fn places(self) -> impl Iterator<Item = Place> + use<'p> {
         let Self { text, first, tokens, .. } = self;
         (first..).zip(tokens).map(move |(position, &token)| Place { text, position, token })
     }

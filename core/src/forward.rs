@@ -27,6 +27,7 @@ use crate::engine::{Chunk, Observer, Place, Site};
 use crate::kernels::{Activations, Kernels, Output, START_GROUP, Workers};
 use crate::kv::KvLayout;
 use crate::plan::{Buffers, MAX_TEXTS, PROMPT_RUN};
+use crate::rotary;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Config, File, Matrix, Role};
@@ -149,18 +150,16 @@ impl<K: Kernels> Step<'_, '_, K> {
         });
     }
 
-    /// Cosines and sines of `position · theta^(−2i/head_dim)`, in f32 as the reference has them.
+    /// Cosines and sines of every token's position.
     fn rotary_angles(&mut self, config: &Config) {
         let half = config.head_dim as usize / 2;
         let b = self.buffers.layers();
         for i in 0..half {
-            let exponent = (2 * i) as f32 / config.head_dim as f32;
-            let frequency = 1.0 / libm::powf(config.rope_theta, exponent);
+            let frequency = rotary::frequency(config, i);
             let places = self.chunks.iter().flat_map(|chunk| chunk.places());
             for (row, place) in places.enumerate() {
-                let angle = f64::from(place.position as f32 * frequency);
-                b.cos[row * half + i] = libm::cos(angle) as f32;
-                b.sin[row * half + i] = libm::sin(angle) as f32;
+                let at = row * half + i;
+                (b.cos[at], b.sin[at]) = rotary::cos_sin(place.position, frequency);
             }
         }
     }

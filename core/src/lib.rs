@@ -34,6 +34,7 @@ pub mod kernels;
 pub mod kv;
 pub mod piece;
 pub mod plan;
+pub mod rotary;
 pub mod round;
 pub mod sample;
 pub mod scalar;

@@ -100,6 +100,8 @@ pub struct Plan {
     pub(crate) layout: KvLayout,
     limits: Limits,
     parts: heapless::Vec<Part, PARTS>,
+    /// How many of the parts, from the first, are the engine's.
+    engine_parts: usize,
 }
 
 impl Plan {
@@ -116,10 +118,18 @@ impl Plan {
         for part in counts.parts() {
             parts.push(part).expect("PARTS is the length of the list");
         }
-        let plan = Self { counts, layout, limits: *limits, parts };
+        let plan = Self { counts, layout, limits: *limits, parts, engine_parts: ENGINE_PARTS };
         let most = most_bytes(config, limits);
         assert!(plan.total_bytes() as u64 <= most, "the limit of {most} bytes forgets a buffer");
         Ok(plan)
+    }
+
+    /// The plan of an engine whose memory is elsewhere, such as on a device: what is left are the
+    /// buffers of [`crate::Texts`].
+    pub fn without_engine(mut self) -> Self {
+        self.parts = self.parts[self.engine_parts..].iter().copied().collect();
+        self.engine_parts = 0;
+        self
     }
 
     /// What the session can do.
@@ -140,16 +150,21 @@ impl Plan {
     /// Bytes of the buffers that an engine computes in, the first ones of all; the others are those
     /// of [`crate::Texts`].
     pub fn engine_bytes(&self) -> usize {
-        self.parts[..ENGINE_PARTS].iter().map(|part| part.bytes).sum()
+        self.parts[..self.engine_parts].iter().map(|part| part.bytes).sum()
+    }
+
+    /// Where things lie in a block of the cache.
+    pub fn layout(&self) -> KvLayout {
+        self.layout
     }
 
     /// Blocks of one text's cache: one for each layer and key-value head.
-    pub(crate) fn blocks_of_text(&self) -> usize {
+    pub fn blocks_of_text(&self) -> usize {
         self.text_cache_bytes() / self.layout.block_bytes()
     }
 
     /// Bytes of one text's cache.
-    pub(crate) fn text_cache_bytes(&self) -> usize {
+    pub fn text_cache_bytes(&self) -> usize {
         self.counts.cache / self.limits.texts
     }
 
@@ -296,12 +311,12 @@ fn padded_floats(count: usize) -> usize {
 }
 
 /// Elements of one partial attention: all queries of one key-value head.
-pub(crate) fn partial_floats(config: &Config) -> usize {
+pub fn partial_floats(config: &Config) -> usize {
     config.group() * (config.head_dim as usize + 2)
 }
 
 /// Logits of one position: kernels write whole tiles.
-pub(crate) fn padded_vocab(config: &Config) -> usize {
+pub fn padded_vocab(config: &Config) -> usize {
     (config.vocab_size as usize).next_multiple_of(TILE_ROWS)
 }
 

@@ -79,6 +79,8 @@ pub enum Code {
     TierUnavailable = 501,
     /// The operating system refuses a resource such as memory or a thread.
     Resource = 502,
+    /// The device that computes failed and cannot be used any more; the tokens of texts survive it.
+    DeviceLost = 503,
     /// A fault in Kinglet itself; the object it happened to can no longer be used.
     Internal = 601,
 }

@@ -127,6 +127,16 @@ impl<'a> Matrix<'a> {
         self.table == LINEAR
     }
 
+    /// The bytes of all tiles, and of the low plane behind them where there are two.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Where the low plane of the first tile starts in [`Matrix::bytes`], for two planes.
+    pub fn low_start(&self) -> usize {
+        self.tile_count() * self.stride
+    }
+
     /// Bytes that a pass over the tiles reads: all weights once, of two planes the high one.
     pub fn read_bytes(&self) -> usize {
         self.tile_count() * self.layout.bytes
