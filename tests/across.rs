@@ -30,8 +30,11 @@ const RELATIVE_RMS: f64 = 0.04;
 
 /// Logits behind the prompt and behind each token after it: those of `tokens`, else the likeliest.
 fn logits(model: &Model, tier: Tier, tokens: Option<&[u32]>) -> Vec<f32> {
-    let options =
-        SessionOptions { context: Some(64), tier: Some(tier), ..SessionOptions::default() };
+    let options = SessionOptions {
+        context: Some(64),
+        backend: Some(tier.into()),
+        ..SessionOptions::default()
+    };
     let mut session = model.session(&options).unwrap();
     session.prefill(&model.tokenize(PROMPT).unwrap()).unwrap();
     let mut all = session.logits().unwrap().to_vec();

@@ -29,7 +29,14 @@ struct Task {
 
 fn options(texts: usize, kv: KvType, tier: Tier) -> SessionOptions {
     let (context, threads) = (Some(96), Some(2));
-    SessionOptions { texts, context, kv, threads, tier: Some(tier), ..SessionOptions::default() }
+    SessionOptions {
+        texts,
+        context,
+        kv,
+        threads,
+        backend: Some(tier.into()),
+        ..SessionOptions::default()
+    }
 }
 
 /// Tasks of all kinds: some copy, some draw, some end early, some are cancelled.

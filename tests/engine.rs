@@ -3,19 +3,17 @@
 
 use kinglet::{KvType, Model, Sampling, Type};
 use kinglet_core::engine::{BlockPrefix, Chunk, Engine};
-use kinglet_core::generate::{Reply, ReplyOptions, generate};
 use kinglet_core::kernels::Alone;
-use kinglet_core::plan::{Limits, Plan};
+use kinglet_core::plan::Plan;
 use kinglet_core::sample::Sampler;
 use kinglet_core::scalar::Scalar;
 use kinglet_core::screen::Screen;
-use kinglet_core::top::Candidate;
 use kinglet_core::{Cpu, Texts};
 use kinglet_quant::{Code, Error, Result};
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, small};
+use kinglet_tests::observe::{Observed, TEXTS, bits, everything, limits};
 use std::cell::Cell;
-use std::ops::ControlFlow;
 
 /// A device: it computes in memory that nobody else sees, and lends copies, which are spoilt as
 /// soon as it is called again.
@@ -109,75 +107,6 @@ impl Engine for Device<'_> {
         self.call()?;
         self.inner.copy_text(from, to, positions)
     }
-}
-
-const TEXTS: usize = 3;
-
-fn limits(kv: KvType) -> Limits {
-    Limits { texts: TEXTS, context: 80, batch: 16, logit_rows: 9, workers: 1, kv }
-}
-
-/// What can be observed of texts, whatever computes them.
-#[derive(Debug, PartialEq)]
-struct Observed {
-    tokens: Vec<Vec<u32>>,
-    pieces: Vec<(usize, Option<u32>, String)>,
-    logits: Vec<Vec<u32>>,
-    top: Vec<Candidate>,
-    states: Vec<Vec<u8>>,
-}
-
-/// Everything that texts can do, one thing after the other.
-fn everything<E: Engine>(texts: &mut Texts<'_, E>) -> Result<Observed> {
-    let prompt: Vec<u32> = (0..50).map(|i| 30 + i % 7).collect();
-    texts.text(0).prefill(&prompt[..33], &mut |_| Ok(()))?;
-    texts.copy(0, 2, 20)?;
-    texts.text(1).prefill(&prompt[3..12], &mut |_| Ok(()))?;
-    texts.push(&[(2, 44), (1, 45)])?;
-    let mut sampler = Sampler::new(Sampling { temperature: 0.7, ..Sampling::default() });
-    for _ in 0..3 {
-        texts.text(1).next(&mut sampler)?;
-    }
-    let model = *texts.model();
-    let options = ReplyOptions {
-        max_tokens: 20,
-        stop: &[],
-        ignore_eos: true,
-        speculation: true,
-        exact_head: false,
-    };
-    let mut replies = Vec::new();
-    for text in [2, 0, 1] {
-        let temperature = text as f32 * 0.4;
-        let sampling = Sampling { temperature, seed: text as u64, ..Sampling::default() };
-        replies.push(Reply::new(&model, text, Sampler::new(sampling), options)?);
-    }
-    let mut pieces = Vec::new();
-    generate(texts, &mut replies, &mut |_| Ok(None), &mut |reply, piece| {
-        pieces.push((reply, piece.token, piece.text.to_owned()));
-        ControlFlow::Continue(())
-    })?;
-    texts.text(0).rewind(37)?;
-    let mut top = vec![Candidate::default(); 9];
-    texts.text(0).top(&mut top)?;
-    let mut scored = Vec::new();
-    texts.text(1).score(&prompt[..11], &mut |_, logits| scored.extend(bits(logits)))?;
-    let mut states = Vec::new();
-    let mut logits = vec![scored];
-    for text in 0..TEXTS {
-        let mut state = vec![0; texts.text(text).state_bytes()];
-        texts.text(text).save(text as u64, &mut state)?;
-        texts.text(text).rewind(0)?;
-        texts.text(text).restore(&state)?;
-        logits.push(bits(texts.text(text).logits()?).collect());
-        states.push(state);
-    }
-    let tokens = (0..TEXTS).map(|text| texts.tokens(text).to_vec()).collect();
-    Ok(Observed { tokens, pieces, logits, top, states })
-}
-
-fn bits(logits: &[f32]) -> impl Iterator<Item = u32> {
-    logits.iter().map(|logit| logit.to_bits())
 }
 
 /// Runs `check` with texts on a device that is lost after some calls.

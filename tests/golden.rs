@@ -16,7 +16,7 @@ fn session(model: &Model, tier: Tier) -> Session {
         context: Some(model.config().max_context.min(768) as usize),
         kv: KvType::F16,
         logit_rows: 16,
-        tier: Some(tier),
+        backend: Some(tier.into()),
         ..SessionOptions::default()
     };
     model.session(&options).unwrap()

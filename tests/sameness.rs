@@ -12,7 +12,13 @@ const RELATIVE_RMS: f64 = 1e-3;
 
 fn options(kv: KvType, tier: Tier) -> SessionOptions {
     let context = Some(256);
-    SessionOptions { context, kv, tier: Some(tier), batch: 128, ..SessionOptions::default() }
+    SessionOptions {
+        context,
+        kv,
+        backend: Some(tier.into()),
+        batch: 128,
+        ..SessionOptions::default()
+    }
 }
 
 /// Tokens all over the vocabulary, the same in every run.
@@ -51,7 +57,7 @@ fn compare_chunks(kind: Type, name: &str, model: &Model, options: &SessionOption
     let text = text(model, length);
     let mut session = model.session(options).unwrap();
     let whole = in_chunks(&mut session, &text, &[length]);
-    let what = format!("{name}, {:?}, {}", options.kv, session.tier().name());
+    let what = format!("{name}, {:?}, {}", options.kv, session.backend().name());
     let cuts: [&[usize]; 7] = [&[1], &[2], &[3, 1, 5], &[7], &[16], &[33, 2], &[64]];
     for sizes in cuts {
         let logits = in_chunks(&mut session, &text, sizes);

@@ -58,7 +58,8 @@ fn compare(
 
 fn session(model: &Model, kv: KvType, tier: Tier, threads: usize) -> Session {
     let (context, threads) = (Some(model.config().max_context.min(256) as usize), Some(threads));
-    let options = SessionOptions { context, kv, threads, tier: Some(tier), ..Default::default() };
+    let options =
+        SessionOptions { context, kv, threads, backend: Some(tier.into()), ..Default::default() };
     model.session(&options).unwrap()
 }
 

@@ -1,28 +1,56 @@
 //! The closed list of engines, and the one match from an engine to what it is.
 
-use crate::Tier;
+use crate::backend::Backend;
+#[cfg(feature = "cuda")]
+use crate::cuda::CudaEngine;
+use crate::tier::Tier;
 use kinglet_core::engine::{self, BlockPrefix, Chunk, Observer};
 use kinglet_core::screen::Screen;
 use kinglet_core::{Cpu, Plan, Workers};
 use kinglet_quant::{File, Result};
 
 /// What runs the passes of a session.
+#[cfg_attr(
+    feature = "cuda",
+    expect(clippy::large_enum_variant, reason = "a session has one, and firmware has no boxes")
+)]
 #[derive(Debug)]
 pub enum AnyEngine<'a, W> {
     /// The processor, with the kernels of a tier.
     Cpu(Cpu<'a, Tier, W>),
+    /// An NVIDIA device, and workers that have nothing to do.
+    #[cfg(feature = "cuda")]
+    Cuda(std::boxed::Box<CudaEngine<'a>>, W),
 }
 
 impl<'a, W: Workers> AnyEngine<'a, W> {
-    /// The engine of a tier: that of the processor for every tier so far, see [`Cpu::new`].
-    pub fn new(tier: Tier, workers: W, model: File<'a>, plan: Plan, memory: &'a mut [u8]) -> Self {
-        Self::Cpu(Cpu::new(tier, workers, model, plan, memory))
+    /// The engine of a backend, with the plan that [`Backend::plan`] made, in `memory` of
+    /// [`Plan::engine_bytes`] at a multiple of 64 bytes.
+    ///
+    /// Fails only where a device does: with `Resource` for its memory, with `TierUnavailable` when
+    /// it cannot run the kernels.
+    pub fn new(
+        backend: Backend,
+        workers: W,
+        model: File<'a>,
+        plan: Plan,
+        memory: &'a mut [u8],
+    ) -> Result<Self> {
+        Ok(match backend {
+            Backend::Cpu(tier) => Self::Cpu(Cpu::new(tier, workers, model, plan, memory)),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(cuda) => {
+                Self::Cuda(std::boxed::Box::new(CudaEngine::new(cuda, model, plan)?), workers)
+            }
+        })
     }
 
-    /// The kernels that the processor has been given.
-    pub fn tier(&self) -> Tier {
+    /// What the engine runs on.
+    pub fn backend(&self) -> Backend {
         match self {
-            Self::Cpu(cpu) => cpu.choice(),
+            Self::Cpu(cpu) => Backend::Cpu(cpu.choice()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(engine, _) => Backend::Cuda(engine.cuda()),
         }
     }
 
@@ -30,18 +58,24 @@ impl<'a, W: Workers> AnyEngine<'a, W> {
     pub fn workers(&self) -> &W {
         match self {
             Self::Cpu(cpu) => cpu.workers(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_, workers) => workers,
         }
     }
 
     fn get(&self) -> &dyn engine::Engine {
         match self {
             Self::Cpu(cpu) => cpu,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(engine, _) => &**engine,
         }
     }
 
     fn get_mut(&mut self) -> &mut dyn engine::Engine {
         match self {
             Self::Cpu(cpu) => cpu,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(engine, _) => &mut **engine,
         }
     }
 }

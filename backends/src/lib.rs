@@ -28,6 +28,9 @@ mod attend;
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
+mod backend;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod dense;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -51,6 +54,11 @@ mod tier;
 #[cfg(target_arch = "x86_64")]
 mod x86_low_row;
 
+pub use backend::Backend;
+#[cfg(all(feature = "cuda", feature = "check"))]
+pub use cuda::{Checked, Checker};
+#[cfg(feature = "cuda")]
+pub use cuda::{Cuda, CudaEngine, Lack as CudaLack};
 pub use engine::AnyEngine;
 pub use kinglet_core::kernels::{Choice, UseKernels};
 pub use tier::Tier;

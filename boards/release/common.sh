@@ -49,12 +49,17 @@ rustc_for() { # target
     die "no standard library for $1: install rustup, or Debian's libstd-rust-web-dev"
 }
 
-# Tells cargo-zigbuild how to build for a target; fetches it on the first call.
-prepare_build() { # target
+# Puts zig and cargo-zigbuild into target/zig, once.
+fetch_zig() {
     if [[ ! -x target/zig/bin/cargo-zigbuild ]]; then
         python3 -m venv target/zig
         target/zig/bin/pip install --quiet "${ZIG[@]}"
     fi
+}
+
+# Tells cargo-zigbuild how to build for a target.
+prepare_build() { # target
+    fetch_zig
     RUSTC=$(rustc_for "$1")
     export RUSTC PATH=$PWD/target/zig/bin:$PATH
     # Paths of this machine have no place in a release; names of functions tell their instances.

@@ -7,9 +7,12 @@ pub mod compare;
 pub mod goldens;
 pub mod hub_server;
 pub mod models;
+pub mod observe;
 pub mod rescale;
 pub mod shared;
 pub mod skip;
+#[cfg(feature = "references")]
+pub mod stand_in;
 pub mod strings;
 pub mod templates;
 pub mod tiers;

@@ -204,6 +204,9 @@ enum kinglet_status
   KINGLET_STATUS_TIER_UNAVAILABLE = 501,
   // This machine, or this build, lacks a resource such as memory, threads or files.
   KINGLET_STATUS_RESOURCE = 502,
+  // The device that computes failed and cannot be used any more. The tokens of texts survive it:
+  // give them to a session on the processor.
+  KINGLET_STATUS_DEVICE_LOST = 503,
   // A fault of Kinglet's own; the handle can only be closed.
   KINGLET_STATUS_INTERNAL = 601,
 };

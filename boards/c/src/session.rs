@@ -14,9 +14,9 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
-use kinglet_backends::{AnyEngine, Tier};
+use kinglet_backends::{AnyEngine, Backend};
 use kinglet_core::draft::LOOKAHEAD_ROWS;
-use kinglet_core::{KvType, Limits, Plan, Text, Texts, texts};
+use kinglet_core::{KvType, Limits, Text, Texts, texts};
 use kinglet_quant::{Code, Error, File, Result, ensure, fail};
 
 /// The context that a session has unless told otherwise.
@@ -130,7 +130,7 @@ fn locked(
 /// Options, checked and resolved.
 struct Request {
     limits: Limits,
-    tier: Tier,
+    backend: Backend,
     options: SessionOptions,
 }
 
@@ -169,18 +169,18 @@ impl Request {
             Code::BadArgument,
             "a reserved field is not zero"
         );
-        let tier = if options.tier.is_null() {
-            Tier::best()
+        let backend = if options.tier.is_null() {
+            Backend::best()
         } else {
             // SAFETY: as promised by the caller.
-            Tier::from_name(unsafe { handle::text(options.tier, "the tier") }?)?
+            Backend::from_name(unsafe { handle::text(options.tier, "the tier") }?)?
         };
-        Ok(Self { limits, tier, options })
+        Ok(Self { limits, backend, options })
     }
 
     /// Bytes of handle and buffers.
     fn bytes(&self, file: &File<'_>) -> Result<usize> {
-        let buffers = Plan::new(file, &self.limits)?.total_bytes();
+        let buffers = self.backend.plan(file, &self.limits)?.total_bytes();
         match buffers.checked_add(HANDLE_BYTES + sampling_bytes(self.limits.texts)) {
             Some(bytes) => Ok(bytes),
             None => fail!(Code::BadArgument, "the session is larger than memory"),
@@ -302,7 +302,7 @@ unsafe fn create(
     let buffers = unsafe {
         slice::from_raw_parts_mut::<'static, u8>(place.start.add(before), bytes - before)
     };
-    let plan = Plan::new(&model.file, &request.limits)?;
+    let plan = request.backend.plan(&model.file, &request.limits)?;
     texts::check_memory(&plan, buffers)?;
     let crew = request.crew()?;
     // SAFETY: as above; the start is aligned for samplings, and each is written before it is read.
@@ -312,7 +312,7 @@ unsafe fn create(
         slice::from_raw_parts_mut::<'static, TextSampling>(start, texts)
     };
     let (own, rest) = buffers.split_at_mut(plan.engine_bytes());
-    let engine = AnyEngine::new(request.tier, crew, model.file, plan, own);
+    let engine = AnyEngine::new(request.backend, crew, model.file, plan, own)?;
     let work = Work {
         texts: Texts::new(model.file, engine, rest),
         number: 0,
@@ -336,7 +336,7 @@ unsafe fn create(
     // SAFETY: the place is aligned, large enough, and nobody else's.
     let session = unsafe { handle::open(place.start, handle) };
     model.retain();
-    log::info!("made a session of {bytes} bytes with {} kernels", request.tier.name());
+    log::info!("made a session of {bytes} bytes with {} kernels", request.backend.name());
     Ok(session)
 }
 
@@ -394,7 +394,7 @@ pub unsafe extern "C" fn kinglet_session_describe(
             context: limits.context as u32,
             batch: limits.batch as u32,
             threads: limits.workers as u32,
-            tier: name_in_c(work.texts.engine().tier().name()),
+            tier: name_in_c(work.texts.engine().backend().name()),
             texts: limits.texts as u32,
             text: work.number as u32,
         };

@@ -79,12 +79,15 @@ pub enum Status {
     TierUnavailable = 501,
     /// This machine, or this build, lacks a resource such as memory, threads or files.
     Resource = 502,
+    /// The device that computes failed and cannot be used any more. The tokens of texts survive it:
+    /// give them to a session on the processor.
+    DeviceLost = 503,
     /// A fault of Kinglet's own; the handle can only be closed.
     Internal = 601,
 }
 
 /// Every failure: its code in Rust, its number in C, and what it means.
-const FAILURES: [(Code, Status, &CStr); 34] = {
+const FAILURES: [(Code, Status, &CStr); 35] = {
     use Status as S;
     [
         (Code::NotFound, S::NotFound, c"a file does not exist"),
@@ -132,6 +135,7 @@ const FAILURES: [(Code, Status, &CStr); 34] = {
         (Code::BadHandle, S::BadHandle, c"the handle is null, closed or not Kinglet's"),
         (Code::TierUnavailable, S::TierUnavailable, c"this machine lacks the kernels"),
         (Code::Resource, S::Resource, c"a resource is missing"),
+        (Code::DeviceLost, S::DeviceLost, c"the device that computes is lost"),
         (Code::Internal, S::Internal, c"a fault of Kinglet's own"),
     ]
 };

@@ -92,7 +92,7 @@ impl Reply {
             Bytes(model.file_bytes() as u64),
             Bytes(session.plan().total_bytes() as u64),
             session.threads(),
-            session.tier().name()
+            session.backend().name()
         ));
     }
 }

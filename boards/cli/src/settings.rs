@@ -1,7 +1,7 @@
 //! From command-line flags to the library's options.
 
 use crate::args::{SamplingArgs, SessionArgs};
-use kinglet::{Code, Config, Cpus, Result, Sampling, SessionOptions, Tier};
+use kinglet::{Backend, Code, Config, Cpus, Result, Sampling, SessionOptions};
 use kinglet_quant::ensure;
 
 /// The session that the flags ask for.
@@ -12,7 +12,7 @@ pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
         kv: args.kv.into(),
         threads: args.threads.map(|n| n as usize),
         batch: args.batch.map_or(default.batch, |n| n as usize),
-        tier: args.tier.as_deref().map(Tier::from_name).transpose()?,
+        backend: args.tier.as_deref().map(Backend::from_name).transpose()?,
         cpus: Some(cpus(args.cpus.as_ref())),
         pin_threads: true,
         budget_bytes: args.budget.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),

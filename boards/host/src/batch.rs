@@ -3,7 +3,7 @@
 use crate::generate::{self, GenerateOptions, Generation, Piece};
 use crate::runtime::{Runtime, SessionOptions};
 use crate::session::Text;
-use crate::{Model, ReadStream, Tier};
+use crate::{Backend, Model, ReadStream};
 use kinglet_core::Workers;
 use kinglet_core::plan::Plan;
 use kinglet_quant::Result;
@@ -27,9 +27,9 @@ impl Batch {
         &self.runtime.model
     }
 
-    /// The kernels in use.
-    pub fn tier(&self) -> Tier {
-        self.runtime.texts.engine().tier()
+    /// What the passes run on.
+    pub fn backend(&self) -> Backend {
+        self.runtime.texts.engine().backend()
     }
 
     /// Threads in use, the caller included.

@@ -37,7 +37,7 @@ pub use bandwidth::ReadStream;
 pub use batch::Batch;
 pub use cpu::{Cpus, default_threads};
 pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
-pub use kinglet_backends::Tier;
+pub use kinglet_backends::{Backend, Tier};
 pub use kinglet_core::draft::LOOKAHEAD_ROWS;
 pub use kinglet_core::kv::KvType;
 pub use kinglet_core::plan::MAX_TEXTS;

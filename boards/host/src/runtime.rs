@@ -1,9 +1,9 @@
 //! Texts with memory and threads of their own.
 
 use crate::{Cpus, Model, Pool};
-use kinglet_backends::{AnyEngine, Tier};
+use kinglet_backends::{AnyEngine, Backend};
 use kinglet_core::draft::LOOKAHEAD_ROWS;
-use kinglet_core::plan::{Limits, Plan};
+use kinglet_core::plan::Limits;
 use kinglet_core::{KvType, texts};
 use kinglet_quant::{Code, Config, Error, Result, ensure};
 use memmap2::MmapMut;
@@ -28,8 +28,8 @@ pub struct SessionOptions {
     /// token after the other; beyond [`crate::LOOKAHEAD_ROWS`], the default, only
     /// [`crate::Session::score`] is faster.
     pub logit_rows: usize,
-    /// Kernels to use; `None` takes the best of this machine.
-    pub tier: Option<Tier>,
+    /// What to run on; `None` takes the processor with its fastest kernels.
+    pub backend: Option<Backend>,
     /// Refuses to take more bytes than this.
     pub budget_bytes: Option<usize>,
     /// Processors that the threads run on; `None` takes [`Cpus::fastest`].
@@ -48,7 +48,7 @@ impl Default for SessionOptions {
             threads: None,
             batch: 64,
             logit_rows: LOOKAHEAD_ROWS,
-            tier: None,
+            backend: None,
             budget_bytes: None,
             cpus: None,
             pin_threads: false,
@@ -91,7 +91,8 @@ impl Runtime {
     pub fn new(model: Model, options: &SessionOptions) -> Result<Self> {
         options.cpus.as_ref().map_or(Ok(()), Cpus::check_online)?;
         let limits = options.limits(model.config());
-        let plan = Plan::new(&model.file(), &limits)?;
+        let backend = options.backend.unwrap_or_else(Backend::best);
+        let plan = backend.plan(&model.file(), &limits)?;
         let needed = plan.total_bytes();
         ensure!(
             options.budget_bytes.is_none_or(|budget| needed <= budget),
@@ -109,10 +110,9 @@ impl Runtime {
         };
         texts::check_memory(&plan, bytes)?;
         let pool = Pool::on(&options.cpus(), limits.workers, options.pin_threads)?;
-        let tier = options.tier.unwrap_or_else(Tier::best);
         let (own, rest) = bytes.split_at_mut(plan.engine_bytes());
         let file = model.file_for_session();
-        let engine = AnyEngine::new(tier, pool, file, plan, own);
+        let engine = AnyEngine::new(backend, pool, file, plan, own)?;
         Ok(Self { texts: Texts::new(file, engine, rest), _memory: memory, model })
     }
 }

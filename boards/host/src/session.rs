@@ -3,7 +3,7 @@
 use crate::generate::{self, GenerateOptions, Generation, Piece};
 use crate::runtime::{Runtime, SessionOptions};
 use crate::{Model, ReadStream};
-use kinglet_backends::Tier;
+use kinglet_backends::Backend;
 use kinglet_core::engine::Observer;
 use kinglet_core::plan::Plan;
 use kinglet_core::sample::Sampler;
@@ -38,9 +38,9 @@ impl Session {
         &self.runtime.model
     }
 
-    /// The kernels in use.
-    pub fn tier(&self) -> Tier {
-        self.runtime.texts.engine().tier()
+    /// What the passes run on.
+    pub fn backend(&self) -> Backend {
+        self.runtime.texts.engine().backend()
     }
 
     /// Threads in use, the caller included.

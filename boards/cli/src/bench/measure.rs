@@ -85,7 +85,7 @@ impl Run {
             kind: model.file().matrix(Role::Q, 0).kind(),
             file_bytes: model.file_bytes() as u64,
             parameters: model.config().parameters(),
-            tier: batch.tier().name(),
+            tier: batch.backend().name(),
             load,
             first_token: None,
             samples: Vec::with_capacity(settings.repetitions as usize),

@@ -3,7 +3,7 @@
 use crate::args::BenchArgs;
 use crate::bench::list::{Pair, numbers};
 use crate::settings;
-use kinglet::{Code, Cpus, KvType, Result, SessionOptions, Tier};
+use kinglet::{Backend, Code, Cpus, KvType, Result, SessionOptions};
 use kinglet_quant::ensure;
 use std::fmt;
 
@@ -28,8 +28,8 @@ pub struct Test {
     pub threads: usize,
     /// Processors that the threads run on.
     pub cpus: Cpus,
-    /// Kernels; `None` for the best of this machine.
-    pub tier: Option<Tier>,
+    /// What to run on; `None` for the best of this machine.
+    pub backend: Option<Backend>,
 }
 
 impl Test {
@@ -41,7 +41,7 @@ impl Test {
             kv: self.kv,
             threads: Some(self.threads),
             batch: self.batch,
-            tier: self.tier,
+            backend: self.backend,
             cpus: Some(self.cpus.clone()),
             pin_threads: true,
             ..SessionOptions::default()
@@ -80,9 +80,9 @@ pub fn tests(args: &BenchArgs) -> Result<Vec<Test>> {
     let mut tests = Vec::new();
     let names: Vec<&String> = args.models.iter().chain(&args.model).collect();
     let cpus = settings::cpus(args.cpus.as_ref());
-    let (tiers, threads) = (tiers(args)?, threads(args, &cpus));
+    let (backends, threads) = (backends(args)?, threads(args, &cpus));
     for name in names {
-        for &tier in &tiers {
+        for &backend in &backends {
             for batch in numbers(&args.batch_size) {
                 for &kv in &args.kv {
                     for &threads in &threads {
@@ -98,7 +98,7 @@ pub fn tests(args: &BenchArgs) -> Result<Vec<Test>> {
                             kv,
                             threads,
                             cpus,
-                            tier,
+                            backend,
                         };
                         tests.extend(variants(args, &test));
                     }
@@ -135,11 +135,11 @@ fn runs(args: &BenchArgs) -> Vec<Pair> {
     all.filter(|pair| pair.prompt + pair.generated > 0).collect()
 }
 
-fn tiers(args: &BenchArgs) -> Result<Vec<Option<Tier>>> {
+fn backends(args: &BenchArgs) -> Result<Vec<Option<Backend>>> {
     if args.tier.is_empty() {
         return Ok(vec![None]);
     }
-    args.tier.iter().map(|name| Tier::from_name(name).map(Some)).collect()
+    args.tier.iter().map(|name| Backend::from_name(name).map(Some)).collect()
 }
 
 fn threads(args: &BenchArgs, cpus: &Cpus) -> Vec<usize> {

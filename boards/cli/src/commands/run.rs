@@ -80,6 +80,6 @@ fn print_document(reply: &Reply, model: &Model, session: &Session) -> Result<()>
         plan_bytes: session.plan().total_bytes(),
         file_bytes: model.file_bytes(),
         threads: session.threads(),
-        tier: session.tier().name(),
+        tier: session.backend().name(),
     })
 }

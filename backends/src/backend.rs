@@ -1,0 +1,82 @@
+//! The closed list of what can run a model: the processor with a tier of kernels, or a device.
+
+#[cfg(feature = "cuda")]
+use crate::cuda::Cuda;
+use crate::tier::Tier;
+use kinglet_core::plan::{Limits, Plan};
+use kinglet_quant::{File, Result};
+
+/// What runs a model. A value proves that this machine has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The processor, with the kernels of a tier.
+    Cpu(Tier),
+    /// An NVIDIA device.
+    #[cfg(feature = "cuda")]
+    Cuda(Cuda),
+}
+
+/// The name of [`Backend::Cuda`], in builds without it as well.
+const CUDA: &str = "cuda";
+
+impl Backend {
+    /// The processor with its fastest tier.
+    pub fn best() -> Self {
+        Self::Cpu(Tier::best())
+    }
+
+    /// What has this name: a tier's, or `cuda`. `BadArgument` when nothing has, `TierUnavailable`
+    /// when this machine or this build lacks it.
+    pub fn from_name(name: &str) -> Result<Self> {
+        if name == CUDA { Self::cuda() } else { Tier::from_name(name).map(Self::Cpu) }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda() -> Result<Self> {
+        match Cuda::detect() {
+            Ok(cuda) => Ok(Self::Cuda(cuda)),
+            Err(lack) => {
+                let best = Tier::best().name();
+                kinglet_quant::fail!(
+                    kinglet_quant::Code::TierUnavailable,
+                    "no CUDA: {lack}: or choose {best}"
+                )
+            }
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn cuda() -> Result<Self> {
+        let best = Tier::best().name();
+        kinglet_quant::fail!(
+            kinglet_quant::Code::TierUnavailable,
+            "this build has no CUDA: choose {best}"
+        )
+    }
+
+    /// The name that the command line uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu(tier) => tier.name(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => CUDA,
+        }
+    }
+
+    /// The memory of a session on this backend: [`Plan::new`], without the engine's part where a
+    /// device has it.
+    pub fn plan(self, file: &File<'_>, limits: &Limits) -> Result<Plan> {
+        let plan = Plan::new(file, limits)?;
+        Ok(match self {
+            Self::Cpu(_) => plan,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => plan.without_engine(),
+        })
+    }
+}
+
+impl From<Tier> for Backend {
+    fn from(tier: Tier) -> Self {
+        Self::Cpu(tier)
+    }
+}

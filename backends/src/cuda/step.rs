@@ -1,0 +1,290 @@
+//! The Llama step on a device: the phases of [`kinglet_core::forward`](mod@kinglet_core::forward),
+//! a launch for each.
+
+use super::device::Device;
+use super::functions::Functions;
+use super::launch::Launch;
+use super::memory::Weights;
+use super::plan::{ATTEND_ROWS, DevicePlan, LISTED, Uploads};
+use super::shapes::{Address, Cache, Found, Inputs, Out, Products, Quantized, Weight};
+use kinglet_core::kv::ATTEND_CHUNK;
+use kinglet_core::plan::Plan;
+use kinglet_quant::tensor::NO_LAYER;
+use kinglet_quant::{Config, File, Matrix, Result, Role};
+
+/// Vectors that a block multiplies with a tile at once.
+const TOKENS: u32 = 8;
+/// Threads of a block that computes a tile.
+const TILE_THREADS: u32 = 128;
+
+/// One step: the tokens that were uploaded, in an engine's buffers.
+pub(super) struct Step<'s> {
+    pub device: &'s Device,
+    pub functions: &'s Functions,
+    pub model: &'s File<'s>,
+    pub weights: &'s Weights<'s>,
+    pub plan: &'s Plan,
+    pub device_plan: &'s DevicePlan,
+    /// Where the device's memory starts.
+    pub memory: Address,
+    /// Tokens of the pass.
+    pub count: usize,
+    /// Tokens of it that get logits.
+    pub kept: usize,
+}
+
+/// The rows that a phase works on.
+#[derive(Clone, Copy)]
+struct Rows {
+    count: u32,
+    rows: Address,
+}
+
+impl Step<'_> {
+    /// Launches the step; of the logits, those that the uploaded screens need if `is_screened`.
+    pub fn run(&self, is_screened: bool) -> Result<()> {
+        let config = self.model.config();
+        let uploads = Uploads::new(self.count, self.kept, config.head_dim as usize);
+        let start = self.at(self.device_plan.offsets.upload);
+        let mut rows = Rows { count: self.count as u32, rows: start };
+        self.embed(rows)?;
+        for layer in 0..config.layers as u16 {
+            self.norm(Role::AttnNorm, layer, rows)?;
+            self.project_qkv(layer, rows)?;
+            self.append(layer, rows, &uploads)?;
+            if layer + 1 == config.layers as u16 && self.kept < self.count {
+                if self.kept == 0 {
+                    return Ok(());
+                }
+                rows = Rows { count: self.kept as u32, rows: start + uploads.kept as u64 };
+                self.keep(rows)?;
+            }
+            self.attend(layer, rows)?;
+            self.project(Role::O, layer, self.input(), rows)?;
+            self.norm(Role::FfnNorm, layer, rows)?;
+            self.gate_and_up(layer, rows)?;
+            self.project(Role::Down, layer, self.gate(), rows)?;
+        }
+        self.norm(Role::FinalNorm, NO_LAYER, rows)?;
+        self.head(is_screened, start + uploads.wanted as u64)
+    }
+
+    /// Logits of the last step's rows: all, or those that the screens at `wanted` need.
+    pub fn head(&self, is_screened: bool, wanted: Address) -> Result<()> {
+        if is_screened { self.search(wanted) } else { self.whole_head() }
+    }
+
+    fn at(&self, offset: usize) -> Address {
+        self.memory + offset as u64
+    }
+
+    /// A launch of a kernel of `kernels/`, given what its page says, in order.
+    fn launch<'l>(&'l self, grid: [u32; 3], threads: u32) -> Launch<'l> {
+        // SAFETY: the methods below give each kernel the parameters of its declaration, whose
+        // structs `shapes.rs` repeats. Their addresses are in the engine's memory and the weights,
+        // and `DevicePlan` has room for all rows that a pass within the plan has; the tests run
+        // every kernel where each access is checked. The engine keeps both, and the module, for
+        // longer than its graphs, and waits for the stream before it drops them.
+        unsafe { Launch::new(self.device, grid, threads) }
+    }
+
+    fn weight(&self, role: Role, layer: u16) -> Weight {
+        let matrix = self.model.matrix(role, layer);
+        self.located(&matrix)
+    }
+
+    fn located(&self, matrix: &Matrix<'_>) -> Weight {
+        Weight::new(matrix, self.weights.pointer_of(matrix.bytes()))
+    }
+
+    fn codes(&self) -> Quantized {
+        let o = &self.device_plan.offsets;
+        Quantized { codes: self.at(o.codes), scales: self.at(o.scales), starts: self.at(o.starts) }
+    }
+
+    fn inputs(&self, values: usize) -> Inputs {
+        let Quantized { codes, scales, starts } = self.codes();
+        Inputs { values: self.at(values), codes, scales, starts }
+    }
+
+    /// What norms and attention leave.
+    fn input(&self) -> Inputs {
+        self.inputs(self.device_plan.offsets.input)
+    }
+
+    /// What gate and up leave.
+    fn gate(&self) -> Inputs {
+        self.inputs(self.device_plan.offsets.gate)
+    }
+
+    /// `x[token] = embedding[token]`.
+    fn embed(&self, rows: Rows) -> Result<()> {
+        let embedding = self.weight(Role::Embedding, NO_LAYER);
+        let x = self.at(self.device_plan.offsets.x);
+        let launch = self.launch([rows.count, 1, 1], 128);
+        launch.with(&embedding).with(&rows.rows).with(&x).run(self.functions.embed)
+    }
+
+    /// `input = rms_norm(x)`, and quantizes it.
+    fn norm(&self, role: Role, layer: u16, rows: Rows) -> Result<()> {
+        let o = &self.device_plan.offsets;
+        let (x, input) = (self.at(o.x), self.at(o.input));
+        let gain = self.weights.pointer_of(bytemuck::cast_slice(self.model.norm(role, layer)));
+        let Config { hidden, rms_eps, .. } = *self.model.config();
+        let codes = self.codes();
+        let launch = self.launch([rows.count, 1, 1], 256);
+        let launch = launch.with(&x).with(&gain).with(&rms_eps).with(&hidden);
+        launch.with(&input).with(&codes).run(self.functions.norm)
+    }
+
+    /// Quantizes the inputs of a product that were not normed.
+    fn quantize(&self, values: Address, cols: u32, rows: Rows) -> Result<()> {
+        let codes = self.codes();
+        let launch = self.launch([rows.count, 1, 1], 256);
+        launch.with(&values).with(&cols).with(&codes).run(self.functions.quantize)
+    }
+
+    /// `q, k, v = W_qkv · input`: one launch over the tiles of three matrices.
+    fn project_qkv(&self, layer: u16, rows: Rows) -> Result<()> {
+        let o = &self.device_plan.offsets;
+        let w = [Role::Q, Role::K, Role::V].map(|role| self.weight(role, layer));
+        let mut products = Products { w, ..Products::default() };
+        for (out, (start, w)) in products.out.iter_mut().zip([o.q, o.k, o.v].into_iter().zip(w)) {
+            *out = Out { values: self.at(start), width: w.rows(), is_added: 0 };
+        }
+        self.multiply(&products, &self.input(), rows)
+    }
+
+    /// `x += W · input`.
+    fn project(&self, role: Role, layer: u16, input: Inputs, rows: Rows) -> Result<()> {
+        let w = self.weight(role, layer);
+        let x = self.at(self.device_plan.offsets.x);
+        let mut products = Products::default();
+        products.w[0] = w;
+        products.out[0] = Out { values: x, width: w.rows(), is_added: 1 };
+        self.multiply(&products, &input, rows)
+    }
+
+    fn multiply(&self, products: &Products, input: &Inputs, rows: Rows) -> Result<()> {
+        let tiles = products.w.iter().map(Weight::tiles).sum();
+        let (grid, is_one) = tile_grid(tiles, rows.count);
+        let launch = self.launch(grid, TILE_THREADS).with(products).with(input).with(&rows.count);
+        let functions = self.functions;
+        launch.run(if is_one { functions.product_one } else { functions.product_many })
+    }
+
+    /// `gate = silu(W_gate · input) · (W_up · input)`, and quantizes it.
+    fn gate_and_up(&self, layer: u16, rows: Rows) -> Result<()> {
+        let o = &self.device_plan.offsets;
+        let (gate, up) = (self.at(o.gate), self.at(o.up));
+        let mut products = Products::default();
+        for (i, (role, values)) in [(Role::Gate, gate), (Role::Up, up)].into_iter().enumerate() {
+            let w = self.weight(role, layer);
+            (products.w[i], products.out[i]) = (w, Out { values, width: w.rows(), is_added: 0 });
+        }
+        self.multiply(&products, &self.input(), rows)?;
+        let (ffn, codes) = (self.model.config().ffn, self.codes());
+        let launch = self.launch([rows.count, 1, 1], 256);
+        launch.with(&gate).with(&up).with(&ffn).with(&codes).run(self.functions.silu_mul)
+    }
+
+    /// Rotates queries and keys, and appends keys and values to the cache.
+    fn append(&self, layer: u16, rows: Rows, uploads: &Uploads) -> Result<()> {
+        let (config, o) = (self.model.config(), &self.device_plan.offsets);
+        let [q, k, v] = [o.q, o.k, o.v].map(|start| self.at(start));
+        let cos = self.at(o.upload + uploads.cos);
+        let sin = self.at(o.upload + uploads.sin);
+        let scale = 1.0 / (config.head_dim as f32).sqrt();
+        let cache = self.cache(layer);
+        let launch = self.launch([config.kv_heads, rows.count, 1], 64);
+        let launch = launch.with(&q).with(&k).with(&v).with(&cos).with(&sin);
+        launch.with(&rows.rows).with(&scale).with(&cache).run(self.functions.append)
+    }
+
+    fn cache(&self, layer: u16) -> Cache {
+        let bytes = self.at(self.device_plan.offsets.cache);
+        Cache::new(self.plan, self.model.config(), bytes, layer)
+    }
+
+    /// Makes the rows those of tokens that get logits, whose queries have been computed.
+    fn keep(&self, rows: Rows) -> Result<()> {
+        let (config, o) = (self.model.config(), &self.device_plan.offsets);
+        for (start, width) in [(o.x, config.hidden), (o.q, config.q_dim() as u32)] {
+            let values = self.at(start);
+            let launch = self.launch([width.div_ceil(128), 1, 1], 128);
+            let launch = launch.with(&values).with(&width).with(&rows.rows).with(&rows.count);
+            launch.run(self.functions.keep)?;
+        }
+        Ok(())
+    }
+
+    /// `input = softmax(q · Kᵀ) · V`, causal, and quantizes it.
+    fn attend(&self, layer: u16, rows: Rows) -> Result<()> {
+        let (config, o) = (self.model.config(), &self.device_plan.offsets);
+        let (cache, spans) = (self.cache(layer), self.device_plan.spans as u32);
+        let (partials, q_dim) = (self.at(o.partials), config.q_dim());
+        for first in (0..rows.count).step_by(ATTEND_ROWS) {
+            let count = (rows.count - first).min(ATTEND_ROWS as u32);
+            let values = first as usize * q_dim * size_of::<f32>();
+            let (q, out) = (self.at(o.q + values), self.at(o.input + values));
+            let of_rows = rows.rows + u64::from(first) * size_of::<super::shapes::Row>() as u64;
+            let launch = self.launch([spans, config.kv_heads, count], ATTEND_CHUNK as u32);
+            let launch = launch.with(&q).with(&of_rows).with(&spans).with(&partials);
+            launch.with(&cache).run(self.functions.attend)?;
+            let launch = self.launch([config.heads, count, 1], 64);
+            let launch = launch.with(&partials).with(&of_rows).with(&spans).with(&out);
+            launch.with(&cache).run(self.functions.join)?;
+        }
+        self.quantize(self.at(o.input), q_dim as u32, rows)
+    }
+
+    /// `logits = W_head · input`.
+    fn whole_head(&self) -> Result<()> {
+        let mut products = Products::default();
+        products.w[0] = self.located(&self.model.head());
+        let width = self.device_plan.logit_width as u32;
+        let values = self.at(self.device_plan.offsets.logits);
+        products.out[0] = Out { values, width, is_added: 0 };
+        self.multiply(&products, &self.input(), Rows { count: self.kept as u32, rows: 0 })
+    }
+
+    /// The logits that can be chosen, and lists of them: see [`kinglet_core::screen`].
+    fn search(&self, wanted: Address) -> Result<()> {
+        let o = &self.device_plan.offsets;
+        let [margins, thresholds, survivors, lists] =
+            [o.margins, o.thresholds, o.survivors, o.lists].map(|start| self.at(start));
+        let found = Found {
+            logits: self.at(o.logits),
+            floors: self.at(o.floors),
+            ceilings: self.at(o.ceilings),
+            width: self.device_plan.logit_width as u32,
+        };
+        let (head, input) = (self.located(&self.model.head()), self.input());
+        let (count, hidden, tiles) = (self.kept as u32, self.model.config().hidden, head.tiles());
+        let functions = self.functions;
+        let launch = self.launch([count, 1, 1], 32);
+        launch.with(&input).with(&hidden).with(&margins).run(functions.margins)?;
+
+        let (grid, is_one) = tile_grid(tiles, count);
+        let launch = self.launch(grid, TILE_THREADS);
+        let launch = launch.with(&head).with(&input).with(&margins).with(&count).with(&found);
+        launch.run(if is_one { functions.screen_one } else { functions.screen_many })?;
+
+        let launch = self.launch([count, 1, 1], 256);
+        let launch = launch.with(&found.floors).with(&tiles).with(&wanted).with(&thresholds);
+        launch.run(functions.threshold)?;
+
+        let launch = self.launch([tiles.div_ceil(4), count, 1], TILE_THREADS);
+        let launch = launch.with(&head).with(&input).with(&margins).with(&thresholds);
+        launch.with(&found).with(&survivors).run(functions.rescore)?;
+
+        let (launch, room) = (self.launch([count, 1, 1], 256), LISTED as u32);
+        let launch = launch.with(&survivors).with(&found).with(&tiles).with(&room);
+        launch.with(&lists).run(functions.collect)
+    }
+}
+
+/// Blocks for tiles and vectors, and whether one vector comes alone.
+fn tile_grid(tiles: u32, count: u32) -> ([u32; 3], bool) {
+    ([tiles, count.div_ceil(TOKENS), 1], count == 1)
+}

@@ -1,0 +1,286 @@
+//! The engine for NVIDIA devices, on a stand-in for the driver: its kernels are what the scalar
+//! definition says, and its texts are the processor's.
+
+use kinglet::{KvType, Model, Sampling, Tier, Type};
+use kinglet_backends::{Checked, Checker, Cuda, CudaEngine};
+use kinglet_core::check::{self, Random};
+use kinglet_core::engine::Engine;
+use kinglet_core::kernels::{Alone, Kernels};
+use kinglet_core::kv::KvLayout;
+use kinglet_core::plan::{Limits, Plan};
+use kinglet_core::sample::Sampler;
+use kinglet_core::scalar::Scalar;
+use kinglet_core::{Cpu, Texts};
+use kinglet_quant::Code;
+use kinglet_tests::aligned::Aligned;
+use kinglet_tests::compare::relative_rms;
+use kinglet_tests::models::{SMALL, real, small};
+use kinglet_tests::observe::{Observed, TEXTS, everything, limits};
+use kinglet_tests::stand_in::StandIn;
+
+/// What logits of unquantized weights may be off together, as a root of mean squares.
+const RELATIVE_RMS: f64 = 1e-3;
+/// The same for quantized weights. Norms add in another order, which moves a few codes of inputs,
+/// keys and values by one, and these models of random weights feel each.
+const QUANTIZED_RMS: f64 = 5e-2;
+
+fn on_device<T>(
+    model: &Model,
+    limits: &Limits,
+    check: impl FnOnce(&mut Texts<'_, CudaEngine<'_>>) -> T,
+) -> T {
+    let plan = Plan::new(&model.file(), limits).unwrap().without_engine();
+    assert_eq!(plan.engine_bytes(), 0);
+    let mut memory = Aligned::zeroed(plan.total_bytes());
+    let engine = CudaEngine::new(Cuda::detect().unwrap(), model.file(), plan).unwrap();
+    check(&mut Texts::new(model.file(), engine, memory.as_mut()))
+}
+
+fn on_cpu<T>(
+    model: &Model,
+    limits: &Limits,
+    check: impl FnOnce(&mut Texts<'_, Cpu<'_, Scalar, Alone>>) -> T,
+) -> T {
+    let plan = Plan::new(&model.file(), limits).unwrap();
+    let mut memory = Aligned::zeroed(plan.total_bytes());
+    check(&mut Texts::on_cpu(model.file(), limits, Scalar, Alone, memory.as_mut()).unwrap())
+}
+
+#[test]
+fn kernels_agree_with_scalar() {
+    let _stand_in = StandIn::take();
+    check::kernels(Checked(&Checker::new(Cuda::detect().unwrap()).unwrap()));
+}
+
+#[test]
+fn keys_are_rotated_and_appended_as_scalar_does() {
+    let _stand_in = StandIn::take();
+    let checker = Checker::new(Cuda::detect().unwrap()).unwrap();
+    let mut random = Random::new(3);
+    for kind in [KvType::Int8, KvType::F16] {
+        for (number, head_dim) in (16..=256).step_by(16).enumerate() {
+            let layout = KvLayout::new(kind, head_dim, 40);
+            let [mut expected, mut found] = [0, 1].map(|_| Aligned::zeroed(layout.block_bytes()));
+            for position in [0, 1, 15, 16, 38] {
+                let range = number as f32 * 0.7;
+                let [key, value] = [0, 1].map(|_| random.vector(head_dim, range));
+                let [cos, sin] = [0, 1].map(|_| random.vector(head_dim / 2, 1.0));
+                let vectors = [&*key, &value];
+                checker.rotate_and_append(&layout, found.as_mut(), position, vectors, [&cos, &sin]);
+                let mut key = key.clone();
+                Scalar.rope(&mut key, &cos, &sin);
+                layout.store(expected.as_mut(), position, &key, &value);
+            }
+            assert!(expected.as_mut() == found.as_mut(), "{kind:?}, heads of {head_dim}");
+        }
+    }
+}
+
+/// [`everything`], where a failure says what the stand-in has found.
+fn all_of<E: Engine>(texts: &mut Texts<'_, E>, stand_in: &StandIn) -> Observed {
+    everything(texts).unwrap_or_else(|error| panic!("{error}: {}", stand_in.last_fault()))
+}
+
+/// Whether a device's texts are the processor's, and its logits near.
+fn compare(what: &str, found: &Observed, expected: &Observed) {
+    let floats = |bits: &[u32]| bits.iter().map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>();
+    for (found, expected) in found.logits.iter().zip(&expected.logits) {
+        let off = relative_rms(&floats(found), &floats(expected));
+        assert!(off <= RELATIVE_RMS, "{what}: logits are {off} off");
+    }
+    // Guesses let replies take turns in another order.
+    let of_reply = |observed: &Observed, reply: usize| -> Vec<_> {
+        observed.pieces.iter().filter(|piece| piece.0 == reply).cloned().collect()
+    };
+    for reply in 0..TEXTS {
+        assert_eq!(of_reply(found, reply), of_reply(expected, reply), "{what}");
+    }
+    assert_eq!(found.tokens, expected.tokens, "{what}");
+}
+
+#[test]
+fn texts_of_unquantized_weights_are_those_of_the_processor() {
+    let stand_in = StandIn::take();
+    for (name, kind) in SMALL.into_iter().zip([Type::Bf16, Type::F32].into_iter().cycle()) {
+        let (model, limits) = (small(name, kind), limits(KvType::F16));
+        let expected = on_cpu(&model, &limits, |texts| everything(texts).unwrap());
+        let found = on_device(&model, &limits, |texts| all_of(texts, &stand_in));
+        compare(&format!("{name}, {kind:?}"), &found, &expected);
+    }
+}
+
+#[test]
+fn logits_of_quantized_weights_are_near() {
+    let _stand_in = StandIn::take();
+    let kinds = [Type::Q8, Type::Q5, Type::Q4, Type::Q3];
+    for (number, (name, kind)) in SMALL.into_iter().zip(kinds.into_iter().cycle()).enumerate() {
+        let limits = limits(if number % 2 == 0 { KvType::Int8 } else { KvType::F16 });
+        let model = small(name, kind);
+        let tokens: Vec<u32> = (0..70).map(|i| 30 + i * i % 97).collect();
+        let expected = on_cpu(&model, &limits, |texts| scored(texts, &tokens));
+        let found = on_device(&model, &limits, |texts| scored(texts, &tokens));
+        let off = relative_rms(&found, &expected);
+        println!("{name}, {kind:?}: {off:.1e} off");
+        assert!(off <= QUANTIZED_RMS, "{name}, {kind:?}: logits are {off} off");
+    }
+}
+
+/// Logits behind all tokens of a text, some of which are taken alone and some together.
+fn scored<E: Engine>(texts: &mut Texts<'_, E>, tokens: &[u32]) -> Vec<f32> {
+    let mut logits = Vec::new();
+    let (first, rest) = tokens.split_at(5);
+    for &token in first {
+        texts.text(1).push(token, None).unwrap();
+        logits.extend_from_slice(texts.text(1).logits().unwrap());
+    }
+    texts.text(1).score(rest, &mut |_, row| logits.extend_from_slice(row)).unwrap();
+    logits
+}
+
+/// The order in which a device runs warps and blocks is its own: no result may depend on it.
+#[test]
+fn no_order_of_warps_and_blocks_changes_a_bit() {
+    let stand_in = StandIn::take();
+    for (name, kind) in [(SMALL[1], Type::Q4), (SMALL[2], Type::Q8)] {
+        let (model, limits) = (small(name, kind), limits(KvType::Int8));
+        let observed = [0, 1, 7].map(|order| {
+            stand_in.order(order);
+            stand_in.find_races(true);
+            on_device(&model, &limits, |texts| all_of(texts, &stand_in))
+        });
+        assert!(observed[1] == observed[0] && observed[2] == observed[0], "{name}");
+    }
+}
+
+#[test]
+fn states_move_to_the_processor_and_back() {
+    let _stand_in = StandIn::take();
+    for kv in [KvType::Int8, KvType::F16] {
+        let (model, limits) = (small(SMALL[3], Type::Q8), limits(kv));
+        let tokens: Vec<u32> = (0..37).map(|i| 40 + i * 3 % 50).collect();
+        on_cpu(&model, &limits, |here| {
+            on_device(&model, &limits, |there| {
+                here.text(0).prefill(&tokens, &mut |_| Ok(())).unwrap();
+                let mut state = vec![0; here.text(0).state_bytes()];
+                here.text(0).save(7, &mut state).unwrap();
+                there.text(2).restore(&state).unwrap();
+                let mut again = vec![0; there.text(2).state_bytes()];
+                there.text(2).save(7, &mut again).unwrap();
+                assert!(again == state, "{kv:?}: the device saves what it has not restored");
+                here.text(1).copy_from(&mut there.text(2), tokens.len()).unwrap();
+                let [own, moved] = [0, 1].map(|text| here.text(text).logits().unwrap().to_vec());
+                assert!(own == moved, "{kv:?}: what came back is another text");
+                let off = relative_rms(there.text(2).logits().unwrap(), &own);
+                assert!(off <= QUANTIZED_RMS, "{kv:?}: logits are {off} off");
+            });
+        });
+    }
+}
+
+#[test]
+fn memory_is_what_the_plan_says() {
+    let stand_in = StandIn::take();
+    let (model, limits) = (small(SMALL[0], Type::Q8), limits(KvType::Int8));
+    on_device(&model, &limits, |texts| {
+        everything(texts).unwrap();
+        let engine = texts.engine();
+        let device: usize = engine.device_parts().iter().map(|part| part.bytes).sum();
+        let planned = device + engine.pinned_bytes() + engine.copied_bytes();
+        assert_eq!(stand_in.counters()["live_bytes"], planned);
+    });
+    let counters = stand_in.counters();
+    assert_eq!((&counters["live_bytes"], &counters["live_allocations"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn a_token_is_one_graph_and_two_copies() {
+    let stand_in = StandIn::take();
+    let (model, limits) = (small(SMALL[0], Type::Q8), limits(KvType::Int8));
+    let mut sampler = Sampler::new(Sampling::default());
+    on_device(&model, &limits, |texts| {
+        texts.text(0).prefill(&[40, 41, 42], &mut |_| Ok(())).unwrap();
+        let count = |texts: &mut Texts<'_, CudaEngine<'_>>, sampler: &mut Sampler<'_>| {
+            let before = stand_in.counters();
+            texts.text(0).next(sampler).unwrap();
+            let after = stand_in.counters();
+            ["graph_launches", "host_to_device_copies", "device_to_host_copies"]
+                .map(|name| after[name].as_u64().unwrap() - before[name].as_u64().unwrap())
+        };
+        // The first token behind the prompt has its logits already; the next one makes the graph.
+        for _ in 0..3 {
+            count(texts, &mut sampler);
+        }
+        for _ in 0..5 {
+            assert_eq!(count(texts, &mut sampler), [1, 1, 1]);
+        }
+    });
+}
+
+/// Whatever call of the driver fails, there is an error, and everything is given back.
+#[test]
+fn every_call_of_the_driver_may_fail() {
+    let stand_in = StandIn::take();
+    let (model, limits) = (small(SMALL[0], Type::Q8), limits(KvType::Int8));
+    // What there is to find is asked once in a process.
+    let cuda = Cuda::detect().unwrap();
+    let mut failures = 0;
+    for call in 1.. {
+        stand_in.reset();
+        stand_in.fail(call);
+        let before = stand_in.calls();
+        let plan = Plan::new(&model.file(), &limits).unwrap().without_engine();
+        let mut memory = Aligned::zeroed(plan.total_bytes());
+        let outcome = CudaEngine::new(cuda, model.file(), plan);
+        let outcome = outcome.and_then(|engine| {
+            let mut texts = Texts::new(model.file(), engine, memory.as_mut());
+            for token in [40, 41, 42] {
+                texts.text(0).push(token, None)?;
+                texts.text(0).logits()?;
+            }
+            texts.copy(0, 1, 2)?;
+            let mut state = vec![0; texts.text(0).state_bytes()];
+            texts.text(0).save(0, &mut state)?;
+            texts.text(2).restore(&state)
+        });
+        let counters = stand_in.counters();
+        let was_made = stand_in.calls() - before >= call;
+        match outcome {
+            Err(error) => {
+                let code = error.code();
+                assert!(matches!(code, Code::DeviceLost | Code::Resource), "{call}: {error}");
+                failures += 1;
+            }
+            // What cannot be registered is copied; what cannot be freed goes with the process.
+            Ok(_) if was_made => continue,
+            Ok(_) => break,
+        }
+        assert_eq!(counters["live_allocations"], 0, "{call}: something is left");
+    }
+    assert!(failures > 30, "only {failures} calls failed");
+}
+
+/// The prompt is one whose next tokens are much likelier than others: where two are nearly as
+/// likely, tiers of the processor disagree as well.
+#[test]
+fn the_real_model_says_the_same() {
+    let test = "the_real_model_says_the_same";
+    let stand_in = StandIn::take();
+    for kind in [Type::Q4, Type::Q8] {
+        let Some(model) = real(test, kind) else { return };
+        let limits = Limits { texts: 1, context: 64, batch: 16, ..limits(KvType::Int8) };
+        let prompt = model.tokenize("def print_hello_world():").unwrap();
+        let plan = Plan::new(&model.file(), &limits).unwrap();
+        let mut memory = Aligned::zeroed(plan.total_bytes());
+        let texts = Texts::on_cpu(model.file(), &limits, Tier::best(), Alone, memory.as_mut());
+        let expected = greedy(&mut texts.unwrap(), &prompt);
+        let found = on_device(&model, &limits, |texts| greedy(texts, &prompt));
+        assert_eq!(found, expected, "{kind:?}: {}", stand_in.last_fault());
+    }
+}
+
+/// Tokens of a greedy text.
+fn greedy<E: Engine>(texts: &mut Texts<'_, E>, prompt: &[u32]) -> Vec<u32> {
+    let mut sampler = Sampler::new(Sampling::default());
+    texts.text(0).prefill(prompt, &mut |_| Ok(())).unwrap();
+    (0..16).map(|_| texts.text(0).next(&mut sampler).unwrap()).collect()
+}

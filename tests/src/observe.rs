@@ -1,0 +1,88 @@
+//! Everything that texts can do, and what can be observed of it, whatever computes them.
+
+use kinglet::Sampling;
+use kinglet_core::engine::Engine;
+use kinglet_core::generate::{Reply, ReplyOptions, generate};
+use kinglet_core::plan::Limits;
+use kinglet_core::sample::Sampler;
+use kinglet_core::top::Candidate;
+use kinglet_core::{KvType, Texts};
+use kinglet_quant::Result;
+use std::ops::ControlFlow;
+
+/// Texts that [`everything`] works on.
+pub const TEXTS: usize = 3;
+
+/// What [`everything`] needs.
+pub fn limits(kv: KvType) -> Limits {
+    Limits { texts: TEXTS, context: 80, batch: 16, logit_rows: 9, workers: 1, kv }
+}
+
+/// What can be observed of texts.
+#[derive(Debug, PartialEq)]
+pub struct Observed {
+    /// Of every text.
+    pub tokens: Vec<Vec<u32>>,
+    /// What came from which reply.
+    pub pieces: Vec<(usize, Option<u32>, String)>,
+    /// Bits of logits that were scored, then of those behind every text.
+    pub logits: Vec<Vec<u32>>,
+    /// The likeliest tokens behind the first text.
+    pub top: Vec<Candidate>,
+    /// What every text saved.
+    pub states: Vec<Vec<u8>>,
+}
+
+/// Everything that texts can do, one thing after the other.
+pub fn everything<E: Engine>(texts: &mut Texts<'_, E>) -> Result<Observed> {
+    let prompt: Vec<u32> = (0..50).map(|i| 30 + i % 7).collect();
+    texts.text(0).prefill(&prompt[..33], &mut |_| Ok(()))?;
+    texts.copy(0, 2, 20)?;
+    texts.text(1).prefill(&prompt[3..12], &mut |_| Ok(()))?;
+    texts.push(&[(2, 44), (1, 45)])?;
+    let mut sampler = Sampler::new(Sampling { temperature: 0.7, ..Sampling::default() });
+    for _ in 0..3 {
+        texts.text(1).next(&mut sampler)?;
+    }
+    let model = *texts.model();
+    let options = ReplyOptions {
+        max_tokens: 20,
+        stop: &[],
+        ignore_eos: true,
+        speculation: true,
+        exact_head: false,
+    };
+    let mut replies = Vec::new();
+    for text in [2, 0, 1] {
+        let temperature = text as f32 * 0.4;
+        let sampling = Sampling { temperature, seed: text as u64, ..Sampling::default() };
+        replies.push(Reply::new(&model, text, Sampler::new(sampling), options)?);
+    }
+    let mut pieces = Vec::new();
+    generate(texts, &mut replies, &mut |_| Ok(None), &mut |reply, piece| {
+        pieces.push((reply, piece.token, piece.text.to_owned()));
+        ControlFlow::Continue(())
+    })?;
+    texts.text(0).rewind(37)?;
+    let mut top = vec![Candidate::default(); 9];
+    texts.text(0).top(&mut top)?;
+    let mut scored = Vec::new();
+    texts.text(1).score(&prompt[..11], &mut |_, logits| scored.extend(bits(logits)))?;
+    let mut states = Vec::new();
+    let mut logits = vec![scored];
+    for text in 0..TEXTS {
+        let mut state = vec![0; texts.text(text).state_bytes()];
+        texts.text(text).save(text as u64, &mut state)?;
+        texts.text(text).rewind(0)?;
+        texts.text(text).restore(&state)?;
+        logits.push(bits(texts.text(text).logits()?).collect());
+        states.push(state);
+    }
+    let tokens = (0..TEXTS).map(|text| texts.tokens(text).to_vec()).collect();
+    Ok(Observed { tokens, pieces, logits, top, states })
+}
+
+/// The bits of logits.
+pub fn bits(logits: &[f32]) -> impl Iterator<Item = u32> {
+    logits.iter().map(|logit| logit.to_bits())
+}
