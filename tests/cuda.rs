@@ -2,7 +2,7 @@
 //! definition says, and its texts are the processor's.
 
 use kinglet::{KvType, Model, Sampling, Tier, Type};
-use kinglet_backends::{Checked, Checker, Cuda, CudaEngine};
+use kinglet_backends::{Backend, Checked, Checker, Cuda, CudaEngine};
 use kinglet_core::check::{self, Random};
 use kinglet_core::engine::Engine;
 use kinglet_core::kernels::{Alone, Kernels};
@@ -13,10 +13,12 @@ use kinglet_core::scalar::Scalar;
 use kinglet_core::{Cpu, Texts};
 use kinglet_quant::Code;
 use kinglet_tests::aligned::Aligned;
+use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::compare::relative_rms;
-use kinglet_tests::models::{SMALL, real, small};
+use kinglet_tests::models::{SMALL, converted_path, real, small};
 use kinglet_tests::observe::{Observed, TEXTS, everything, limits};
-use kinglet_tests::stand_in::StandIn;
+use kinglet_tests::stand_in::{StandIn, library};
+use serde_json::Value;
 
 /// What logits of unquantized weights may be off together, as a root of mean squares.
 const RELATIVE_RMS: f64 = 1e-3;
@@ -181,12 +183,14 @@ fn states_move_to_the_processor_and_back() {
 fn memory_is_what_the_plan_says() {
     let stand_in = StandIn::take();
     let (model, limits) = (small(SMALL[0], Type::Q8), limits(KvType::Int8));
+    let cuda = Cuda::detect().unwrap();
     on_device(&model, &limits, |texts| {
         everything(texts).unwrap();
-        let engine = texts.engine();
-        let device: usize = engine.device_parts().iter().map(|part| part.bytes).sum();
-        let planned = device + engine.pinned_bytes() + engine.copied_bytes();
-        assert_eq!(stand_in.counters()["live_bytes"], planned);
+        let parts = Backend::Cuda(cuda).device_parts(&model.file(), texts.plan());
+        let planned: usize = parts.iter().map(|part| part.bytes).sum();
+        // Where the mapped file can be read, nothing is copied.
+        assert_eq!(stand_in.counters()["live_bytes"], planned + texts.engine().copied_bytes());
+        assert_eq!(texts.engine().copied_bytes(), 0);
     });
     let counters = stand_in.counters();
     assert_eq!((&counters["live_bytes"], &counters["live_allocations"]), (&0.into(), &0.into()));
@@ -283,4 +287,39 @@ fn greedy<E: Engine>(texts: &mut Texts<'_, E>, prompt: &[u32]) -> Vec<u32> {
     let mut sampler = Sampler::new(Sampling::default());
     texts.text(0).prefill(prompt, &mut |_| Ok(())).unwrap();
     (0..16).map(|_| texts.text(0).next(&mut sampler).unwrap()).collect()
+}
+
+/// `kinglet` with the stand-in as the driver of a board.
+fn on_board(board: &str, arguments: &[&str]) -> Said {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(library(), folder.path().join("libcuda.so.1")).unwrap();
+    let mut command = kinglet(folder.path());
+    command.env("LD_LIBRARY_PATH", folder.path()).env("KINGLET_STAND_IN_BOARD", board);
+    Said::by(command.args(arguments))
+}
+
+#[test]
+fn the_command_runs_on_every_board() {
+    let model = small(SMALL[1], Type::Q8);
+    drop(model);
+    let path = converted_path(SMALL[1], Type::Q8);
+    let file = path.to_str().unwrap();
+    let run = ["run", file, "-p", "a b c", "-n", "6", "--temp", "0", "--json"];
+    let tokens = ["orin", "orin5", "xavier", "thor", "discrete"].map(|board| {
+        let said = on_board(board, &[&run[..], &["--tier", "cuda"]].concat());
+        let said: Value = serde_json::from_str(&said.ok()).unwrap();
+        assert_eq!(said["tier"], "cuda", "{board}");
+        said["tokens"].clone()
+    });
+    assert!(tokens.iter().all(|found| *found == tokens[0] && found.as_array().unwrap().len() == 6));
+    // Without being asked for, no device is taken.
+    let said: Value = serde_json::from_str(&on_board("orin", &run).ok()).unwrap();
+    assert_eq!(said["tier"], Tier::best().name());
+    let plan = on_board("orin", &["plan", file, "--tier", "cuda", "--json"]);
+    let plan: Value = serde_json::from_str(&plan.ok()).unwrap();
+    let parts = plan["device_parts"].as_array().unwrap();
+    let sum: u64 = parts.iter().map(|part| part["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(plan["device_bytes"], sum);
+    let said = on_board("none", &[&run[..], &["--tier", "cuda"]].concat());
+    assert!(said.code == Some(1) && said.err.contains("no CUDA"), "{said:?}");
 }

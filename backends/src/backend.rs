@@ -3,6 +3,8 @@
 #[cfg(feature = "cuda")]
 use crate::cuda::Cuda;
 use crate::tier::Tier;
+#[cfg(feature = "std")]
+use kinglet_core::plan::Part;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_quant::{File, Result};
 
@@ -72,6 +74,21 @@ impl Backend {
             #[cfg(feature = "cuda")]
             Self::Cuda(_) => plan.without_engine(),
         })
+    }
+
+    /// What an engine takes beside [`Backend::plan`]: the buffers of a device, then page-locked
+    /// memory of the processor's; nothing on the processor. Where the device cannot read the
+    /// mapped file, a copy of its weights comes on top.
+    #[cfg(feature = "std")]
+    pub fn device_parts(self, file: &File<'_>, plan: &Plan) -> std::vec::Vec<Part> {
+        match self {
+            Self::Cpu(_) => {
+                let _ = (file, plan);
+                std::vec::Vec::new()
+            }
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => crate::cuda::device_parts(file, plan),
+        }
     }
 }
 

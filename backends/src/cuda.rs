@@ -46,4 +46,5 @@ mod transfer;
 #[cfg(feature = "check")]
 pub use check::{Checked, Checker};
 pub use engine::CudaEngine;
+pub(crate) use engine::device_parts;
 pub use probe::{Cuda, Lack};

@@ -134,12 +134,23 @@ pub fn rescaled(test: &str, kind: Type) -> Option<Model> {
 /// What the real model writes to be calibrated on here: an eighth of what `kinglet convert` takes.
 const WRITING: Writing = Writing { texts: 12, length: 512, seed: 1 };
 
+/// What the real model has written to be calibrated on: `goldens/own.txt`, which takes a minute to
+/// write again. With `KINGLET_RECORD` in the environment `author` does.
+fn own_text(author: &Model) -> Vec<u8> {
+    let path = golden_path("own.txt");
+    if std::env::var_os("KINGLET_RECORD").is_some() {
+        let tokens = write(author, &WRITING, threads(), &mut |_| true).unwrap().concat();
+        let tokenizer = author.tokenizer();
+        let pieces = tokens.iter().flat_map(|&token| tokenizer.decode(token));
+        fs::write(&path, pieces.copied().collect::<Vec<u8>>()).unwrap();
+    }
+    fs::read(path).unwrap()
+}
+
 /// The real model with re-scaled channels, calibrated on its own text: takes minutes.
 pub fn calibrated(test: &str, preset: Preset) -> Option<Model> {
     let (source, author) = (rescaled_source(test)?, rescaled(test, Type::Q8)?);
-    let tokens = write(&author, &WRITING, threads(), &mut |_| true).unwrap().concat();
-    let tokenizer = author.tokenizer();
-    let text: Vec<u8> = tokens.iter().flat_map(|&token| tokenizer.decode(token)).copied().collect();
+    let text = own_text(&author);
     let path = converted_file(&format!("{REAL}-calibrated"), preset.name());
     let work = path.with_extension("work");
     let calibrate = Calibrate { text: TextSource::Given(&text), work: &work, cache: None };

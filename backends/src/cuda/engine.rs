@@ -15,6 +15,7 @@ use kinglet_core::screen::{Screen, rows_of};
 use kinglet_quant::format::TILE_ROWS;
 use kinglet_quant::{File, Result};
 use std::sync::Arc;
+use std::vec::Vec;
 
 /// Tokens of a pass that is replayed as a graph; larger ones are launched phase by phase.
 const GRAPH_TOKENS: usize = 8;
@@ -69,6 +70,16 @@ impl Pins {
     }
 }
 
+/// What an engine takes beside the plan of its texts: its buffers on the device, then page-locked
+/// memory of the processor's.
+pub(crate) fn device_parts(model: &File<'_>, plan: &Plan) -> Vec<Part> {
+    let device_plan = DevicePlan::new(model, plan);
+    let bytes = Pins::new(model, plan, &device_plan).end;
+    let mut parts = device_plan.parts;
+    parts.push(Part { name: "page_locked_copies", bytes });
+    parts
+}
+
 impl<'a> CudaEngine<'a> {
     /// An engine for a model on a device, which takes its memory now. `plan` is one
     /// [without an engine](Plan::without_engine).
@@ -100,16 +111,6 @@ impl<'a> CudaEngine<'a> {
     /// The device.
     pub fn cuda(&self) -> Cuda {
         self.device.cuda()
-    }
-
-    /// The buffers that the device has.
-    pub fn device_parts(&self) -> &[Part] {
-        &self.device_plan.parts
-    }
-
-    /// Bytes of page-locked memory of the processor's.
-    pub fn pinned_bytes(&self) -> usize {
-        self.pins.end
     }
 
     /// How the device sees the weights.

@@ -5,7 +5,7 @@ use crate::map::Mapping;
 use crate::runtime::SessionOptions;
 use crate::session::Session;
 use kinglet_core::kv::{KvLayout, KvType};
-use kinglet_core::plan::Plan;
+use kinglet_core::plan::{Part, Plan};
 use kinglet_core::tokenizer::{Specials, Tokenizer};
 use kinglet_quant::{Config, Error, File, Result};
 use std::path::Path;
@@ -98,7 +98,14 @@ impl Model {
 
     /// The memory that a session with these options takes, without taking it.
     pub fn plan(&self, options: &SessionOptions) -> Result<Plan> {
-        Plan::new(&self.file(), &options.limits(self.config()))
+        options.backend().plan(&self.file(), &options.limits(self.config()))
+    }
+
+    /// What a device takes beside [`Model::plan`], without taking it; nothing where the processor
+    /// runs the session. A copy of the weights comes on top where the device cannot read the
+    /// mapped file.
+    pub fn device_parts(&self, options: &SessionOptions) -> Result<Vec<Part>> {
+        Ok(options.backend().device_parts(&self.file(), &self.plan(options)?))
     }
 
     /// [`SessionOptions::texts`] texts that go on in one pass: takes their memory and starts the

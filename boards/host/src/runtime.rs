@@ -71,6 +71,11 @@ impl SessionOptions {
         }
     }
 
+    /// What to run on.
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend.unwrap_or_else(Backend::best)
+    }
+
     fn cpus(&self) -> Cpus {
         self.cpus.clone().unwrap_or_else(Cpus::fastest)
     }
@@ -91,13 +96,16 @@ impl Runtime {
     pub fn new(model: Model, options: &SessionOptions) -> Result<Self> {
         options.cpus.as_ref().map_or(Ok(()), Cpus::check_online)?;
         let limits = options.limits(model.config());
-        let backend = options.backend.unwrap_or_else(Backend::best);
+        let backend = options.backend();
         let plan = backend.plan(&model.file(), &limits)?;
         let needed = plan.total_bytes();
+        let on_device = backend.device_parts(&model.file(), &plan);
+        let needed_in_all = needed + on_device.iter().map(|part| part.bytes).sum::<usize>();
         ensure!(
-            options.budget_bytes.is_none_or(|budget| needed <= budget),
+            options.budget_bytes.is_none_or(|budget| needed_in_all <= budget),
             Code::BudgetTooSmall,
-            "the session needs {needed} bytes, the budget is {}: lower the context or the batch",
+            "the session needs {needed_in_all} bytes, the budget is {}: lower the context or the \
+             batch",
             options.budget_bytes.unwrap_or(0)
         );
         let mut memory = MmapMut::map_anon(needed).map_err(|error| {

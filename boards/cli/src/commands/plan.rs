@@ -15,23 +15,28 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     interrupt::install();
     let model = models::open(&args.model)?;
     let plan = model.plan(&options)?;
+    let device = model.device_parts(&options)?;
     if args.json {
-        out::json(&document(&model, &plan))?;
+        out::json(&document(&model, &plan, &device))?;
     } else {
-        out::text(&table(&model, &plan))?;
+        out::text(&table(&model, &plan, &device))?;
     }
-    warn_when_scarce((model.file_bytes() + plan.total_bytes()) as u64);
+    let needed = plan.total_bytes() + sum(&device);
+    warn_when_scarce((model.file_bytes() + needed) as u64);
     let budget = options.budget_bytes.unwrap_or(usize::MAX);
     ensure!(
-        plan.total_bytes() <= budget,
+        needed <= budget,
         Code::BudgetTooSmall,
-        "the session needs {} bytes, the budget is {budget}: lower the context or the batch",
-        plan.total_bytes()
+        "the session needs {needed} bytes, the budget is {budget}: lower the context or the batch"
     );
     Ok(())
 }
 
-fn table(model: &Model, plan: &Plan) -> String {
+fn sum(parts: &[Part]) -> usize {
+    parts.iter().map(|part| part.bytes).sum()
+}
+
+fn table(model: &Model, plan: &Plan, device: &[Part]) -> String {
     let mut table = String::new();
     let mut line = |name: &str, bytes: usize| {
         writeln!(table, "{name:<24} {bytes:>14} {:>10}", Bytes(bytes as u64))
@@ -40,19 +45,25 @@ fn table(model: &Model, plan: &Plan) -> String {
     for part in plan.parts() {
         line(part.name, part.bytes);
     }
-    line("session", plan.total_bytes());
+    for part in device {
+        line(&format!("device {}", part.name), part.bytes);
+    }
+    let session = plan.total_bytes() + sum(device);
+    line("session", session);
     line("file, mapped", model.file_bytes());
-    line("together", plan.total_bytes() + model.file_bytes());
+    line("together", session + model.file_bytes());
     table
 }
 
-fn document(model: &Model, plan: &Plan) -> Value {
+fn document(model: &Model, plan: &Plan, device: &[Part]) -> Value {
     let part = |part: &Part| json!({ "name": part.name, "bytes": part.bytes });
     let parts: Vec<Value> = plan.parts().iter().map(part).collect();
     let limits = plan.limits();
     json!({
         "total_bytes": plan.total_bytes(),
         "parts": parts,
+        "device_bytes": sum(device),
+        "device_parts": device.iter().map(part).collect::<Vec<_>>(),
         "file_bytes": model.file_bytes(),
         "texts": limits.texts,
         "context": limits.context,
