@@ -1,20 +1,22 @@
 //! The engine for NVIDIA devices, on a stand-in for the driver: its kernels are what the scalar
 //! definition says, and its texts are the processor's.
 
-use kinglet::{KvType, Model, Sampling, Tier, Type};
+use kinglet::{KvType, Sampling, Tier, Type};
 use kinglet_backends::{Backend, Checked, Checker, Cuda, CudaEngine};
 use kinglet_core::check::{self, Random};
-use kinglet_core::engine::Engine;
+use kinglet_core::engine::{Chunk, Engine, Logits};
 use kinglet_core::kernels::{Alone, Kernels};
 use kinglet_core::kv::KvLayout;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
 use kinglet_core::scalar::Scalar;
+use kinglet_core::screen::Screen;
 use kinglet_core::{Cpu, Texts};
 use kinglet_quant::Code;
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::compare::relative_rms;
+use kinglet_tests::devices::{on_cpu, on_device};
 use kinglet_tests::models::{SMALL, converted_path, real, small};
 use kinglet_tests::observe::{Observed, TEXTS, everything, limits};
 use kinglet_tests::stand_in::{StandIn, library};
@@ -25,28 +27,6 @@ const RELATIVE_RMS: f64 = 1e-3;
 /// The same for quantized weights. Norms add in another order, which moves a few codes of inputs,
 /// keys and values by one, and these models of random weights feel each.
 const QUANTIZED_RMS: f64 = 5e-2;
-
-fn on_device<T>(
-    model: &Model,
-    limits: &Limits,
-    check: impl FnOnce(&mut Texts<'_, CudaEngine<'_>>) -> T,
-) -> T {
-    let plan = Plan::new(&model.file(), limits).unwrap().without_engine();
-    assert_eq!(plan.engine_bytes(), 0);
-    let mut memory = Aligned::zeroed(plan.total_bytes());
-    let engine = CudaEngine::new(Cuda::detect().unwrap(), model.file(), plan).unwrap();
-    check(&mut Texts::new(model.file(), engine, memory.as_mut()))
-}
-
-fn on_cpu<T>(
-    model: &Model,
-    limits: &Limits,
-    check: impl FnOnce(&mut Texts<'_, Cpu<'_, Scalar, Alone>>) -> T,
-) -> T {
-    let plan = Plan::new(&model.file(), limits).unwrap();
-    let mut memory = Aligned::zeroed(plan.total_bytes());
-    check(&mut Texts::on_cpu(model.file(), limits, Scalar, Alone, memory.as_mut()).unwrap())
-}
 
 #[test]
 fn kernels_agree_with_scalar() {
@@ -125,6 +105,67 @@ fn logits_of_quantized_weights_are_near() {
         println!("{name}, {kind:?}: {off:.1e} off");
         assert!(off <= QUANTIZED_RMS, "{name}, {kind:?}: logits are {off} off");
     }
+}
+
+/// Spans of attention are joined, and a prompt takes several passes.
+#[test]
+fn long_texts_are_those_of_the_processor() {
+    let _stand_in = StandIn::take();
+    for (name, kv) in [(SMALL[0], KvType::Int8), (SMALL[1], KvType::F16)] {
+        let model = small(name, Type::Bf16);
+        let limits = Limits { texts: 1, context: 256, batch: 70, ..limits(kv) };
+        let tokens: Vec<u32> = (0..256).map(|i| 30 + i * i % 97).collect();
+        for length in [127, 128, 129, 255] {
+            let [expected, found] = [
+                on_cpu(&model, &limits, |texts| behind(texts, &tokens[..length])),
+                on_device(&model, &limits, |texts| behind(texts, &tokens[..length])),
+            ];
+            let off = relative_rms(&found, &expected);
+            println!("{name}, {kv:?}, {length} tokens: {off:.1e} off");
+            assert!(off <= RELATIVE_RMS, "{name}, {kv:?}: {length} tokens: {off}");
+        }
+    }
+}
+
+/// Logits behind a prompt, and behind one more token.
+fn behind<E: Engine>(texts: &mut Texts<'_, E>, tokens: &[u32]) -> Vec<f32> {
+    texts.text(0).prefill(tokens, &mut |_| Ok(())).unwrap();
+    let mut logits = texts.text(0).logits().unwrap().to_vec();
+    texts.text(0).push(50, None).unwrap();
+    logits.extend_from_slice(texts.text(0).logits().unwrap());
+    logits
+}
+
+/// A search of the head keeps the same tokens, whatever it is for.
+#[test]
+fn searches_keep_what_the_processor_keeps() {
+    let _stand_in = StandIn::take();
+    let (model, limits) = (small(SMALL[4], Type::Q8), limits(KvType::F16));
+    let plan = Plan::new(&model.file(), &limits).unwrap();
+    let mut memory = Aligned::zeroed(plan.engine_bytes());
+    let mut here = Cpu::new(Scalar, Alone, model.file(), plan.clone(), memory.as_mut());
+    let cuda = Cuda::detect().unwrap();
+    let mut there = CudaEngine::new(cuda, model.file(), plan.without_engine()).unwrap();
+    let vocab = model.config().vocab_size as usize;
+    let mut left_out = 0;
+    for (reach, top) in [(0.0, 0), (0.5, 0), (3.0, 0), (9.0, 1), (9.0, 2), (9.0, 40), (99.0, 0)] {
+        let screen = Some(Screen { reach, top });
+        let tokens = [31, 90, 47];
+        let chunk = Chunk { text: 0, first: 0, tokens: &tokens, logits: Logits::All, screen };
+        let engines: [&mut dyn Engine; 2] = [&mut here, &mut there];
+        let kept = engines.map(|engine| {
+            engine.run(&[chunk]).unwrap();
+            [0, 1, 2].map(|row| {
+                let mut tokens = vec![0; vocab];
+                let count = engine.survivors(row, &mut tokens).unwrap().expect("a search");
+                tokens.truncate(count);
+                tokens
+            })
+        });
+        assert_eq!(kept[0], kept[1], "reach {reach}, top {top}");
+        left_out += kept[0].iter().map(|kept| vocab - kept.len()).sum::<usize>();
+    }
+    assert!(left_out > vocab, "searches that keep everything show nothing");
 }
 
 /// Logits behind all tokens of a text, some of which are taken alone and some together.

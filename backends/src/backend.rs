@@ -65,6 +65,15 @@ impl Backend {
         }
     }
 
+    /// Whether the passes are dealt among threads of the processor.
+    pub fn uses_threads(self) -> bool {
+        match self {
+            Self::Cpu(_) => true,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => false,
+        }
+    }
+
     /// The memory of a session on this backend: [`Plan::new`], without the engine's part where a
     /// device has it.
     pub fn plan(self, file: &File<'_>, limits: &Limits) -> Result<Plan> {

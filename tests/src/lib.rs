@@ -4,6 +4,8 @@ pub mod aligned;
 pub mod c;
 pub mod command;
 pub mod compare;
+#[cfg(feature = "references")]
+pub mod devices;
 pub mod goldens;
 pub mod hub_server;
 pub mod models;

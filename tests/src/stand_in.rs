@@ -52,6 +52,15 @@ impl StandIn {
         self.function::<extern "C" fn(u64, i32)>(c"kinglet_stand_in_fail")(call, 0);
     }
 
+    /// Loads this text in place of every module from now on.
+    pub fn load(&self, text: &str) {
+        let text = CString::new(text).unwrap();
+        let module =
+            self.function::<unsafe extern "C" fn(*const c_char)>(c"kinglet_stand_in_module");
+        // SAFETY: the text ends with a zero.
+        unsafe { module(text.as_ptr()) };
+    }
+
     /// The driver's calls until now.
     pub fn calls(&self) -> u64 {
         self.function::<extern "C" fn() -> u64>(c"kinglet_stand_in_calls")()

@@ -19,7 +19,8 @@ pub struct SessionOptions {
     pub context: Option<usize>,
     /// How keys and values are stored.
     pub kv: KvType,
-    /// Threads, the caller included; `None` takes [`Cpus::default_threads`].
+    /// Threads, the caller included; `None` takes [`Cpus::default_threads`], and the caller alone
+    /// where a device computes.
     pub threads: Option<usize>,
     /// Tokens per pass of prefill.
     pub batch: usize,
@@ -66,9 +67,13 @@ impl SessionOptions {
             context: self.context.unwrap_or(DEFAULT_CONTEXT.min(config.max_context as usize)),
             batch: self.batch,
             logit_rows: self.logit_rows.max(self.texts).min(self.batch),
-            workers: self.threads.unwrap_or_else(|| self.cpus().default_threads()),
+            workers: self.threads.unwrap_or_else(|| self.default_threads()),
             kv: self.kv,
         }
+    }
+
+    fn default_threads(&self) -> usize {
+        if self.backend().uses_threads() { self.cpus().default_threads() } else { 1 }
     }
 
     /// What to run on.

@@ -30,6 +30,11 @@ pub fn fail(call: u64, code: i32) {
     state::with(|state| state.failing = (call > 0).then(|| (state.calls + call, code)));
 }
 
+/// Sets the text that is loaded in place of every module from now on, such as one with a fault.
+pub fn module(text: &str) {
+    state::with(|state| state.module = Some(text.to_owned()));
+}
+
 /// Calls of the driver so far.
 pub fn calls() -> u64 {
     state::with(|state| state.calls)
@@ -89,6 +94,17 @@ pub extern "C" fn kinglet_stand_in_memory(bytes: u64) {
 #[unsafe(no_mangle)]
 pub extern "C" fn kinglet_stand_in_fail(call: u64, code: i32) {
     fail(call, if code == 0 { crate::fault::code::UNKNOWN } else { code });
+}
+
+/// [`module`].
+///
+/// # Safety
+///
+/// `text` is a string that ends with a zero.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_stand_in_module(text: *const c_char) {
+    // SAFETY: the caller promises such a string.
+    module(&unsafe { CStr::from_ptr(text) }.to_string_lossy());
 }
 
 /// [`calls`].

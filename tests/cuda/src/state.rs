@@ -110,6 +110,8 @@ pub struct State {
     pub calls: u64,
     /// The call that fails next, and how.
     pub failing: Option<(u64, i32)>,
+    /// What is loaded in place of every module.
+    pub module: Option<String>,
     /// What all calls return since a kernel has failed.
     pub broken: Option<i32>,
     pub last_fault: String,
@@ -149,6 +151,7 @@ impl State {
             nodes: HashMap::new(),
             calls: 0,
             failing: None,
+            module: None,
             broken: None,
             last_fault: String::new(),
             next_handle: *number << 32,

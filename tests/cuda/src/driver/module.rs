@@ -23,6 +23,8 @@ fn check(board: &Board, header: &ptx::Header) -> Result<(), Fault> {
 }
 
 fn load(state: &mut State, text: &str) -> Result<u64, Fault> {
+    let replaced = state.module.clone();
+    let text = replaced.as_deref().unwrap_or(text);
     if !text.contains(".version") {
         return Err(Fault::new(code::INVALID_IMAGE, "a module is no PTX"));
     }

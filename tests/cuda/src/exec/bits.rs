@@ -5,7 +5,7 @@ use crate::ptx::opcode::Opcode;
 use crate::ptx::types::Type::{self, B16, B32, B64, S16, S32, S64, U16, U32, U64};
 
 /// The function of an opcode, if it belongs here. `lop3` has an operand that is no register:
-/// [`look_up`].
+/// the table of `look_up`.
 pub fn find(opcode: &Opcode) -> Option<Each> {
     let kind = opcode.kind();
     if kind == Type::Pred {

@@ -1,4 +1,4 @@
-//! Conversions (9.7.9.21, 9.7.9.22): here among integers, with floats in [`float`].
+//! Conversions (9.7.9.21, 9.7.9.22): here among integers, with floats in `convert/float.rs`.
 
 mod float;
 
