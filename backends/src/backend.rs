@@ -18,7 +18,8 @@ pub enum Backend {
     Cuda(Cuda),
 }
 
-/// The name of [`Backend::Cuda`], in builds without it as well.
+/// The name of [`Backend::Cuda`].
+#[cfg(feature = "cuda")]
 const CUDA: &str = "cuda";
 
 impl Backend {
@@ -30,7 +31,11 @@ impl Backend {
     /// What has this name: a tier's, or `cuda`. `BadArgument` when nothing has, `TierUnavailable`
     /// when this machine or this build lacks it.
     pub fn from_name(name: &str) -> Result<Self> {
-        if name == CUDA { Self::cuda() } else { Tier::from_name(name).map(Self::Cpu) }
+        #[cfg(feature = "cuda")]
+        if name == CUDA {
+            return Self::cuda();
+        }
+        Tier::from_name(name).map(Self::Cpu)
     }
 
     #[cfg(feature = "cuda")]
@@ -45,15 +50,6 @@ impl Backend {
                 )
             }
         }
-    }
-
-    #[cfg(not(feature = "cuda"))]
-    fn cuda() -> Result<Self> {
-        let best = Tier::best().name();
-        kinglet_quant::fail!(
-            kinglet_quant::Code::TierUnavailable,
-            "this build has no CUDA: choose {best}"
-        )
     }
 
     /// The name that the command line uses.
@@ -77,12 +73,11 @@ impl Backend {
     /// The memory of a session on this backend: [`Plan::new`], without the engine's part where a
     /// device has it.
     pub fn plan(self, file: &File<'_>, limits: &Limits) -> Result<Plan> {
-        let plan = Plan::new(file, limits)?;
-        Ok(match self {
-            Self::Cpu(_) => plan,
+        match self {
+            Self::Cpu(_) => Plan::new(file, limits),
             #[cfg(feature = "cuda")]
-            Self::Cuda(_) => plan.without_engine(),
-        })
+            Self::Cuda(_) => Plan::new(file, limits).map(Plan::without_engine),
+        }
     }
 
     /// What an engine takes beside [`Backend::plan`]: the buffers of a device, then page-locked

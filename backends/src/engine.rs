@@ -29,6 +29,7 @@ impl<'a, W: Workers> AnyEngine<'a, W> {
     ///
     /// Fails only where a device does: with `Resource` for its memory, with `TierUnavailable` when
     /// it cannot run the kernels.
+    #[inline]
     pub fn new(
         backend: Backend,
         workers: W,
@@ -36,13 +37,14 @@ impl<'a, W: Workers> AnyEngine<'a, W> {
         plan: Plan,
         memory: &'a mut [u8],
     ) -> Result<Self> {
-        Ok(match backend {
-            Backend::Cpu(tier) => Self::Cpu(Cpu::new(tier, workers, model, plan, memory)),
+        match backend {
+            Backend::Cpu(tier) => Ok(Self::Cpu(Cpu::new(tier, workers, model, plan, memory))),
             #[cfg(feature = "cuda")]
             Backend::Cuda(cuda) => {
-                Self::Cuda(std::boxed::Box::new(CudaEngine::new(cuda, model, plan)?), workers)
+                let engine = CudaEngine::new(cuda, model, plan)?;
+                Ok(Self::Cuda(std::boxed::Box::new(engine), workers))
             }
-        })
+        }
     }
 
     /// What the engine runs on.

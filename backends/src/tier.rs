@@ -46,8 +46,9 @@ enum Lack {
     Instructions(&'static str),
 }
 
-/// The name of every tier of every architecture, fastest last.
-const NAMES: [&str; 6] = ["scalar", "avx2", "avx512", "neon", "neon-dot", "neon-i8mm"];
+/// The name of every tier of every architecture, fastest last, behind that of the device that
+/// [`crate::Backend`] has in some builds.
+const NAMES: [&str; 7] = ["cuda", "scalar", "avx2", "avx512", "neon", "neon-dot", "neon-i8mm"];
 
 impl Tier {
     /// The tiers that this CPU can run, fastest last.
@@ -69,10 +70,9 @@ impl Tier {
             Err(Lack::Name) => {
                 fail!(Code::BadArgument, "there is no tier {name}: choose one of {NAMES:?}")
             }
-            Err(Lack::Build) => fail!(
-                Code::TierUnavailable,
-                "the tier {name} is not for this kind of processor: choose {best}"
-            ),
+            Err(Lack::Build) => {
+                fail!(Code::TierUnavailable, "this build has no {name}: choose {best}")
+            }
             Err(Lack::Instructions(feature)) => fail!(
                 Code::TierUnavailable,
                 "this CPU lacks {feature}, which the tier {name} needs: choose {best}"

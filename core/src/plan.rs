@@ -100,8 +100,6 @@ pub struct Plan {
     pub(crate) layout: KvLayout,
     limits: Limits,
     parts: heapless::Vec<Part, PARTS>,
-    /// How many of the parts, from the first, are the engine's.
-    engine_parts: usize,
 }
 
 impl Plan {
@@ -118,17 +116,16 @@ impl Plan {
         for part in counts.parts() {
             parts.push(part).expect("PARTS is the length of the list");
         }
-        let plan = Self { counts, layout, limits: *limits, parts, engine_parts: ENGINE_PARTS };
+        let plan = Self { counts, layout, limits: *limits, parts };
         let most = most_bytes(config, limits);
         assert!(plan.total_bytes() as u64 <= most, "the limit of {most} bytes forgets a buffer");
         Ok(plan)
     }
 
-    /// The plan of an engine whose memory is elsewhere, such as on a device: what is left are the
-    /// buffers of [`crate::Texts`].
+    /// The plan of an engine whose memory is elsewhere, such as on a device: its parts take nothing,
+    /// and what is left are the buffers of [`crate::Texts`].
     pub fn without_engine(mut self) -> Self {
-        self.parts = self.parts[self.engine_parts..].iter().copied().collect();
-        self.engine_parts = 0;
+        self.parts[..ENGINE_PARTS].iter_mut().for_each(|part| part.bytes = 0);
         self
     }
 
@@ -150,7 +147,7 @@ impl Plan {
     /// Bytes of the buffers that an engine computes in, the first ones of all; the others are those
     /// of [`crate::Texts`].
     pub fn engine_bytes(&self) -> usize {
-        self.parts[..self.engine_parts].iter().map(|part| part.bytes).sum()
+        self.parts[..ENGINE_PARTS].iter().map(|part| part.bytes).sum()
     }
 
     /// Where things lie in a block of the cache.

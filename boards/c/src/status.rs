@@ -135,7 +135,7 @@ const FAILURES: [(Code, Status, &CStr); 35] = {
         (Code::BadHandle, S::BadHandle, c"the handle is null, closed or not Kinglet's"),
         (Code::TierUnavailable, S::TierUnavailable, c"this machine lacks the kernels"),
         (Code::Resource, S::Resource, c"a resource is missing"),
-        (Code::DeviceLost, S::DeviceLost, c"the device that computes is lost"),
+        (Code::DeviceLost, S::DeviceLost, c"the device is lost"),
         (Code::Internal, S::Internal, c"a fault of Kinglet's own"),
     ]
 };

@@ -42,7 +42,9 @@ fn table(model: &Model, plan: &Plan, device: &[Part]) -> String {
         writeln!(table, "{name:<24} {bytes:>14} {:>10}", Bytes(bytes as u64))
             .expect("strings take everything");
     };
-    for part in plan.parts() {
+    // Where a device has the engine's buffers, the processor's take nothing.
+    let is_elsewhere = plan.engine_bytes() == 0;
+    for part in plan.parts().iter().filter(|part| part.bytes > 0 || !is_elsewhere) {
         line(part.name, part.bytes);
     }
     for part in device {
