@@ -122,8 +122,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The plan of an engine whose memory is elsewhere, such as on a device: its parts take nothing,
-    /// and what is left are the buffers of [`crate::Texts`].
+    /// The plan of an engine whose memory is elsewhere, such as on a device: its parts take
+    /// nothing, and what is left are the buffers of [`crate::Texts`].
     pub fn without_engine(mut self) -> Self {
         self.parts[..ENGINE_PARTS].iter_mut().for_each(|part| part.bytes = 0);
         self
