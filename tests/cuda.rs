@@ -16,9 +16,9 @@ use kinglet_quant::Code;
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::compare::relative_rms;
-use kinglet_tests::devices::{on_cpu, on_device};
+use kinglet_tests::devices::on_device;
 use kinglet_tests::models::{SMALL, converted_path, real, small};
-use kinglet_tests::observe::{Observed, TEXTS, everything, limits};
+use kinglet_tests::observe::{Observed, TEXTS, everything, limits, on_cpu};
 use kinglet_tests::stand_in::{StandIn, library};
 use serde_json::Value;
 
@@ -70,12 +70,8 @@ fn compare(what: &str, found: &Observed, expected: &Observed) {
         let off = relative_rms(&floats(found), &floats(expected));
         assert!(off <= RELATIVE_RMS, "{what}: logits are {off} off");
     }
-    // Guesses let replies take turns in another order.
-    let of_reply = |observed: &Observed, reply: usize| -> Vec<_> {
-        observed.pieces.iter().filter(|piece| piece.0 == reply).cloned().collect()
-    };
     for reply in 0..TEXTS {
-        assert_eq!(of_reply(found, reply), of_reply(expected, reply), "{what}");
+        assert_eq!(found.of_reply(reply), expected.of_reply(reply), "{what}");
     }
     assert_eq!(found.tokens, expected.tokens, "{what}");
 }

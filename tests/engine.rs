@@ -12,7 +12,7 @@ use kinglet_core::{Cpu, Texts};
 use kinglet_quant::{Code, Error, Result};
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, small};
-use kinglet_tests::observe::{Observed, TEXTS, bits, everything, limits};
+use kinglet_tests::observe::{self, TEXTS, bits, everything, limits};
 use std::cell::Cell;
 
 /// A device: it computes in memory that nobody else sees, and lends copies, which are spoilt as
@@ -129,10 +129,7 @@ fn on_cpu<T>(
     kv: KvType,
     check: impl FnOnce(&mut Texts<'_, Cpu<'_, Scalar, Alone>>) -> T,
 ) -> T {
-    let plan = Plan::new(&model.file(), &limits(kv)).unwrap();
-    let mut memory = Aligned::zeroed(plan.total_bytes());
-    let texts = Texts::on_cpu(model.file(), &limits(kv), Scalar, Alone, memory.as_mut());
-    check(&mut texts.unwrap())
+    observe::on_cpu(model, &limits(kv), check)
 }
 
 #[test]
@@ -141,12 +138,8 @@ fn a_device_makes_the_same_texts() {
         let model = small(name, Type::Q8);
         let expected = on_cpu(&model, kv, |texts| everything(texts).unwrap());
         let found = on_device(&model, kv, usize::MAX, |texts| everything(texts).unwrap());
-        // Guesses let replies take turns in another order.
-        let of_reply = |observed: &Observed, reply: usize| -> Vec<_> {
-            observed.pieces.iter().filter(|piece| piece.0 == reply).cloned().collect()
-        };
         for reply in 0..TEXTS {
-            assert_eq!(of_reply(&found, reply), of_reply(&expected, reply), "{name}");
+            assert_eq!(found.of_reply(reply), expected.of_reply(reply), "{name}");
         }
         assert_eq!(found.tokens, expected.tokens, "{name}");
         assert!(found.logits == expected.logits, "{name}: logits differ");

@@ -29,7 +29,6 @@ impl<'a, W: Workers> AnyEngine<'a, W> {
     ///
     /// Fails only where a device does: with `Resource` for its memory, with `TierUnavailable` when
     /// it cannot run the kernels.
-    #[inline]
     pub fn new(
         backend: Backend,
         workers: W,

@@ -68,7 +68,7 @@ impl<'p> Chunk<'p> {
     }
 
     /// The chunk's tokens, in order.
-    pub fn places(self) -> impl Iterator<Item = Place> + use<'p> {
+    pub fn places(self) -> impl Iterator<Item = Place> + Clone + use<'p> {
         let Self { text, first, tokens, .. } = self;
         (first..).zip(tokens).map(move |(position, &token)| Place { text, position, token })
     }

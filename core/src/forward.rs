@@ -152,16 +152,9 @@ impl<K: Kernels> Step<'_, '_, K> {
 
     /// Cosines and sines of every token's position.
     fn rotary_angles(&mut self, config: &Config) {
-        let half = config.head_dim as usize / 2;
+        let places = self.chunks.iter().flat_map(|chunk| chunk.places());
         let b = self.buffers.layers();
-        for i in 0..half {
-            let frequency = rotary::frequency(config, i);
-            let places = self.chunks.iter().flat_map(|chunk| chunk.places());
-            for (row, place) in places.enumerate() {
-                let at = row * half + i;
-                (b.cos[at], b.sin[at]) = rotary::cos_sin(place.position, frequency);
-            }
-        }
+        rotary::angles(config, places.map(|place| place.position), b.cos, b.sin);
     }
 
     /// `input = rms_norm(x)`, and quantizes it.

@@ -1,12 +1,10 @@
-//! Texts on the device of the stand-in, and on the processor to compare them with.
+//! Texts on the device of the stand-in.
 
 use crate::aligned::Aligned;
 use kinglet::Model;
 use kinglet_backends::{Cuda, CudaEngine};
-use kinglet_core::kernels::Alone;
+use kinglet_core::Texts;
 use kinglet_core::plan::{Limits, Plan};
-use kinglet_core::scalar::Scalar;
-use kinglet_core::{Cpu, Texts};
 
 /// Runs `check` with texts of a model on the stand-in's device.
 pub fn on_device<T>(
@@ -19,15 +17,4 @@ pub fn on_device<T>(
     let mut memory = Aligned::zeroed(plan.total_bytes());
     let engine = CudaEngine::new(Cuda::detect().unwrap(), model.file(), plan).unwrap();
     check(&mut Texts::new(model.file(), engine, memory.as_mut()))
-}
-
-/// Runs `check` with texts of a model on the processor, computed by the definition.
-pub fn on_cpu<T>(
-    model: &Model,
-    limits: &Limits,
-    check: impl FnOnce(&mut Texts<'_, Cpu<'_, Scalar, Alone>>) -> T,
-) -> T {
-    let plan = Plan::new(&model.file(), limits).unwrap();
-    let mut memory = Aligned::zeroed(plan.total_bytes());
-    check(&mut Texts::on_cpu(model.file(), limits, Scalar, Alone, memory.as_mut()).unwrap())
 }

@@ -1,12 +1,15 @@
 //! Everything that texts can do, and what can be observed of it, whatever computes them.
 
-use kinglet::Sampling;
+use crate::aligned::Aligned;
+use kinglet::{Model, Sampling};
 use kinglet_core::engine::Engine;
 use kinglet_core::generate::{Reply, ReplyOptions, generate};
-use kinglet_core::plan::Limits;
+use kinglet_core::kernels::Alone;
+use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
+use kinglet_core::scalar::Scalar;
 use kinglet_core::top::Candidate;
-use kinglet_core::{KvType, Texts};
+use kinglet_core::{Cpu, KvType, Texts};
 use kinglet_quant::Result;
 use std::ops::ControlFlow;
 
@@ -31,6 +34,13 @@ pub struct Observed {
     pub top: Vec<Candidate>,
     /// What every text saved.
     pub states: Vec<Vec<u8>>,
+}
+
+impl Observed {
+    /// What came from one reply: guesses let replies take turns in another order.
+    pub fn of_reply(&self, reply: usize) -> Vec<&(usize, Option<u32>, String)> {
+        self.pieces.iter().filter(|piece| piece.0 == reply).collect()
+    }
 }
 
 /// Everything that texts can do, one thing after the other.
@@ -85,4 +95,15 @@ pub fn everything<E: Engine>(texts: &mut Texts<'_, E>) -> Result<Observed> {
 /// The bits of logits.
 pub fn bits(logits: &[f32]) -> impl Iterator<Item = u32> {
     logits.iter().map(|logit| logit.to_bits())
+}
+
+/// Runs `check` with texts of a model on the processor, computed by the definition.
+pub fn on_cpu<T>(
+    model: &Model,
+    limits: &Limits,
+    check: impl FnOnce(&mut Texts<'_, Cpu<'_, Scalar, Alone>>) -> T,
+) -> T {
+    let plan = Plan::new(&model.file(), limits).unwrap();
+    let mut memory = Aligned::zeroed(plan.total_bytes());
+    check(&mut Texts::on_cpu(model.file(), limits, Scalar, Alone, memory.as_mut()).unwrap())
 }

@@ -145,7 +145,6 @@ impl<'a> CudaEngine<'a> {
     /// Writes what a pass uploads to the pinned memory.
     fn describe(&mut self, pass: &[Chunk<'_>]) -> Result<()> {
         let (uploads, config) = (self.uploads(), self.model.config());
-        let half = config.head_dim as usize / 2;
         let bytes = &mut self.pinned.bytes()?[..uploads.end];
         let (rows, rest) = bytes.split_at_mut(uploads.kept);
         let (kept, rest) = rest.split_at_mut(uploads.wanted - uploads.kept);
@@ -154,18 +153,15 @@ impl<'a> CudaEngine<'a> {
         let rows: &mut [Row] = bytemuck::cast_slice_mut(rows);
         let mut kept = bytemuck::cast_slice_mut::<u8, Row>(kept).iter_mut();
         let mut wanted = wanted.chunks_exact_mut(size_of::<Wanted>());
-        let cos: &mut [f32] = bytemuck::cast_slice_mut(cos);
-        let sin: &mut [f32] = bytemuck::cast_slice_mut(sin);
+        let places = pass.iter().flat_map(|chunk| chunk.places());
+        let positions = places.map(|place| place.position);
+        let [cos, sin] = [cos, sin].map(bytemuck::cast_slice_mut);
+        rotary::angles(config, positions, cos, sin);
         let mut row = 0;
         for chunk in pass {
             let first_kept = chunk.tokens.len() - chunk.logits.rows(chunk.tokens.len());
             for (i, place) in chunk.places().enumerate() {
                 rows[row] = Row::new(place, row);
-                for pair in 0..half {
-                    let frequency = rotary::frequency(config, pair);
-                    let at = row * half + pair;
-                    (cos[at], sin[at]) = rotary::cos_sin(place.position, frequency);
-                }
                 if i >= first_kept {
                     *kept.next().expect("a row for each token with logits") = rows[row];
                     let wanted = wanted.next().expect("as many as rows with logits");
@@ -215,10 +211,8 @@ impl<'a> CudaEngine<'a> {
 
     /// A row's list of survivors; `None` where there are more than a list holds.
     fn list(&mut self, row: usize) -> Result<Option<[&[u32]; 2]>> {
-        let start = self.pins.lists + row * list_bytes();
-        let list: &[u32] = bytemuck::cast_slice(&self.pinned.bytes()?[start..][..list_bytes()]);
-        let count = list[0] as usize;
-        Ok((count <= LISTED).then(|| [&list[1..][..count], &list[1 + LISTED..][..count]]))
+        let first = self.pins.lists + row * list_bytes();
+        Ok(listed(&self.pinned.bytes()?[first..]))
     }
 
     /// One block of a text's cache in the device's memory.
@@ -226,6 +220,14 @@ impl<'a> CudaEngine<'a> {
         let bytes = self.plan.layout().block_bytes();
         self.device_plan.offsets.cache + text * self.plan.text_cache_bytes() + block * bytes
     }
+}
+
+/// Tokens and bits of logits of the list at the start of some memory; `None` where there are more
+/// survivors than a list holds.
+fn listed(memory: &[u8]) -> Option<[&[u32]; 2]> {
+    let list: &[u32] = bytemuck::cast_slice(&memory[..list_bytes()]);
+    let count = list[0] as usize;
+    (count <= LISTED).then(|| [&list[1..][..count], &list[1 + LISTED..][..count]])
 }
 
 impl Engine for CudaEngine<'_> {
@@ -273,15 +275,13 @@ impl Engine for CudaEngine<'_> {
         self.device.enter()?;
         let (width, start) = (self.device_plan.logit_width, self.pins.row);
         let vocab = self.model.config().vocab_size as usize;
-        let is_listed = self.is_screened && self.list(row)?.is_some();
-        if is_listed {
-            let list_start = self.pins.lists + row * list_bytes();
+        if self.is_screened && self.list(row)?.is_some() {
             let (lists, out) = self.pinned.bytes()?.split_at_mut(start);
-            let list: &[u32] = bytemuck::cast_slice(&lists[list_start..][..list_bytes()]);
             let out: &mut [f32] = bytemuck::cast_slice_mut(&mut out[..width * size_of::<f32>()]);
-            let (tokens, logits) = list[1..].split_at(LISTED);
-            for (&token, &logit) in tokens.iter().zip(logits).take(list[0] as usize) {
-                out[token as usize] = f32::from_bits(logit);
+            if let Some([tokens, logits]) = listed(&lists[self.pins.lists + row * list_bytes()..]) {
+                for (&token, &logit) in tokens.iter().zip(logits) {
+                    out[token as usize] = f32::from_bits(logit);
+                }
             }
             return Ok(&mut out[..vocab]);
         }

@@ -193,6 +193,16 @@ impl State {
         }
     }
 
+    /// Enqueues work on a stream; without one, does it and waits.
+    pub fn submit(&mut self, stream: Option<u64>, work: Work) -> Result<(), Fault> {
+        let Some(stream) = stream else {
+            self.forbid_in_capture()?;
+            self.perform(&work);
+            return Ok(());
+        };
+        self.enqueue(stream, work)
+    }
+
     /// Records work, or does it at once: streams keep their order.
     pub fn enqueue(&mut self, stream: u64, work: Work) -> Result<(), Fault> {
         if stream > 2 && !self.streams.contains_key(&stream) {

@@ -141,14 +141,7 @@ fn copy(stream: Option<u64>, to: u64, from: u64, bytes: usize, way: Way) -> i32 
             check(state, from, bytes)?;
         }
         let work = Work::Copy { to, from, bytes, way };
-        match stream {
-            Some(stream) => state.enqueue(stream, work),
-            None => {
-                state.forbid_in_capture()?;
-                state.perform(&work);
-                Ok(())
-            }
-        }
+        state.submit(stream, work)
     })
 }
 
@@ -209,14 +202,7 @@ fn fill(stream: Option<u64>, to: u64, value: u32, width: u64, count: usize) -> i
         let count = count as u64;
         check(state, to, count.saturating_mul(width))?;
         let work = Work::Fill { to, value, width, count };
-        match stream {
-            Some(stream) => state.enqueue(stream, work),
-            None => {
-                state.forbid_in_capture()?;
-                state.perform(&work);
-                Ok(())
-            }
-        }
+        state.submit(stream, work)
     })
 }
 
