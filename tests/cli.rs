@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "pull",
     "convert",
     "inspect",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 10] = [
     "eval",
     "plan",
     "bench",
+    "doctor",
     "completions",
 ];
 

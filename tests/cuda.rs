@@ -14,12 +14,11 @@ use kinglet_core::screen::Screen;
 use kinglet_core::{Cpu, Texts};
 use kinglet_quant::Code;
 use kinglet_tests::aligned::Aligned;
-use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::compare::relative_rms;
-use kinglet_tests::devices::on_device;
+use kinglet_tests::devices::{on_board, on_device};
 use kinglet_tests::models::{SMALL, converted_path, real, small};
 use kinglet_tests::observe::{Observed, TEXTS, everything, limits, on_cpu};
-use kinglet_tests::stand_in::{StandIn, library};
+use kinglet_tests::stand_in::StandIn;
 use serde_json::Value;
 
 /// What logits of unquantized weights may be off together, as a root of mean squares.
@@ -326,15 +325,6 @@ fn greedy<E: Engine>(texts: &mut Texts<'_, E>, prompt: &[u32]) -> Vec<u32> {
     (0..16).map(|_| texts.text(0).next(&mut sampler).unwrap()).collect()
 }
 
-/// `kinglet` with the stand-in as the driver of a board.
-fn on_board(board: &str, arguments: &[&str]) -> Said {
-    let folder = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink(library(), folder.path().join("libcuda.so.1")).unwrap();
-    let mut command = kinglet(folder.path());
-    command.env("LD_LIBRARY_PATH", folder.path()).env("KINGLET_STAND_IN_BOARD", board);
-    Said::by(command.args(arguments))
-}
-
 #[test]
 fn the_command_runs_on_every_board() {
     let model = small(SMALL[1], Type::Q8);
@@ -349,9 +339,6 @@ fn the_command_runs_on_every_board() {
         said["tokens"].clone()
     });
     assert!(tokens.iter().all(|found| *found == tokens[0] && found.as_array().unwrap().len() == 6));
-    // Without being asked for, no device is taken.
-    let said: Value = serde_json::from_str(&on_board("orin", &run).ok()).unwrap();
-    assert_eq!(said["tier"], Tier::best().name());
     let plan = on_board("orin", &["plan", file, "--tier", "cuda", "--json"]);
     let plan: Value = serde_json::from_str(&plan.ok()).unwrap();
     let parts = plan["device_parts"].as_array().unwrap();

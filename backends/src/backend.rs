@@ -61,6 +61,15 @@ impl Backend {
         }
     }
 
+    /// What the device is called; `None` for the processor.
+    pub fn device_name(self) -> Option<&'static str> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => Some(cuda.name()),
+        }
+    }
+
     /// Whether the passes are dealt among threads of the processor.
     pub fn uses_threads(self) -> bool {
         match self {

@@ -1,10 +1,13 @@
 //! Texts on the device of the stand-in.
 
 use crate::aligned::Aligned;
+use crate::command::{Said, kinglet};
+use crate::stand_in::library;
 use kinglet::Model;
 use kinglet_backends::{Cuda, CudaEngine};
 use kinglet_core::Texts;
 use kinglet_core::plan::{Limits, Plan};
+use std::os::unix::fs::symlink;
 
 /// Runs `check` with texts of a model on the stand-in's device.
 pub fn on_device<T>(
@@ -17,4 +20,18 @@ pub fn on_device<T>(
     let mut memory = Aligned::zeroed(plan.total_bytes());
     let engine = CudaEngine::new(Cuda::detect().unwrap(), model.file(), plan).unwrap();
     check(&mut Texts::new(model.file(), engine, memory.as_mut()))
+}
+
+/// `kinglet` with the stand-in as the driver of a board, and these variables of the environment.
+pub fn on_board_with(variables: &[(&str, &str)], board: &str, arguments: &[&str]) -> Said {
+    let folder = tempfile::tempdir().unwrap();
+    symlink(library(), folder.path().join("libcuda.so.1")).unwrap();
+    let mut command = kinglet(folder.path());
+    command.env("LD_LIBRARY_PATH", folder.path()).env("KINGLET_STAND_IN_BOARD", board);
+    Said::by(command.envs(variables.iter().copied()).args(arguments))
+}
+
+/// `kinglet` with the stand-in as the driver of a board.
+pub fn on_board(board: &str, arguments: &[&str]) -> Said {
+    on_board_with(&[], board, arguments)
 }

@@ -60,6 +60,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Measure speed, with llama-bench's flags and fields
     Bench(BenchArgs),
+    /// Show what this machine has, and what a model runs on
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages into a folder, for packages
@@ -97,7 +99,7 @@ pub struct SessionArgs {
     /// Tokens that one step of prefill takes at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
-    /// Kernels to use, such as scalar or avx2 [default: the fastest this machine has]
+    /// What to compute with, such as scalar, avx2 or cuda [default: the fastest this machine has]
     #[arg(long, value_name = "NAME")]
     pub tier: Option<String>,
     /// Refuse to start when the session's memory exceeds this, such as 64M or 1.5G
@@ -385,7 +387,7 @@ Fields are those of llama-bench, with its neutral values where they mean nothing
   multiply_adds_per_second  of the matrix products of a prompt; attention is left out
   peak_rss_bytes            resident memory, the mapped file included
   p50_ns, p99_ns            latency of one generated token
-  tier                      the kernels in use
+  tier                      what computed: kernels of the processor, or cuda
 
 Examples:
   kinglet bench smollm2-135m.q4.kinglet -p 256 -n 128 -t 1,2
@@ -432,7 +434,7 @@ pub struct BenchArgs {
     /// Must be the same as --kv, since values are stored as keys are (also -ctv)
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     pub cache_type_v: Vec<KvArg>,
-    /// Kernels to use, such as scalar or avx2 [default: the fastest this machine has]
+    /// What to compute with, such as scalar, avx2 or cuda [default: the fastest for each test]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub tier: Vec<String>,
     /// Timed runs of every test
@@ -448,6 +450,31 @@ pub struct BenchArgs {
     /// What to print on standard error besides (also -oe)
     #[arg(long, value_name = "FORMAT")]
     pub output_err: Option<Format>,
+}
+
+/// Arguments of `kinglet doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With a model, a session is planned for it. Where there is a CUDA device, the model is tried on it
+and on the processor, as `run` does before it takes the faster one.
+
+Examples:
+  kinglet doctor
+  kinglet doctor smollm2-135m.q4.kinglet
+  kinglet doctor smollm2-360m --type q4 --json")]
+pub struct DoctorArgs {
+    /// A .kinglet file, a Hugging Face folder, a .gguf file, a known name, or owner/name
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: Option<String>,
+    /// Number format when MODEL is converted on the way [default: q8]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<TypeArg>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Session
+    #[command(flatten)]
+    pub session: SessionArgs,
 }
 
 /// Arguments of `kinglet completions`.

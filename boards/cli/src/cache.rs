@@ -56,6 +56,11 @@ impl Cache {
         Ok(Self { home })
     }
 
+    /// The folder itself.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// Where the hub's checkpoints are.
     #[cfg(feature = "pull")]
     pub fn hub(&self) -> PathBuf {

@@ -87,12 +87,12 @@ impl Reply {
             ));
         }
         out::note(format_args!(
-            "memory peak {}: file {}, session {}; {} threads, {} kernels",
+            "memory peak {}: file {}, session {}; {} threads",
             Bytes(system::peak_rss_bytes()),
             Bytes(model.file_bytes() as u64),
             Bytes(session.plan().total_bytes() as u64),
             session.threads(),
-            session.backend().name()
         ));
+        out::note(format_args!("tier {}", session.selection()));
     }
 }

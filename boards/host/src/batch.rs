@@ -3,7 +3,7 @@
 use crate::generate::{self, GenerateOptions, Generation, Piece};
 use crate::runtime::{Runtime, SessionOptions};
 use crate::session::Text;
-use crate::{Backend, Model, ReadStream};
+use crate::{Backend, Model, ReadStream, Selection};
 use kinglet_core::Workers;
 use kinglet_core::plan::Plan;
 use kinglet_quant::Result;
@@ -29,7 +29,12 @@ impl Batch {
 
     /// What the passes run on.
     pub fn backend(&self) -> Backend {
-        self.runtime.texts.engine().backend()
+        self.runtime.selection.backend()
+    }
+
+    /// The same, and why.
+    pub fn selection(&self) -> &Selection {
+        &self.runtime.selection
     }
 
     /// Threads in use, the caller included.

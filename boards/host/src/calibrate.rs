@@ -8,7 +8,7 @@ pub use observed::Observed;
 pub use work::{Calibrate, Stage, TextSource, convert_calibrated, expected_seconds};
 pub use writing::{Writing, write};
 
-use crate::{Model, SessionOptions};
+use crate::{Backend, Model, SessionOptions};
 use kinglet_core::engine::Site;
 use kinglet_quant::convert::{Options, Progress, convert};
 use kinglet_quant::fold::{Folds, LayerSizes};
@@ -53,7 +53,12 @@ fn observe(model: &Model, threads: usize) -> Result<Vec<LayerSizes>> {
     let mut tokens = model.tokenize(TEXT)?;
     tokens.truncate(TOKENS.min(model.config().max_context as usize));
     let context = Some(tokens.len());
-    let options = SessionOptions { context, threads: Some(threads), ..SessionOptions::default() };
+    let options = SessionOptions {
+        context,
+        threads: Some(threads),
+        backend: Some(Backend::best()),
+        ..SessionOptions::default()
+    };
     let mut session = model.session(&options)?;
     let mut layers = vec![LayerSizes::default(); model.config().layers as usize];
     session.observe(&tokens, &mut |site, layer, values| {

@@ -28,16 +28,21 @@ mod model;
 mod pool;
 mod runtime;
 pub mod score;
+mod select;
 mod session;
 #[cfg(feature = "chat")]
 pub mod template;
 mod thread;
+#[cfg(feature = "cuda")]
+mod trial;
 
 pub use bandwidth::ReadStream;
 pub use batch::Batch;
 pub use cpu::{Cpus, default_threads};
 pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
 pub use kinglet_backends::{Backend, Tier};
+#[cfg(feature = "cuda")]
+pub use kinglet_backends::{Cuda, CudaLack};
 pub use kinglet_core::draft::LOOKAHEAD_ROWS;
 pub use kinglet_core::kv::KvType;
 pub use kinglet_core::plan::MAX_TEXTS;
@@ -51,4 +56,5 @@ pub use map::Mapping;
 pub use model::Model;
 pub use pool::Pool;
 pub use runtime::SessionOptions;
+pub use select::{Selection, Work};
 pub use session::{Session, Text};

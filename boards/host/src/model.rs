@@ -3,7 +3,11 @@
 use crate::batch::Batch;
 use crate::map::Mapping;
 use crate::runtime::SessionOptions;
+use crate::select::Selection;
 use crate::session::Session;
+#[cfg(feature = "cuda")]
+use crate::trial::Trials;
+use kinglet_backends::Backend;
 use kinglet_core::kv::{KvLayout, KvType};
 use kinglet_core::plan::{Part, Plan};
 use kinglet_core::tokenizer::{Specials, Tokenizer};
@@ -23,6 +27,8 @@ struct Mapped {
     /// Borrows from `map`; only handed out with a lifetime bound to the model's.
     file: File<'static>,
     map: Mapping,
+    #[cfg(feature = "cuda")]
+    trials: Trials,
 }
 
 impl Model {
@@ -41,7 +47,13 @@ impl Model {
             let message = format_args!("{}: {}", path.display(), error.message());
             Error::new(error.code(), message)
         })?;
-        Ok(Self { mapped: Arc::new(Mapped { file, map }) })
+        let mapped = Mapped {
+            file,
+            map,
+            #[cfg(feature = "cuda")]
+            trials: Trials::default(),
+        };
+        Ok(Self { mapped: Arc::new(mapped) })
     }
 
     /// The validated file.
@@ -96,16 +108,44 @@ impl Model {
         Ok(tokens)
     }
 
+    /// What a session with these options runs on, and why. Where the options leave it open and
+    /// there is a device, the first call tries both.
+    pub fn select(&self, options: &SessionOptions) -> Selection {
+        options.backend.map_or_else(|| self.select_freely(options), Selection::named)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn select_freely(&self, options: &SessionOptions) -> Selection {
+        match kinglet_backends::Cuda::detect() {
+            Ok(cuda) => {
+                let device = Backend::Cuda(cuda);
+                let trial = self.mapped.trials.outcome(self, options, device);
+                Selection::tried(device, options.work, trial)
+            }
+            Err(lack) => Selection::without_device(lack),
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn select_freely(&self, _options: &SessionOptions) -> Selection {
+        Selection::only()
+    }
+
     /// The memory that a session with these options takes, without taking it.
     pub fn plan(&self, options: &SessionOptions) -> Result<Plan> {
-        options.backend().plan(&self.file(), &options.limits(self.config()))
+        self.plan_on(self.select(options).backend(), options)
+    }
+
+    fn plan_on(&self, backend: Backend, options: &SessionOptions) -> Result<Plan> {
+        backend.plan(&self.file(), &options.limits(self.config(), backend))
     }
 
     /// What a device takes beside [`Model::plan`], without taking it; nothing where the processor
     /// runs the session. A copy of the weights comes on top where the device cannot read the
     /// mapped file.
     pub fn device_parts(&self, options: &SessionOptions) -> Result<Vec<Part>> {
-        Ok(options.backend().device_parts(&self.file(), &self.plan(options)?))
+        let backend = self.select(options).backend();
+        Ok(backend.device_parts(&self.file(), &self.plan_on(backend, options)?))
     }
 
     /// [`SessionOptions::texts`] texts that go on in one pass: takes their memory and starts the

@@ -1,5 +1,6 @@
 //! Texts with memory and threads of their own.
 
+use crate::select::{Selection, Work};
 use crate::{Cpus, Model, Pool};
 use kinglet_backends::{AnyEngine, Backend};
 use kinglet_core::draft::LOOKAHEAD_ROWS;
@@ -29,8 +30,13 @@ pub struct SessionOptions {
     /// token after the other; beyond [`crate::LOOKAHEAD_ROWS`], the default, only
     /// [`crate::Session::score`] is faster.
     pub logit_rows: usize,
-    /// What to run on; `None` takes the processor with its fastest kernels.
+    /// What to run on; `None` takes the processor with its fastest kernels, or an NVIDIA device
+    /// where a trial of some tokens finds it faster for [`SessionOptions::work`]. The trial comes
+    /// with the first session of a model and takes as long as 40 tokens of either; see
+    /// [`Model::select`].
     pub backend: Option<Backend>,
+    /// What the session is going to do, for the choice of a backend.
+    pub work: Work,
     /// Refuses to take more bytes than this.
     pub budget_bytes: Option<usize>,
     /// Processors that the threads run on; `None` takes [`Cpus::fastest`].
@@ -50,6 +56,7 @@ impl Default for SessionOptions {
             batch: 64,
             logit_rows: LOOKAHEAD_ROWS,
             backend: None,
+            work: Work::default(),
             budget_bytes: None,
             cpus: None,
             pin_threads: false,
@@ -61,24 +68,19 @@ impl Default for SessionOptions {
 const DEFAULT_CONTEXT: usize = 2048;
 
 impl SessionOptions {
-    pub(crate) fn limits(&self, config: &Config) -> Limits {
+    pub(crate) fn limits(&self, config: &Config, backend: Backend) -> Limits {
         Limits {
             texts: self.texts,
             context: self.context.unwrap_or(DEFAULT_CONTEXT.min(config.max_context as usize)),
             batch: self.batch,
             logit_rows: self.logit_rows.max(self.texts).min(self.batch),
-            workers: self.threads.unwrap_or_else(|| self.default_threads()),
+            workers: self.threads.unwrap_or_else(|| self.default_threads(backend)),
             kv: self.kv,
         }
     }
 
-    fn default_threads(&self) -> usize {
-        if self.backend().uses_threads() { self.cpus().default_threads() } else { 1 }
-    }
-
-    /// What to run on.
-    pub(crate) fn backend(&self) -> Backend {
-        self.backend.unwrap_or_else(Backend::best)
+    fn default_threads(&self, backend: Backend) -> usize {
+        if backend.uses_threads() { self.cpus().default_threads() } else { 1 }
     }
 
     fn cpus(&self) -> Cpus {
@@ -95,13 +97,15 @@ pub(crate) struct Runtime {
     pub texts: Texts,
     _memory: MmapMut,
     pub model: Model,
+    pub selection: Selection,
 }
 
 impl Runtime {
     pub fn new(model: Model, options: &SessionOptions) -> Result<Self> {
         options.cpus.as_ref().map_or(Ok(()), Cpus::check_online)?;
-        let limits = options.limits(model.config());
-        let backend = options.backend();
+        let selection = model.select(options);
+        let backend = selection.backend();
+        let limits = options.limits(model.config(), backend);
         let plan = backend.plan(&model.file(), &limits)?;
         let needed = plan.total_bytes();
         let on_device = backend.device_parts(&model.file(), &plan);
@@ -126,6 +130,7 @@ impl Runtime {
         let (own, rest) = bytes.split_at_mut(plan.engine_bytes());
         let file = model.file_for_session();
         let engine = AnyEngine::new(backend, pool, file, plan, own)?;
-        Ok(Self { texts: Texts::new(file, engine, rest), _memory: memory, model })
+        let texts = Texts::new(file, engine, rest);
+        Ok(Self { texts, _memory: memory, model, selection })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::generate::{self, GenerateOptions, Generation, Piece};
 use crate::runtime::{Runtime, SessionOptions};
-use crate::{Model, ReadStream};
+use crate::{Model, ReadStream, Selection};
 use kinglet_backends::Backend;
 use kinglet_core::engine::Observer;
 use kinglet_core::plan::Plan;
@@ -40,7 +40,12 @@ impl Session {
 
     /// What the passes run on.
     pub fn backend(&self) -> Backend {
-        self.runtime.texts.engine().backend()
+        self.runtime.selection.backend()
+    }
+
+    /// The same, and why.
+    pub fn selection(&self) -> &Selection {
+        &self.runtime.selection
     }
 
     /// Threads in use, the caller included.

@@ -2,7 +2,9 @@
 
 use crate::bench::plan::Test;
 use crate::{interrupt, models, system};
-use kinglet::{Batch, Code, Config, GenerateOptions, Model, ReadStream, Result, Role, Type};
+use kinglet::{
+    Batch, Code, Config, GenerateOptions, Model, ReadStream, Result, Role, Selection, Type,
+};
 use kinglet_quant::arrange::Preset;
 use kinglet_quant::ensure;
 use std::ops::ControlFlow;
@@ -33,8 +35,8 @@ pub struct Measured {
     pub file_bytes: u64,
     /// Weights of the model.
     pub parameters: u64,
-    /// The kernels in use.
-    pub tier: &'static str,
+    /// What it ran on, and why.
+    pub selection: Selection,
     /// Opening the file and making the session.
     pub load: Duration,
     /// From opening the file to the first token; `None` without a warm-up.
@@ -85,7 +87,7 @@ impl Run {
             kind: model.file().matrix(Role::Q, 0).kind(),
             file_bytes: model.file_bytes() as u64,
             parameters: model.config().parameters(),
-            tier: batch.backend().name(),
+            selection: batch.selection().clone(),
             load,
             first_token: None,
             samples: Vec::with_capacity(settings.repetitions as usize),

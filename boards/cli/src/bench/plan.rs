@@ -3,7 +3,7 @@
 use crate::args::BenchArgs;
 use crate::bench::list::{Pair, numbers};
 use crate::settings;
-use kinglet::{Backend, Code, Cpus, KvType, Result, SessionOptions};
+use kinglet::{Backend, Code, Cpus, KvType, Result, SessionOptions, Work};
 use kinglet_quant::ensure;
 use std::fmt;
 
@@ -42,6 +42,7 @@ impl Test {
             threads: Some(self.threads),
             batch: self.batch,
             backend: self.backend,
+            work: Work { prompt_tokens: self.prompt, new_tokens: self.generated },
             cpus: Some(self.cpus.clone()),
             pin_threads: true,
             ..SessionOptions::default()

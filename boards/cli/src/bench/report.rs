@@ -24,12 +24,13 @@ fn fields(found: &Measured) -> Fields {
 
 fn what_ran(found: &Measured) -> Fields {
     let test = &found.test;
+    let device = found.selection.backend().device_name();
     vec![
         ("build_commit", env!("CARGO_PKG_VERSION").into()),
         ("build_number", 0.into()),
         ("cpu_info", system::cpu_name().into()),
-        ("gpu_info", "".into()),
-        ("backends", "CPU".into()),
+        ("gpu_info", device.unwrap_or_default().into()),
+        ("backends", if device.is_some() { "CUDA" } else { "CPU" }.into()),
         ("model_filename", test.model.as_str().into()),
         ("model_type", model_type(found).into()),
         ("model_size", found.file_bytes.into()),
@@ -96,7 +97,7 @@ fn own(found: &Measured) -> Fields {
         ("peak_rss_bytes", found.peak_rss_bytes.into()),
         ("p50_ns", percentile(&found.latencies, 50).map(nanoseconds).into()),
         ("p99_ns", percentile(&found.latencies, 99).map(nanoseconds).into()),
-        ("tier", found.tier.into()),
+        ("tier", found.selection.backend().name().into()),
         ("texts", found.test.texts.into()),
     ]
 }
@@ -237,7 +238,7 @@ impl Printer {
             cells.push(("type_k", test.kv.name().into()));
         }
         cells.extend([
-            ("tier", found.tier.into()),
+            ("tier", found.selection.backend().name().into()),
             ("peak", megabytes(found.peak_rss_bytes)),
             ("ttft ms", milliseconds(found.first_token)),
             ("p50 ms", milliseconds(percentile(&found.latencies, 50))),

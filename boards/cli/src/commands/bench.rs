@@ -1,7 +1,7 @@
 //! `kinglet bench`: speed, with the flags and fields of llama-bench.
 
 use crate::args::BenchArgs;
-use crate::bench::measure::{Settings, measure};
+use crate::bench::measure::{Measured, Settings, measure};
 use crate::bench::plan;
 use crate::bench::report::{Printer, to_stderr};
 use crate::{interrupt, out};
@@ -19,9 +19,21 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     interrupt::install();
     let mut printers = vec![Printer::new(args.output, &tests, out::text)];
     printers.extend(args.output_err.map(|format| Printer::new(format, &tests, to_stderr)));
+    let mut noted = None;
     for test in &tests {
         let found = measure(test, &settings)?;
+        note_selection(&found, &mut noted);
         printers.iter_mut().try_for_each(|printer| printer.add(&found))?;
     }
     printers.iter().try_for_each(Printer::finish)
+}
+
+/// Says what a test ran on and why, unless that was said last or goes without saying.
+fn note_selection(found: &Measured, noted: &mut Option<String>) {
+    let Measured { selection, test, .. } = found;
+    let sentence = selection.to_string();
+    if selection.is_notable() && noted.as_ref() != Some(&sentence) {
+        out::note(format_args!("{test}: {sentence}"));
+        *noted = Some(sentence);
+    }
 }

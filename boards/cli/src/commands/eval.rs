@@ -5,7 +5,7 @@ use crate::args::EvalArgs;
 use crate::progress::{Meter, Unit};
 use crate::{errors, interrupt, models, out, settings};
 use kinglet::score::Score;
-use kinglet::{Code, KvType, Model, Result, Session, SessionOptions, Specials};
+use kinglet::{Code, KvType, Model, Result, Session, SessionOptions, Specials, Work};
 use kinglet_quant::{ensure, fail};
 use serde::Serialize;
 use std::fs;
@@ -68,6 +68,7 @@ fn score(args: &EvalArgs, path: &Path) -> Result<()> {
         tokens.len()
     );
     let chunks = args.chunks.map_or(most, |n| most.min(n as usize));
+    options.work = Work { prompt_tokens: chunks * context, new_tokens: 0 };
     let mut judge = Judge::new(&model, &options)?;
     // `--kv` is for the model that is evaluated, not for the reference.
     options.kv = KvType::F16;

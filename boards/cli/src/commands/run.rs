@@ -3,7 +3,7 @@
 use crate::args::RunArgs;
 use crate::reply::{self, Reply};
 use crate::{input, interrupt, models, out, settings, system};
-use kinglet::{Code, GenerateOptions, Model, Result, Session, Specials};
+use kinglet::{Code, GenerateOptions, Model, Result, Session, SessionOptions, Specials, Work};
 use kinglet_quant::{ensure, fail};
 use serde::Serialize;
 use std::io::{IsTerminal, stdout};
@@ -37,7 +37,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     interrupt::install();
     let model = models::open(&args.model)?;
     let prompt = model.tokenize_as(&prompt, Specials::Parse)?;
-    let mut session = model.session(&options)?;
+    let work = Work { prompt_tokens: prompt.len(), new_tokens: args.max_tokens as usize };
+    let mut session = model.session(&SessionOptions { work, ..options })?;
     let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();
     let options = GenerateOptions {
         max_tokens: args.max_tokens as usize,

@@ -1,6 +1,6 @@
 //! The moments of the inputs of every matrix, from runs of the model over a text.
 
-use crate::{Model, Session, SessionOptions};
+use crate::{Backend, Model, Session, SessionOptions};
 use kinglet_core::engine::Site;
 use kinglet_quant::calibrate::moments::{LayerMoments, Moments};
 use kinglet_quant::convert::Calibration;
@@ -41,6 +41,8 @@ impl<'a> Observed<'a> {
             threads: Some(threads),
             // Whole texts, so that threads seldom meet.
             batch: longest,
+            // Other engines cannot be observed.
+            backend: Some(Backend::best()),
             ..SessionOptions::default()
         };
         let config = model.config();

@@ -1,6 +1,6 @@
 //! The model's own text: sampled at temperature 1, many texts side by side.
 
-use crate::{MAX_TEXTS, Model, SessionOptions};
+use crate::{Backend, MAX_TEXTS, Model, SessionOptions};
 use fastrand::Rng;
 use kinglet_core::sample::arg_max;
 use kinglet_quant::{Code, Error, Result, ensure};
@@ -110,6 +110,8 @@ impl Work<'_, '_, '_> {
             context: Some(self.length),
             threads: Some(1),
             batch: authors.len(),
+            // Each thread has some of the authors; a device would be one for all.
+            backend: Some(Backend::best()),
             ..SessionOptions::default()
         };
         let mut batch = self.model.batch(&options)?;

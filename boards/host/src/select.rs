@@ -1,0 +1,131 @@
+//! What a session runs on where nobody has said it, and why.
+
+use kinglet_backends::Backend;
+use std::fmt;
+
+#[cfg(feature = "cuda")]
+use crate::trial::{Speeds, Trial};
+#[cfg(feature = "cuda")]
+use kinglet_backends::CudaLack;
+
+/// What a session is going to do. It decides between backends of which one is faster for prompts
+/// and the other for new tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Tokens that are read.
+    pub prompt_tokens: usize,
+    /// Tokens that are generated.
+    pub new_tokens: usize,
+}
+
+impl Default for Work {
+    /// A question and its answer.
+    fn default() -> Self {
+        Self { prompt_tokens: 256, new_tokens: 256 }
+    }
+}
+
+/// What a session runs on, and why: as text, one sentence.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    backend: Backend,
+    reason: Reason,
+}
+
+/// Why a backend was selected.
+#[derive(Clone, Debug)]
+enum Reason {
+    /// The options name it.
+    Named,
+    /// There is no other one.
+    Only,
+    /// There is a driver, but no device that can be used.
+    #[cfg(feature = "cuda")]
+    Lack(CudaLack),
+    /// The device and the processor have been tried.
+    #[cfg(feature = "cuda")]
+    Tried(Work, Trial),
+}
+
+impl Selection {
+    /// What the options name.
+    pub(crate) fn named(backend: Backend) -> Self {
+        Self { backend, reason: Reason::Named }
+    }
+
+    /// The processor, where there is no device.
+    pub(crate) fn only() -> Self {
+        Self { backend: Backend::best(), reason: Reason::Only }
+    }
+
+    /// The processor, because of what the device lacks.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn without_device(lack: CudaLack) -> Self {
+        if lack == CudaLack::Library {
+            return Self::only();
+        }
+        Self { backend: Backend::best(), reason: Reason::Lack(lack) }
+    }
+
+    /// The faster of the two for this work.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn tried(device: Backend, work: Work, trial: Trial) -> Self {
+        let backend = if trial.favours_device(work) { device } else { Backend::best() };
+        Self { backend, reason: Reason::Tried(work, trial) }
+    }
+
+    /// What the session runs on.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Whether there was something to choose from, or something is wrong with a device.
+    pub fn is_notable(&self) -> bool {
+        !matches!(self.reason, Reason::Named | Reason::Only)
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.backend.name();
+        match &self.reason {
+            Reason::Named => write!(f, "{name} was asked for"),
+            Reason::Only => write!(f, "{name} is the fastest that this machine has"),
+            #[cfg(feature = "cuda")]
+            Reason::Lack(lack) => write!(f, "{name} is used, because there is no CUDA: {lack}"),
+            #[cfg(feature = "cuda")]
+            Reason::Tried(_, Trial::Failed { name: other, error }) => {
+                write!(f, "{name} is used, because {other} failed in a trial: {error}")
+            }
+            #[cfg(feature = "cuda")]
+            Reason::Tried(_, Trial::Differs { relative_rms }) => write!(
+                f,
+                "{name} is used, because what CUDA computed in a trial was {:.0} % off: please report it",
+                100.0 * relative_rms
+            ),
+            #[cfg(feature = "cuda")]
+            Reason::Tried(work, Trial::Ran { device, processor }) => {
+                let best = Backend::best();
+                let (other, ours, theirs) = match self.backend == best {
+                    true => ("cuda", processor, device),
+                    false => (best.name(), device, processor),
+                };
+                write!(
+                    f,
+                    "{name} was faster than {other} in a trial: {ours} against {theirs}, for {} \
+                     tokens of prompt and {} new ones",
+                    work.prompt_tokens, work.new_tokens
+                )
+            }
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl fmt::Display for Speeds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = |seconds: f64| 1.0 / seconds.max(f64::MIN_POSITIVE);
+        let [prompt, new] = [self.prompt_token, self.new_token].map(rate);
+        write!(f, "{prompt:.0} prompt tokens/s and {new:.0} new tokens/s")
+    }
+}

@@ -1,0 +1,81 @@
+//! Where nobody says what to run on, a device is tried, and what was taken is said with the reason.
+//!
+//! The stand-in is slower than any processor, so the device never wins here; how the two are
+//! compared is tested where it is done.
+
+use kinglet::{SessionOptions, Tier, Type};
+use kinglet_tests::devices::{on_board, on_board_with};
+use kinglet_tests::models::{SMALL, converted_path, small};
+use kinglet_tests::stand_in::StandIn;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The file of a small model.
+fn file() -> PathBuf {
+    drop(small(SMALL[1], Type::Q8));
+    converted_path(SMALL[1], Type::Q8)
+}
+
+#[test]
+fn commands_say_what_they_run_on_and_why() {
+    let (path, best) = (file(), Tier::best().name());
+    let path = path.to_str().unwrap();
+    let slower = format!("{best} was faster than cuda in a trial: ");
+    let run = ["run", path, "-p", "a b c", "-n", "2", "--temp", "0"];
+    let said = on_board("orin", &run);
+    assert!(said.err.contains(&format!("tier {slower}")), "{said:?}");
+    assert!(said.err.contains("for 3 tokens of prompt and 2 new ones"), "{said:?}");
+    let said = on_board("orin", &["bench", path, "-p", "4", "-n", "2", "-r", "1", "-o", "json"]);
+    let notes: Vec<&str> = said.err.lines().filter(|line| line.contains(&slower)).collect();
+    assert!(notes.len() == 2 && notes[0].starts_with("pp4: ") && notes[1].starts_with("tg2: "));
+    let said = on_board("none", &run);
+    assert!(
+        said.err.contains(&format!("tier {best} is used, because there is no CUDA: the NVIDIA"))
+    );
+    let said = on_board("orin", &[&run[..], &["--tier", "cuda"]].concat());
+    assert!(said.err.contains("tier cuda was asked for"), "{said:?}");
+    let little = [("KINGLET_STAND_IN_MEMORY", "1000")];
+    let said = on_board_with(&little, "orin", &run);
+    assert!(said.err.contains(&format!("tier {best} is used, because cuda failed in a trial: ")));
+    assert_eq!(said.code, Some(0));
+}
+
+#[test]
+fn the_doctor_tells_devices_and_reasons() {
+    let (path, best) = (file(), Tier::best().name());
+    let path = path.to_str().unwrap();
+    for (board, device) in [("orin", "8.7"), ("xavier", "7.2"), ("thor", "11.0")] {
+        let said: Value =
+            serde_json::from_str(&on_board(board, &["doctor", "--json"]).ok()).unwrap();
+        let cuda = said["cuda"].as_str().unwrap();
+        assert!(cuda.contains(&format!("compute capability {device}")), "{cuda}");
+        assert!(said["cuda_lack"].is_null() && said["model"].is_null());
+    }
+    let said = on_board("none", &["doctor"]).ok();
+    assert!(said.contains("CUDA       none: the NVIDIA driver finds no device"), "{said}");
+    let said: Value =
+        serde_json::from_str(&on_board("orin", &["doctor", path, "--json"]).ok()).unwrap();
+    assert_eq!(said["model"]["tier"], best);
+    assert!(said["model"]["reason"].as_str().unwrap().contains("in a trial"), "{said}");
+    let said = on_board("orin", &["doctor", path]).ok();
+    assert!(said.contains(&format!("runs on    {best} was faster than cuda")), "{said}");
+}
+
+/// A device that computes something else loses, however fast it is.
+#[test]
+fn a_device_that_computes_something_else_is_not_taken() {
+    let stand_in = StandIn::take();
+    let model = small(SMALL[1], Type::Q8);
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backends/src/cuda/ptx");
+    let kernels = fs::read_to_string(sources.join("kernels.ptx")).unwrap();
+    let wrong = kernels.replace("div.rn.f32", "mul.rn.f32");
+    assert_ne!(wrong, kernels);
+    stand_in.load(&wrong);
+    let selection = model.select(&SessionOptions::default());
+    assert_eq!(selection.backend().name(), Tier::best().name());
+    let why = selection.to_string();
+    assert!(why.contains("what CUDA computed in a trial was"), "{why}");
+    assert!(selection.is_notable());
+    assert_eq!(stand_in.counters()["live_allocations"], 0);
+}
