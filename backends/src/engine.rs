@@ -55,6 +55,16 @@ impl<'a, W: Workers> AnyEngine<'a, W> {
         }
     }
 
+    /// Bytes beside the plan's that a device has for it, page-locked memory included; 0 on the
+    /// processor.
+    pub fn device_bytes(&self) -> usize {
+        match self {
+            Self::Cpu(_) => 0,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(engine, _) => engine.device_bytes(),
+        }
+    }
+
     /// The workers that the engine has been given.
     pub fn workers(&self) -> &W {
         match self {

@@ -118,6 +118,11 @@ impl<'a> CudaEngine<'a> {
         self.weights.way()
     }
 
+    /// Bytes of its buffers, of page-locked memory and of weights that were copied.
+    pub fn device_bytes(&self) -> usize {
+        self.device_plan.offsets.end + self.pins.end + self.copied_bytes()
+    }
+
     /// Bytes of weights that were copied to the device.
     pub fn copied_bytes(&self) -> usize {
         self.weights.copied_bytes()

@@ -306,7 +306,8 @@ typedef struct kinglet_session_options {
   uint32_t flags;
   // Zero.
   uint32_t reserved;
-  // The name of the kernels to use, terminated by a zero; null takes the best of this machine.
+  // The name of what computes, terminated by a zero: kernels of the processor, or `cuda` for an
+  // NVIDIA device, where the library is built for one. Null takes the processor's best.
   const char *tier;
   // Runs passes on the caller's threads; null for none.
   kinglet_run_parts run_parts;
@@ -338,12 +339,15 @@ typedef struct kinglet_session_info {
   uint32_t batch;
   // Threads that work on a step.
   uint32_t threads;
-  // The name of the kernels in use, filled with zeros.
+  // The name of what computes, filled with zeros.
   char tier[16];
   // Texts.
   uint32_t texts;
   // The text that calls work on.
   uint32_t text;
+  // Bytes beside the session's memory that a device takes, page-locked memory included; 0 where
+  // the processor computes.
+  size_t device_bytes;
 } kinglet_session_info;
 
 // A change of one token's logit. Never changes.

@@ -175,7 +175,8 @@ pub struct SessionOptions {
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
-    /// The name of the kernels to use, terminated by a zero; null takes the best of this machine.
+    /// The name of what computes, terminated by a zero: kernels of the processor, or `cuda` for an
+    /// NVIDIA device, where the library is built for one. Null takes the processor's best.
     pub tier: *const c_char,
     /// Runs passes on the caller's threads; null for none.
     pub run_parts: RunParts,
@@ -209,12 +210,15 @@ pub struct SessionInfo {
     pub batch: u32,
     /// Threads that work on a step.
     pub threads: u32,
-    /// The name of the kernels in use, filled with zeros.
+    /// The name of what computes, filled with zeros.
     pub tier: [c_char; 16],
     /// Texts.
     pub texts: u32,
     /// The text that calls work on.
     pub text: u32,
+    /// Bytes beside the session's memory that a device takes, page-locked memory included; 0 where
+    /// the processor computes.
+    pub device_bytes: usize,
 }
 
 /// A reply to one of several texts. Never changes.

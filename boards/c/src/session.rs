@@ -336,7 +336,7 @@ unsafe fn create(
     // SAFETY: the place is aligned, large enough, and nobody else's.
     let session = unsafe { handle::open(place.start, handle) };
     model.retain();
-    log::info!("made a session of {bytes} bytes with {} kernels", request.backend.name());
+    log::info!("made a session of {bytes} bytes on {}", request.backend.name());
     Ok(session)
 }
 
@@ -397,6 +397,7 @@ pub unsafe extern "C" fn kinglet_session_describe(
             tier: name_in_c(work.texts.engine().backend().name()),
             texts: limits.texts as u32,
             text: work.number as u32,
+            device_bytes: work.texts.engine().device_bytes(),
         };
         // SAFETY: as promised by the caller.
         check_apart(&[unsafe { handle::bytes_of(info, "the struct to fill") }, session.memory()])?;

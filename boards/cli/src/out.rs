@@ -1,5 +1,6 @@
 //! Standard output and standard error.
 
+use kinglet::Selection;
 use kinglet_quant::{Code, Error, Result};
 use serde::Serialize;
 use std::io::{self, ErrorKind, Write};
@@ -47,6 +48,13 @@ pub fn note(line: impl std::fmt::Display) {
     if !is_quiet() {
         // Nothing can be done about a closed standard error.
         let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
+/// Says what a session runs on and why, where that does not go without saying.
+pub fn note_selection(selection: &Selection) {
+    if selection.is_notable() {
+        note(format_args!("tier {selection}"));
     }
 }
 

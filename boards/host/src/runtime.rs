@@ -32,7 +32,7 @@ pub struct SessionOptions {
     pub logit_rows: usize,
     /// What to run on; `None` takes the processor with its fastest kernels, or an NVIDIA device
     /// where a trial of some tokens finds it faster for [`SessionOptions::work`]. The trial comes
-    /// with the first session of a model and takes as long as 40 tokens of either; see
+    /// with the first session of a model and takes as long as some 40 tokens of each; see
     /// [`Model::select`].
     pub backend: Option<Backend>,
     /// What the session is going to do, for the choice of a backend.

@@ -100,7 +100,8 @@ impl fmt::Display for Selection {
             #[cfg(feature = "cuda")]
             Reason::Tried(_, Trial::Differs { relative_rms }) => write!(
                 f,
-                "{name} is used, because what CUDA computed in a trial was {:.0} % off: please report it",
+                "{name} is used, because what CUDA computed in a trial was {:.0} % off: \
+                 please report it",
                 100.0 * relative_rms
             ),
             #[cfg(feature = "cuda")]
@@ -112,10 +113,20 @@ impl fmt::Display for Selection {
                 };
                 write!(
                     f,
-                    "{name} was faster than {other} in a trial: {ours} against {theirs}, for {} \
-                     tokens of prompt and {} new ones",
-                    work.prompt_tokens, work.new_tokens
+                    "{name} was faster than {other} in a trial: {ours} against {theirs}, for {work}"
                 )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self { new_tokens: 0, .. } => f.write_str("prompts"),
+            Self { prompt_tokens: 0, .. } => f.write_str("new tokens"),
+            Self { prompt_tokens, new_tokens } => {
+                write!(f, "{prompt_tokens} tokens of prompt and {new_tokens} new ones")
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::args::EvalArgs;
 use crate::progress::{Meter, Unit};
 use crate::{errors, interrupt, models, out, settings};
 use kinglet::choices::log_likelihoods;
-use kinglet::{Code, Error, Result};
+use kinglet::{Code, Error, Result, Work};
 use kinglet_quant::ensure;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -38,7 +38,9 @@ pub fn run(args: &EvalArgs, path: &Path) -> Result<()> {
     options.logit_rows = options.logit_rows.min(options.batch);
     interrupt::install();
     let model = models::open(&args.model)?;
+    options.work = Work { prompt_tokens: 1, new_tokens: 0 };
     let mut session = model.session(&options)?;
+    out::note_selection(session.selection());
     let mut meter = Meter::new("questions", Unit::Pieces, 0, questions.len() as u64);
     let mut all = Vec::with_capacity(questions.len());
     let (mut right, mut right_by_bytes) = (0, 0);

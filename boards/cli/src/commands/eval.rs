@@ -134,7 +134,10 @@ fn check_same_vocabulary(model: &Model, reference: &Model) -> Result<()> {
 
 impl Judge {
     fn new(model: &Model, options: &SessionOptions) -> Result<Self> {
-        Ok(Self { session: model.session(options)?, score: Score::default() })
+        let session = model.session(options)?;
+        out::note_selection(session.selection());
+        out::note_selection(session.selection());
+        Ok(Self { session, score: Score::default() })
     }
 
     /// Scores the second half of a chunk: the tokens from `context / 2 + 1` on, each
