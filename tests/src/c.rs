@@ -20,7 +20,8 @@ pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("c")
 }
 
-/// The folder with `libkinglet.so` and `libkinglet.a`, built once with the checks of a debug build.
+/// The folder with `libkinglet.so` and `libkinglet.a`, built once with the checks of a debug build,
+/// and for devices too.
 pub fn checked_library() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(build)
@@ -29,6 +30,7 @@ pub fn checked_library() -> &'static Path {
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "-p", "kinglet-c", "--message-format=json"]);
+    cargo.args(["--features", "cuda"]);
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the library does not build:\n{errors}");
