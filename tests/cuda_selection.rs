@@ -62,6 +62,24 @@ fn the_doctor_tells_devices_and_reasons() {
     assert!(said.contains(&format!("runs on    {best} was faster than cuda")), "{said}");
 }
 
+/// What `run` says on a device with and without guesses, which change only the steps.
+#[test]
+fn guesses_are_checked_on_the_device() {
+    drop(small(SMALL[1], Type::Q4));
+    let path = converted_path(SMALL[1], Type::Q4);
+    let prompt = "one two three one two three one two";
+    let [guessed, plain] = [None, Some("--no-speculation")].map(|flag| {
+        let run = ["run", path.to_str().unwrap(), "--tier", "cuda", "--json", "--temp", "0"];
+        let run = [&run[..], &["--ignore-eos", "-n", "16", "-p", prompt]].concat();
+        let said = on_board("orin", &run.into_iter().chain(flag).collect::<Vec<_>>());
+        serde_json::from_str::<Value>(&said.ok()).unwrap()
+    });
+    assert_eq!(guessed["tokens"], plain["tokens"]);
+    assert_eq!((&plain["drafted_tokens"], &guessed["tier"]), (&0.into(), &"cuda".into()));
+    assert!(guessed["drafted_tokens"].as_u64() > Some(0), "{guessed}");
+    assert!(guessed["accepted_tokens"].as_u64() > Some(0), "{guessed}");
+}
+
 /// A device that computes something else loses, however fast it is.
 #[test]
 fn a_device_that_computes_something_else_is_not_taken() {
