@@ -1,6 +1,6 @@
 //! The engine over [`Kernels`]: passes on the processor, in one buffer of the caller's.
 
-use crate::engine::{BlockPrefix, Chunk, Engine, Logits, Observer};
+use crate::engine::{BlockPrefix, Chunk, Engine, LogitRows, Observer};
 use crate::forward::Step;
 use crate::kernels::{Choice, Kernels, UseKernels, Workers};
 use crate::plan::{Buffers, MAX_TEXTS, Plan, padded_vocab};
@@ -17,9 +17,7 @@ pub struct Cpu<'a, C, W> {
     plan: Plan,
     buffers: Buffers<'a>,
     /// Rows of logits that the last pass computed.
-    rows: usize,
-    /// Whether it left some of them out.
-    is_screened: bool,
+    rows: LogitRows,
 }
 
 impl<'a, C: Choice, W: Workers> Cpu<'a, C, W> {
@@ -28,7 +26,7 @@ impl<'a, C: Choice, W: Workers> Cpu<'a, C, W> {
     pub fn new(choice: C, workers: W, model: File<'a>, plan: Plan, memory: &'a mut [u8]) -> Self {
         assert!(workers.count() <= plan.limits().workers);
         let buffers = Buffers::cut(&plan, memory);
-        Self { choice, workers, model, plan, buffers, rows: 0, is_screened: false }
+        Self { choice, workers, model, plan, buffers, rows: LogitRows::default() }
     }
 
     /// The chosen kernels.
@@ -120,34 +118,32 @@ impl<C: Choice, W: Workers> Engine for Cpu<'_, C, W> {
     }
 
     fn run(&mut self, pass: &[Chunk<'_>]) -> Result<()> {
-        let mut with_logits = pass.iter().filter(|chunk| chunk.logits != Logits::None);
-        let is_screened = with_logits.all(|chunk| chunk.screen.is_some());
-        self.work(pass, None, Job::Pass { is_screened });
-        self.rows = pass.iter().map(|chunk| chunk.logits.rows(chunk.tokens.len())).sum();
-        self.is_screened = is_screened && self.rows > 0;
+        let rows = LogitRows::of(pass);
+        self.work(pass, None, Job::Pass { is_screened: rows.are_screened });
+        self.rows = rows;
         Ok(())
     }
 
     fn repeat_head(&mut self, screen: Option<Screen>) -> Result<()> {
-        let rows = self.rows;
+        let rows = self.rows.count;
         if rows > 0 {
             self.work(&[], None, Job::Head { rows, screen });
-            self.is_screened = screen.is_some();
+            self.rows.are_screened = screen.is_some();
         }
         Ok(())
     }
 
     fn logits(&mut self, row: usize) -> Result<&mut [f32]> {
-        assert!(row < self.rows, "the last pass has logits in {} rows", self.rows);
+        assert!(row < self.rows.count, "the last pass has logits in {} rows", self.rows.count);
         let width = padded_vocab(self.model.config());
         let logits = &mut self.buffers.layers_or_logits[row * width..];
         Ok(&mut logits[..self.model.config().vocab_size as usize])
     }
 
     fn survivors(&mut self, row: usize, tokens: &mut [u32]) -> Result<Option<usize>> {
-        assert!(row < self.rows, "the last pass has logits in {} rows", self.rows);
+        assert!(row < self.rows.count, "the last pass has logits in {} rows", self.rows.count);
         let screen = &self.buffers.screen;
-        Ok(self.is_screened.then(|| screen.list_survivors(row, tokens)))
+        Ok(self.rows.are_screened.then(|| screen.list_survivors(row, tokens)))
     }
 
     fn read_block(
@@ -188,7 +184,7 @@ impl<C: Choice, W: Workers> Engine for Cpu<'_, C, W> {
 
     fn observe(&mut self, chunk: &Chunk<'_>, observer: Observer<'_>) -> Result<()> {
         self.work(&[*chunk], Some(observer), Job::Pass { is_screened: false });
-        self.rows = 0;
+        self.rows = LogitRows::default();
         Ok(())
     }
 }

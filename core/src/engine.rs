@@ -49,6 +49,25 @@ pub struct Chunk<'p> {
     pub screen: Option<Screen>,
 }
 
+/// Rows of logits that a pass computes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogitRows {
+    /// How many.
+    pub count: usize,
+    /// Whether each has only the logits that its screen wants.
+    pub are_screened: bool,
+}
+
+impl LogitRows {
+    /// Those of a pass: screened when every chunk that has some is.
+    pub fn of(pass: &[Chunk<'_>]) -> Self {
+        let mut with_logits = pass.iter().filter(|chunk| chunk.logits != Logits::None);
+        let are_screened = with_logits.all(|chunk| chunk.screen.is_some());
+        let count = pass.iter().map(|chunk| chunk.logits.rows(chunk.tokens.len())).sum();
+        Self { count, are_screened: are_screened && count > 0 }
+    }
+}
+
 /// One token of a chunk.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {

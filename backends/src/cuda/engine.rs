@@ -8,7 +8,7 @@ use super::plan::{DevicePlan, LISTED, Uploads, list_bytes};
 use super::probe::Cuda;
 use super::shapes::{Row, Wanted};
 use super::step::Step;
-use kinglet_core::engine::{BlockPrefix, Chunk, Engine, Logits};
+use kinglet_core::engine::{BlockPrefix, Chunk, Engine, LogitRows};
 use kinglet_core::plan::{Part, Plan};
 use kinglet_core::rotary;
 use kinglet_core::screen::{Screen, rows_of};
@@ -41,9 +41,7 @@ pub struct CudaEngine<'a> {
     /// Tokens of the last pass.
     count: usize,
     /// Rows of logits that it computed.
-    rows: usize,
-    /// Whether it left some of them out.
-    is_screened: bool,
+    rows: LogitRows,
 }
 
 /// Where things lie in the pinned memory.
@@ -103,8 +101,7 @@ impl<'a> CudaEngine<'a> {
             device_plan,
             device,
             count: 0,
-            rows: 0,
-            is_screened: false,
+            rows: LogitRows::default(),
         })
     }
 
@@ -144,7 +141,7 @@ impl<'a> CudaEngine<'a> {
     }
 
     fn uploads(&self) -> Uploads {
-        Uploads::new(self.count, self.rows, self.model.config().head_dim as usize)
+        Uploads::new(self.count, self.rows.count, self.model.config().head_dim as usize)
     }
 
     /// Writes what a pass uploads to the pinned memory.
@@ -184,26 +181,26 @@ impl<'a> CudaEngine<'a> {
         let offsets = self.device_plan.offsets;
         let target = self.memory.range().part(offsets.upload..offsets.upload + upload);
         self.pinned.send(0, target)?;
-        self.step(self.count, self.rows).run(self.is_screened)?;
+        self.step(self.count, self.rows.count).run(self.rows.are_screened)?;
         self.fetch_lists()
     }
 
     /// Copies the lists of survivors back, if there are any.
     fn fetch_lists(&mut self) -> Result<()> {
-        if !self.is_screened {
+        if !self.rows.are_screened {
             return Ok(());
         }
         let first = self.device_plan.offsets.lists;
-        let lists = self.memory.range().part(first..first + self.rows * list_bytes());
+        let lists = self.memory.range().part(first..first + self.rows.count * list_bytes());
         self.pinned.receive(self.pins.lists, lists)
     }
 
     /// Launches a pass, as a graph if it is small and all of its tokens get logits.
     fn launch_or_replay(&mut self) -> Result<()> {
-        if self.count > GRAPH_TOKENS || self.rows != self.count {
+        if self.count > GRAPH_TOKENS || self.rows.count != self.count {
             return self.launch();
         }
-        let (size, kind) = (self.count - 1, usize::from(self.is_screened));
+        let (size, kind) = (self.count - 1, usize::from(self.rows.are_screened));
         if self.graphs[size][kind].is_none() {
             let device = Arc::clone(&self.device);
             self.graphs[size][kind] = Some(Graph::capture(&device, || self.launch())?);
@@ -246,41 +243,38 @@ impl Engine for CudaEngine<'_> {
 
     fn run(&mut self, pass: &[Chunk<'_>]) -> Result<()> {
         self.device.enter()?;
-        let mut with_logits = pass.iter().filter(|chunk| chunk.logits != Logits::None);
-        let is_screened = with_logits.all(|chunk| chunk.screen.is_some());
         self.count = pass.iter().map(|chunk| chunk.tokens.len()).sum();
-        self.rows = pass.iter().map(|chunk| chunk.logits.rows(chunk.tokens.len())).sum();
-        self.is_screened = is_screened && self.rows > 0;
+        self.rows = LogitRows::of(pass);
         self.describe(pass)?;
         self.launch_or_replay()?;
         self.device.synchronize()
     }
 
     fn repeat_head(&mut self, screen: Option<Screen>) -> Result<()> {
-        if self.rows == 0 {
+        if self.rows.count == 0 {
             return Ok(());
         }
         self.device.enter()?;
-        self.is_screened = screen.is_some();
+        self.rows.are_screened = screen.is_some();
         let (uploads, offsets) = (self.uploads(), self.device_plan.offsets);
-        let span = uploads.wanted..uploads.wanted + self.rows * size_of::<Wanted>();
+        let span = uploads.wanted..uploads.wanted + self.rows.count * size_of::<Wanted>();
         for wanted in self.pinned.bytes()?[span.clone()].chunks_exact_mut(size_of::<Wanted>()) {
             wanted.copy_from_slice(bytemuck::bytes_of(&Wanted::of(screen)));
         }
         let on_device = offsets.upload + span.start..offsets.upload + span.end;
         self.pinned.send(span.start, self.memory.range().part(on_device))?;
         let wanted = self.memory.pointer() + (offsets.upload + span.start) as u64;
-        self.step(self.count, self.rows).head(self.is_screened, wanted)?;
+        self.step(self.count, self.rows.count).head(self.rows.are_screened, wanted)?;
         self.fetch_lists()?;
         self.device.synchronize()
     }
 
     fn logits(&mut self, row: usize) -> Result<&mut [f32]> {
-        assert!(row < self.rows, "the last pass has logits in {} rows", self.rows);
+        assert!(row < self.rows.count, "the last pass has logits in {} rows", self.rows.count);
         self.device.enter()?;
         let (width, start) = (self.device_plan.logit_width, self.pins.row);
         let vocab = self.model.config().vocab_size as usize;
-        if self.is_screened && self.list(row)?.is_some() {
+        if self.rows.are_screened && self.list(row)?.is_some() {
             let (lists, out) = self.pinned.bytes()?.split_at_mut(start);
             let out: &mut [f32] = bytemuck::cast_slice_mut(&mut out[..width * size_of::<f32>()]);
             if let Some([tokens, logits]) = listed(&lists[self.pins.lists + row * list_bytes()..]) {
@@ -298,8 +292,8 @@ impl Engine for CudaEngine<'_> {
     }
 
     fn survivors(&mut self, row: usize, tokens: &mut [u32]) -> Result<Option<usize>> {
-        assert!(row < self.rows, "the last pass has logits in {} rows", self.rows);
-        if !self.is_screened {
+        assert!(row < self.rows.count, "the last pass has logits in {} rows", self.rows.count);
+        if !self.rows.are_screened {
             return Ok(None);
         }
         self.device.enter()?;
