@@ -49,16 +49,22 @@ impl Checker {
     ) {
         let memory = self.put(block);
         let [q, k, v] = [key, key, value].map(|x| self.put(x));
-        let [cos, sin] = [cos, sin].map(|x| self.put(x));
-        let rows = self.put(&[row(position)]);
         let cache = Cache::of_block(layout, memory.pointer(), 1);
-        let (addresses, scale) = ([&q, &k, &v, &cos, &sin, &rows].map(Arena::pointer), 1.0f32);
+        self.append(position, [&q, &k, &v], [cos, sin], &cache);
+        self.get(&memory, block);
+    }
+
+    /// Rotates a query and a key, and appends the key and a value to a block.
+    fn append(&self, position: usize, qkv: [&Arena; 3], angles: [&[f32]; 2], cache: &Cache) {
+        let ([cos, sin], rows) = (angles.map(|x| self.put(x)), self.put(&[row(position)]));
+        let [q, k, v] = qkv;
+        let (addresses, scale) = ([q, k, v, &cos, &sin, &rows].map(Arena::pointer), 1.0f32);
         let mut launch = self.launch([1, 1, 1], 64);
         for address in &addresses {
             launch = launch.with(address);
         }
-        launch.with(&scale).with(&cache).run(self.functions.append).unwrap();
-        self.get(&memory, block);
+        launch.with(&scale).with(cache).run(self.functions.append).unwrap();
+        self.device.synchronize().unwrap();
     }
 
     fn launch(&self, grid: [u32; 3], threads: u32) -> Launch<'_> {
@@ -238,15 +244,8 @@ impl Kernels for Checked<'_> {
         let layout = KvLayout::new(KvType::F16, head.len(), 1);
         let block = self.0.put(&vec![0u8; layout.block_bytes()]);
         let (q, zeros) = (self.0.put(head), self.0.put(&vec![0f32; head.len()]));
-        let (cos, sin, rows) = (self.0.put(cos), self.0.put(sin), self.0.put(&[row(0)]));
         let cache = Cache::of_block(&layout, block.pointer(), 1);
-        let addresses = [&q, &zeros, &zeros, &cos, &sin, &rows].map(Arena::pointer);
-        let scale = 1.0f32;
-        let mut launch = self.0.launch([1, 1, 1], 64);
-        for address in &addresses {
-            launch = launch.with(address);
-        }
-        launch.with(&scale).with(&cache).run(self.0.functions.append).unwrap();
+        self.0.append(0, [&q, &zeros, &zeros], [cos, sin], &cache);
         self.0.get(&q, head);
     }
 
