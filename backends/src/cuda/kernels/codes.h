@@ -19,55 +19,101 @@ DEVICE constexpr u32 block_bytes(u32 form) {
     return form == BYTES ? 512 : form == FIVES ? 320 : form == THREES ? 192 : 256;
 }
 
-// Looks four nibbles, one in each four bits of `selector`, up in a table of 16 bytes.
-DEVICE u32 look_up(const u32* table, u32 selector) {
-    u32 first = pick(table[0], table[1], selector & 0x7777);
-    u32 second = pick(table[2], table[3], selector & 0x7777);
-    return pick(first, second, 0x3210 | (selector & 0x8888) >> 1);
+// Words of memory that hold the codes of a row.
+DEVICE constexpr u32 line_count(u32 form) {
+    return form == BYTES ? 8 : form == FIVES ? 5 : form == THREES ? 3 : 4;
 }
 
-DEVICE void split_nibbles(u32 line, u32* low, u32* high) {
-    *low = line & 0x0F0F0F0F;
-    *high = line >> 4 & 0x0F0F0F0F;
+// Whether codes stand for less than their unsigned value.
+DEVICE constexpr bool is_unsigned(u32 form) {
+    return form == NIBBLES || form == FIVES || form == HIGH || form == LOW;
 }
 
-// Unpacks the codes of a row, whose first word is at `lines`; those of other rows lie between.
-template <u32 FORM> DEVICE void unpack(const Matrix& w, const u32* lines, u32* words) {
+// Whether the last 16 columns can stay where they are in their bytes, 16 times too large.
+DEVICE constexpr bool stays_high(u32 form) { return is_unsigned(form) && form != FIVES; }
+
+// Reads the codes of a row, whose first word is at `lines`; those of other rows lie between.
+template <u32 FORM> DEVICE void read_row(const u32* lines, u32* line) {
+    if (FORM == LOW) {
+        // Row by row: the words lie side by side.
+        u32x4 all = constant((const u32x4*)lines);
+#pragma unroll
+        for (u32 j = 0; j < 4; j++) line[j] = all[j];
+    } else {
+#pragma unroll
+        for (u32 j = 0; j < line_count(FORM); j++) line[j] = constant(lines + 16 * j);
+    }
+}
+
+// Rows that a lane takes of a tile. More share what is read of a vector, and take more registers.
+DEVICE constexpr u32 lane_rows(u32 form) { return form == NIBBLES || form == ENTRIES ? 4 : 2; }
+
+// Reads the codes of neighbouring rows; the low plane has its rows `row_words` apart.
+template <u32 FORM, u32 ROWS> DEVICE void
+read_rows(const u32* lines, u32 row_words, u32 (&line)[ROWS][8]) {
+    typedef u32 Words __attribute__((ext_vector_type(ROWS)));
+    if (FORM == LOW) {
+#pragma unroll
+        for (u32 r = 0; r < ROWS; r++) read_row<LOW>(lines + r * row_words, line[r]);
+    } else {
+#pragma unroll
+        for (u32 j = 0; j < line_count(FORM); j++) {
+            Words all = constant((const Words*)(lines + 16 * j));
+#pragma unroll
+            for (u32 r = 0; r < ROWS; r++) line[r][j] = all[r];
+        }
+    }
+}
+
+// Unpacks 8 bytes of codes to two words of 4: nibbles alternate between the two.
+DEVICE void split_entries(u32 first, u32 second, u32* low, u32* high) {
+    *low = pick(first, second, 0x6420);
+    *high = pick(first, second, 0x7531);
+}
+
+// Unpacks the codes of a row. Words 4 to 7 are 16 times too large where they `STAY_HIGH`.
+template <u32 FORM, bool STAY_HIGH = false> DEVICE void
+unpack(const Matrix& w, const u32* line, u32* words) {
     if (FORM == BYTES) {
 #pragma unroll
-        for (u32 j = 0; j < 8; j++) words[j] = constant(lines + 16 * j);
+        for (u32 j = 0; j < 8; j++) words[j] = line[j];
     } else if (FORM == ENTRIES) {
+        // An instruction takes one constant. No group is odd, but the compiler does not know that,
+        // and keeps this one in a register.
+        u32 bytes = 0x32103210 | (thread() * w.group & 1);
 #pragma unroll
         for (u32 j = 0; j < 4; j++) {
-            // The nibbles of a line alternate between column 4j + i and column 16 + 4j + i.
-            u32 line = constant(lines + 16 * j);
-            u32 first = look_up(w.table, line & 0xFFFF), second = look_up(w.table, line >> 16);
-            words[j] = pick(first, second, 0x6420);
-            words[4 + j] = pick(first, second, 0x7531);
+            // The nibbles of a line alternate between column 4j + i and column 16 + 4j + i. Their
+            // upper bits choose between the halves of the table.
+            u32 within = line[j] & 0x77777777, half = bytes | (line[j] >> 1 & 0x44444444);
+            u32 first = pick(pick(w.table[0], w.table[1], within),
+                             pick(w.table[2], w.table[3], within), half);
+            u32 second = pick(pick(w.table[0], w.table[1], within >> 16),
+                              pick(w.table[2], w.table[3], within >> 16), half >> 16);
+            split_entries(first, second, words + j, words + 4 + j);
         }
     } else if (FORM == THREES) {
-        u32 high = constant(lines + 32);
 #pragma unroll
-        for (u32 j = 0; j < 8; j++) {
-            u32 low = constant(lines + 16 * (j / 4)) >> 2 * (j % 4) & 0x03030303;
-            u32 codes = low | (high >> j & 0x01010101) << 2;
-            u32 selector = pick(codes | codes >> 4, 0, 0x4420);
-            words[j] = pick(w.table[0], w.table[1], selector);
+        for (u32 j = 0; j < 8; j += j == 1 ? 3 : 1) {
+            // Words j and j + 2: two bits of each code in a line, the upper one in bits j and j + 2
+            // of the last.
+            u32 codes = line[j / 4] >> 2 * (j % 4) & 0x33333333;
+            codes |= (j < 2 ? line[2] << (2 - j) : line[2] >> (j - 2)) & 0x04040404;
+            codes |= (j < 4 ? line[2] << (4 - j) : line[2] >> (j - 4)) & 0x40404040;
+            u32 first = pick(w.table[0], w.table[1], codes);
+            u32 second = pick(w.table[0], w.table[1], codes >> 16);
+            split_entries(first, second, words + j, words + j + 2);
+            if (j == 5) break;
         }
-    } else if (FORM == LOW) {
-        // Row by row: the words lie side by side.
-        u32x4 line = constant((const u32x4*)lines);
-#pragma unroll
-        for (u32 j = 0; j < 4; j++) split_nibbles(line[j], words + j, words + 4 + j);
     } else {
 #pragma unroll
         for (u32 j = 0; j < 4; j++) {
-            split_nibbles(constant(lines + 16 * j), words + j, words + 4 + j);
+            words[j] = line[j] & 0x0F0F0F0F;
+            words[4 + j] = STAY_HIGH ? line[j] & 0xF0F0F0F0 : line[j] >> 4 & 0x0F0F0F0F;
         }
         if (FORM == FIVES) {
-            u32 high = constant(lines + 64);
 #pragma unroll
-            for (u32 j = 0; j < 8; j++) words[j] |= (high >> j & 0x01010101) << 4;
+            for (u32 j = 0; j < 8; j++) words[j] |= (line[4] >> j & 0x01010101) << 4;
         }
     }
 }

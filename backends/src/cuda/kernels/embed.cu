@@ -6,12 +6,14 @@
 template <u32 FORM> DEVICE void
 embed_block(const Matrix& w, u32 tile, u32 r, u32 block, float row_scale, i32 offset, float* out) {
     Stream stream = stream_of<FORM>(w, tile, r, block, 0);
-    u32 words[8];
-    unpack<FORM>(w, (const u32*)stream.codes, words);
+    u32 line[8], words[8];
+    read_row<FORM>((const u32*)stream.codes, line);
+    unpack<FORM>(w, line, words);
     if (FORM == HIGH) {
         u32 low[8];
         Stream plane = stream_of<LOW>(w, tile, r, block, 0);
-        unpack<LOW>(w, (const u32*)plane.codes, low);
+        read_row<LOW>((const u32*)plane.codes, line);
+        unpack<LOW>(w, line, low);
 #pragma unroll
         for (u32 j = 0; j < 8; j++) words[j] = (words[j] << 4 | low[j]) ^ 0x80808080;
     }

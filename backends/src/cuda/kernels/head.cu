@@ -38,7 +38,7 @@ struct Found {
 template <u32 COUNT> DEVICE void
 search(const Matrix& w, const Inputs& x, const float* margins, u32 count, const Found& found,
        float* shared) {
-    u32 tile = block_x(), first = block_y() * COUNT, here = count - first;
+    u32 tile = block_x(), first = COUNT == 1 ? 0 : block_y() * COUNT, here = count - first;
     float scale = row_scale(w, tile, thread() % TILE_ROWS);
     float logit = sum_blocks<HIGH, COUNT>(w, tile, x, first, here, shared);
     logit *= 16.0f * scale;
@@ -66,12 +66,12 @@ search(const Matrix& w, const Inputs& x, const float* margins, u32 count, const 
 
 KERNEL THREADS(128)
 screen_one(const Matrix w, const Inputs x, const float* margins, u32 count, const Found found) {
-    SHARED static float shared[PITCH];
+    SHARED alignas(16) static float shared[pitch_of(1)];
     search<1>(w, x, margins, count, found, shared);
 }
 KERNEL THREADS(128, 4)
 screen_many(const Matrix w, const Inputs x, const float* margins, u32 count, const Found found) {
-    SHARED static float shared[TOKENS * PITCH];
+    SHARED alignas(16) static float shared[TOKENS * pitch_of(TOKENS)];
     search<TOKENS>(w, x, margins, count, found, shared);
 }
 
@@ -144,10 +144,11 @@ DEVICE float low_row(const Matrix& w, u32 tile, u32 r, const Inputs& x, u32 row)
         float mine = 0.0f;
         if (block < blocks) {
             Stream stream = stream_of<LOW>(w, tile, r, block, 0);
-            u32 words[8];
-            unpack<LOW>(w, (const u32*)stream.codes, words);
-            i32 scales[2] = {constant(stream.scales), constant(stream.scales + stream.last_scale)};
-            mine = block_product<LOW>(words, scales, vector_of(x, w.cols, row, block), 0);
+            u32 line[1][8];
+            read_row<LOW>((const u32*)stream.codes, line[0]);
+            u32 scales[2] = {(u32)constant(stream.scales),
+                             (u32)constant(stream.scales + stream.last_scale)};
+            block_products<LOW>(w, line, scales, x, row * blocks + block, &mine);
         }
         for (u32 i = 0; i < WARP && first + i < blocks; i++) {
             total += __nvvm_shfl_sync_idx_f32(ALL_LANES, mine, i, 31);

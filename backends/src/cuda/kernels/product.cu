@@ -1,20 +1,18 @@
 // Products of matrices and vectors.
 //
-// 128 threads compute a tile of 16 rows for up to 8 vectors. Half a warp takes a block of 32
-// columns, a lane a row, so that a line of 64 bytes is read at once. Sums over blocks meet in shared
-// memory and are added in ascending order, as `core::scalar` adds them: to the bit, whatever the
-// number of vectors.
+// 128 threads compute a tile of 16 rows for up to 8 vectors. A team of lanes takes a block of 32
+// columns, each of them two or four rows: together they read a line of 64 bytes at once, and what a
+// lane reads of a vector serves all of its rows. Sums over blocks meet in shared memory and are added
+// in ascending order, as `core::scalar` adds them: to the bit, whatever the number of vectors.
 
 #include "codes.h"
 #include "numbers.h"
 
 const u32 TOKENS = 8;
-// Blocks that are multiplied at once, one by each half of a warp: whole strips of any group.
-const u32 HALF_WARPS = 8;
 // Blocks whose sums are in shared memory at once.
-const u32 SEGMENT = 32;
-// Sums of a vector lie 16 floats further apart than they need, for the banks of shared memory.
-const u32 PITCH = SEGMENT * TILE_ROWS + TILE_ROWS;
+DEVICE constexpr u32 segment_of(u32 count) { return count == 1 ? 64 : 32; }
+// Floats of shared memory. Sums of a vector lie 16 further apart than they need, for its banks.
+DEVICE constexpr u32 pitch_of(u32 count) { return segment_of(count) * TILE_ROWS + TILE_ROWS; }
 
 // Where the sum of 16 products starts, given -8 times the sum of the inputs.
 template <u32 FORM> DEVICE i32 start_of(i32 given) {
@@ -29,75 +27,75 @@ template <u32 FORM> DEVICE i32 start_of(i32 given) {
     }
 }
 
-// What a lane reads of a vector: its blocks, as `Stream` has those of a matrix.
-struct Vector {
-    const u32x4* codes;
-    const float* scale;
-    const i32x2* starts;
-};
-
-DEVICE Vector vector_of(const Inputs& x, u32 cols, u32 row, u32 block) {
-    u64 first = (u64)row * (cols / BLOCK) + block;
-    return {
-        (const u32x4*)x.codes + 2 * first,
-        x.scales + first,
-        (const i32x2*)x.starts + first,
-    };
+// Products of 32 weights of neighbouring rows and 32 inputs, each an integer times a scale. The bytes
+// of `scales` are the rows' for the first 16 columns and for the last; `at` counts the blocks of all
+// inputs.
+template <u32 FORM, u32 ROWS> DEVICE void
+block_products(const Matrix& w, const u32 (&line)[ROWS][8], const u32* scales, const Inputs& x,
+               u32 at, float* out) {
+    const u32x4* codes = (const u32x4*)x.codes + 2 * (u64)at;
+    u32x4 low = constant(codes), high = constant(codes + 1);
+    float scale = constant(x.scales + at);
+    i32 starts[2] = {0, 0};
+    if (is_unsigned(FORM)) {
+        i32x2 given = constant((const i32x2*)x.starts + at);
+        starts[0] = start_of<FORM>(given[0]);
+        starts[1] = start_of<FORM>(given[1]) * (stays_high(FORM) ? 16 : 1);
+    }
+#pragma unroll
+    for (u32 r = 0; r < ROWS; r++) {
+        u32 words[8];
+        unpack<FORM, stays_high(FORM)>(w, line[r], words);
+        i32 first = starts[0], last = starts[1];
+#pragma unroll
+        for (u32 j = 0; j < 4; j++) {
+            first = is_unsigned(FORM) ? dot4_unsigned(words[j], low[j], first)
+                                      : dot4(words[j], low[j], first);
+            last = is_unsigned(FORM) ? dot4_unsigned(words[4 + j], high[j], last)
+                                     : dot4(words[4 + j], high[j], last);
+        }
+        if (stays_high(FORM)) last >>= 4;
+        i32 sum = first * signed_byte(scales[0], r) + last * signed_byte(scales[1], r);
+        out[r] = scale * (float)sum;
+    }
 }
 
-// The product of 32 weights, whose codes are unpacked, and 32 inputs: an integer times a scale.
-template <u32 FORM> DEVICE float
-block_product(const u32* words, const i32* scales, const Vector& x, u32 offset) {
-    u32x4 low = constant(x.codes + 2 * offset), high = constant(x.codes + 2 * offset + 1);
-    i32 first = 0, last = 0;
-    if (FORM == NIBBLES || FORM == FIVES || FORM == HIGH || FORM == LOW) {
-        i32x2 starts = constant(x.starts + offset);
-        first = start_of<FORM>(starts[0]);
-        last = start_of<FORM>(starts[1]);
-#pragma unroll
-        for (u32 j = 0; j < 4; j++) {
-            first = dot4_unsigned(words[j], low[j], first);
-            last = dot4_unsigned(words[4 + j], high[j], last);
-        }
-    } else {
-#pragma unroll
-        for (u32 j = 0; j < 4; j++) {
-            first = dot4(words[j], low[j], first);
-            last = dot4(words[4 + j], high[j], last);
-        }
-    }
-    return constant(x.scale + offset) * (float)(first * scales[0] + last * scales[1]);
+template <u32 ROWS> DEVICE u32 scale_bytes(const i8* scales) {
+    return ROWS == 4 ? constant((const u32*)scales) : constant((const u16*)scales);
 }
 
 // The sums of a tile's rows over all blocks, without the rows' scales: that of row `thread % 16` and
 // vector `first + thread / 16`, for threads below 16 times the vectors.
 template <u32 FORM, u32 COUNT> DEVICE float
 sum_blocks(const Matrix& w, u32 tile, const Inputs& x, u32 first, u32 count, float* parts) {
-    u32 blocks = w.cols / BLOCK, half = thread() / TILE_ROWS, r = thread() % TILE_ROWS;
-    Stream stream = stream_of<FORM>(w, tile, r, half, HALF_WARPS);
-    Vector vector = vector_of(x, w.cols, first, half);
+    const u32 SEGMENT = segment_of(COUNT), PITCH = pitch_of(COUNT);
+    const u32 ROWS = lane_rows(FORM), TEAM = TILE_ROWS / ROWS, TEAMS = 128 / TEAM;
+    typedef float Floats __attribute__((ext_vector_type(ROWS)));
+    u32 blocks = w.cols / BLOCK, team = thread() / TEAM, r = thread() % TEAM * ROWS;
+    Stream stream = stream_of<FORM>(w, tile, r, team, TEAMS);
     float sum = 0.0f;
     for (u32 segment = 0; segment < blocks; segment += SEGMENT) {
         u32 length = blocks - segment < SEGMENT ? blocks - segment : SEGMENT;
-        for (u32 block = half; block < length; block += HALF_WARPS) {
-            u32 words[8];
-            unpack<FORM>(w, (const u32*)stream.codes, words);
-            i32 scales[2] = {constant(stream.scales), constant(stream.scales + stream.last_scale)};
+        for (u32 block = team; block < length; block += TEAMS) {
+            u32 line[ROWS][8];
+            read_rows<FORM>((const u32*)stream.codes, w.cols / 8, line);
+            u32 scales[2] = {scale_bytes<ROWS>(stream.scales),
+                             scale_bytes<ROWS>(stream.scales + stream.last_scale)};
 #pragma unroll
             for (u32 t = 0; t < COUNT; t++) {
                 if (t > 0 && t >= count) break;
-                parts[t * PITCH + block * TILE_ROWS + r] =
-                    block_product<FORM>(words, scales, vector, t * blocks);
+                Floats products;
+                block_products<FORM>(w, line, scales, x, (first + t) * blocks + segment + block,
+                                     (float*)&products);
+                *(Floats*)(parts + t * PITCH + block * TILE_ROWS + r) = products;
             }
             stream.codes += stream.code_step;
             stream.scales += stream.scale_step;
-            vector.codes += 2 * HALF_WARPS;
-            vector.scale += HALF_WARPS;
-            vector.starts += HALF_WARPS;
         }
         sync();
         if (thread() < COUNT * TILE_ROWS) {
-            const float* mine = parts + half * PITCH + r;
+            const float* mine = parts + thread() / TILE_ROWS * PITCH + thread() % TILE_ROWS;
+#pragma unroll 8
             for (u32 block = 0; block < length; block++) sum += mine[block * TILE_ROWS];
         }
         sync();
@@ -178,7 +176,7 @@ multiply(const Products& products, const Inputs& x, u32 count, float* shared) {
     }
     const Matrix& w = products.w[which];
     const Out& out = products.out[which];
-    u32 first = block_y() * COUNT, here = count - first;
+    u32 first = COUNT == 1 ? 0 : block_y() * COUNT, here = count - first;
     float y = tile_product<COUNT>(w, tile, x, first, here, shared);
     u32 t = thread() / TILE_ROWS, row = tile * TILE_ROWS + thread() % TILE_ROWS;
     if (t < COUNT && t < here && row < out.width) {
@@ -188,10 +186,10 @@ multiply(const Products& products, const Inputs& x, u32 count, float* shared) {
 }
 
 KERNEL THREADS(128, 8) product_one(const Products products, const Inputs x, u32 count) {
-    SHARED static float shared[PITCH];
+    SHARED alignas(16) static float shared[pitch_of(1)];
     multiply<1>(products, x, count, shared);
 }
 KERNEL THREADS(128, 4) product_many(const Products products, const Inputs x, u32 count) {
-    SHARED static float shared[TOKENS * PITCH];
+    SHARED alignas(16) static float shared[TOKENS * pitch_of(TOKENS)];
     multiply<TOKENS>(products, x, count, shared);
 }

@@ -15,6 +15,7 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef u32 u32x4 __attribute__((ext_vector_type(4)));
 typedef i32 i32x2 __attribute__((ext_vector_type(2)));
+typedef u32 u32x2 __attribute__((ext_vector_type(2)));
 
 const u32 WARP = 32;
 const u32 ALL_LANES = 0xFFFFFFFFu;
@@ -58,6 +59,9 @@ DEVICE i32 dot2_high(u32 a, u32 b, i32 sum) {
 // Four bytes of eight, as the nibbles of `selector` say.
 DEVICE u32 pick(u32 low, u32 high, u32 selector) { return __nvvm_prmt(low, high, selector); }
 
+// Byte i of four signed ones.
+DEVICE i32 signed_byte(u32 bytes, u32 i) { return (i32)pick(bytes, 0, i + 0x1110 * (8 + i)); }
+
 DEVICE float as_float(u32 x) { return __builtin_bit_cast(float, x); }
 DEVICE u32 as_bits(float x) { return __builtin_bit_cast(u32, x); }
 DEVICE float absolute(float x) { return as_float(as_bits(x) & 0x7FFFFFFFu); }
@@ -81,6 +85,11 @@ template <typename T> DEVICE T constant(const T* p) {
     return *(const T __attribute__((address_space(1)))*)p;
 }
 // As one load: the compiler would take some of these apart.
+template <> __attribute__((device)) inline u32x2 constant(const u32x2* p) {
+    u32x2 x;
+    asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(x[0]), "=r"(x[1]) : "l"(p));
+    return x;
+}
 template <> __attribute__((device)) inline u32x4 constant(const u32x4* p) {
     u32x4 x;
     asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
