@@ -5,6 +5,7 @@
 // memory and are added in ascending order, as `core::scalar` adds them: to the bit, whatever the
 // number of vectors.
 
+#pragma once
 #include "codes.h"
 #include "numbers.h"
 
