@@ -2,10 +2,11 @@
 //! definition says, and its texts are the processor's.
 
 use kinglet::{KvType, Sampling, Tier, Type};
-use kinglet_backends::{Backend, Checked, Checker, Cuda, CudaEngine};
+use kinglet_backends::{Backend, Checked, Checker, Cuda, CudaEngine, Ptx};
+use kinglet_core::arena::Columns;
 use kinglet_core::check::{self, Random};
 use kinglet_core::engine::{Chunk, Engine, Logits};
-use kinglet_core::kernels::{Alone, Kernels};
+use kinglet_core::kernels::{Alone, Kernels, Output};
 use kinglet_core::kv::KvLayout;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
@@ -13,6 +14,7 @@ use kinglet_core::scalar::Scalar;
 use kinglet_core::screen::Screen;
 use kinglet_core::{Cpu, Texts};
 use kinglet_quant::Code;
+use kinglet_quant::format::TILE_ROWS;
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::compare::relative_rms;
 use kinglet_tests::devices::{on_board, on_device};
@@ -30,13 +32,51 @@ const QUANTIZED_RMS: f64 = 5e-2;
 #[test]
 fn kernels_agree_with_scalar() {
     let _stand_in = StandIn::take();
-    check::kernels(Checked(&Checker::new(Cuda::detect().unwrap()).unwrap()));
+    for ptx in [Ptx::Dot, Ptx::Tensor] {
+        check::kernels(Checked(&Checker::new(Cuda::detect().unwrap(), ptx).unwrap()));
+    }
+}
+
+/// Batches of several blocks of vectors and of tiles, and columns that are staged in parts.
+#[test]
+fn batches_agree_with_scalar() {
+    let stand_in = StandIn::take();
+    let checker = Checker::new(Cuda::detect().unwrap(), Ptx::Tensor).unwrap();
+    let (mut random, mut launches) = (Random::new(5), 0);
+    let formats = check::products().into_iter().filter(|case| {
+        case.cols == 288 && case.tokens == 1 && case.kind.is_quantized() && !case.extreme
+    });
+    for format in formats {
+        for (rows, cols, tokens, extreme) in
+            [(16, 608, 64, false), (130, 96, 33, false), (60, 544, 16, true), (5, 1536, 9, false)]
+        {
+            let case = check::Product { rows, cols, tokens, extreme, ..format };
+            let mut memory = check::Aligned::zeroed(case.weight_bytes());
+            case.fill(memory.bytes_mut(), &mut random);
+            let (w, inputs) = (case.matrix(memory.bytes()), case.inputs(&mut random));
+            let width = w.tile_count() * TILE_ROWS;
+            for output in [Output::Store, Output::Add] {
+                let mut expected = random.vector(tokens * width, 1.0);
+                let mut found = expected.clone();
+                let (tiles, x) = (0..w.tile_count(), inputs.view());
+                let columns = &mut Columns::all(&mut expected, width);
+                Scalar.matmul(&w, tiles.clone(), &x, columns, output, &mut []);
+                let columns = &mut Columns::all(&mut found, width);
+                Checked(&checker).matmul(&w, tiles, &x, columns, output, &mut []);
+                let is_same = found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(is_same, "{case:?} {output:?}");
+                launches += u64::from(case.kind != Type::Q8Planes);
+            }
+        }
+    }
+    assert_eq!(stand_in.counters()["kernels"]["product_tensor"]["launches"], launches);
+    assert!(launches > 0, "no format was checked");
 }
 
 #[test]
 fn keys_are_rotated_and_appended_as_scalar_does() {
     let _stand_in = StandIn::take();
-    let checker = Checker::new(Cuda::detect().unwrap()).unwrap();
+    let checker = Checker::new(Cuda::detect().unwrap(), Ptx::Tensor).unwrap();
     let mut random = Random::new(3);
     for kind in [KvType::Int8, KvType::F16] {
         for (number, head_dim) in (16..=256).step_by(16).enumerate() {

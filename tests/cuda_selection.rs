@@ -86,7 +86,7 @@ fn a_device_that_computes_something_else_is_not_taken() {
     let stand_in = StandIn::take();
     let model = small(SMALL[1], Type::Q8);
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backends/src/cuda/ptx");
-    let kernels = fs::read_to_string(sources.join("kernels.ptx")).unwrap();
+    let kernels = fs::read_to_string(sources.join("sm_80.ptx")).unwrap();
     let wrong = kernels.replace("div.rn.f32", "mul.rn.f32");
     assert_ne!(wrong, kernels);
     stand_in.load(&wrong);

@@ -6,6 +6,8 @@ use super::functions::Functions;
 use super::launch::Launch;
 use super::memory::Arena;
 use super::probe::Cuda;
+use super::product::{TILE_THREADS, tile_grid};
+use super::ptx::Ptx;
 use super::shapes::{Cache, Found, Inputs, Out, Products, Quantized, Row, Weight};
 use bytemuck::Pod;
 use core::ops::Range;
@@ -20,6 +22,9 @@ use std::sync::Arc;
 use std::vec;
 use std::vec::Vec;
 
+/// Vectors from which on tensor cores multiply here: all but single ones, to check every number.
+const TENSOR_FROM: u32 = 2;
+
 /// A device and its kernels.
 #[derive(Debug)]
 pub struct Checker {
@@ -32,10 +37,10 @@ pub struct Checker {
 pub struct Checked<'c>(pub &'c Checker);
 
 impl Checker {
-    /// The kernels of a device.
-    pub fn new(cuda: Cuda) -> kinglet_quant::Result<Self> {
+    /// These kernels on a device.
+    pub fn new(cuda: Cuda, ptx: Ptx) -> kinglet_quant::Result<Self> {
         let device = Device::open(cuda)?;
-        Ok(Self { functions: Functions::load(&device)?, device })
+        Ok(Self { functions: Functions::load(&device, ptx)?, device })
     }
 
     /// [`Kernels::rope`] of the key, then [`KvLayout::store`], as one kernel does both.
@@ -132,11 +137,9 @@ impl Kernels for Checked<'_> {
         let is_added = (output == Output::Add).into();
         products.out[0] = Out { values: results.pointer(), width: width as u32, is_added };
         let count = x.tokens as u32;
-        let grid = [w.tile_count() as u32, count.div_ceil(8), 1];
-        let launch = self.0.launch(grid, 128).with(&products).with(&inputs).with(&count);
-        let functions = &self.0.functions;
-        let function = if count == 1 { functions.product_one } else { functions.product_many };
-        launch.run(function).unwrap();
+        let (function, grid) = self.0.functions.product(&products, count, TENSOR_FROM);
+        let launch = self.0.launch(grid, TILE_THREADS).with(&products).with(&inputs);
+        launch.with(&count).run(function).unwrap();
         self.0.get(&results, &mut values);
         for (token, row) in values.chunks_exact(width).enumerate() {
             let out = out.row(token);
@@ -164,10 +167,11 @@ impl Kernels for Checked<'_> {
         let out = Found { logits: logits_at, floors, ceilings, width: width as u32 };
         let (weight, margins) = (Weight::new(w, weights.pointer()), margins.pointer());
         let count = x.tokens as u32;
-        let launch = self.0.launch([all as u32, count.div_ceil(8), 1], 128);
+        let (grid, is_one) = tile_grid(all as u32, count);
+        let launch = self.0.launch(grid, TILE_THREADS);
         let launch = launch.with(&weight).with(&inputs).with(&margins).with(&count).with(&out);
         let functions = &self.0.functions;
-        let function = if count == 1 { functions.screen_one } else { functions.screen_many };
+        let function = if is_one { functions.screen_one } else { functions.screen_many };
         launch.run(function).unwrap();
         self.0.get(&arenas[0], &mut logits);
         self.0.get(&arenas[1], &mut bounds[0]);

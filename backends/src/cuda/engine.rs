@@ -6,6 +6,7 @@ use super::graph::Graph;
 use super::memory::{Arena, Pinned, Way, Weights};
 use super::plan::{DevicePlan, LISTED, Uploads, list_bytes};
 use super::probe::Cuda;
+use super::ptx::Ptx;
 use super::shapes::{Row, Wanted};
 use super::step::Step;
 use kinglet_core::engine::{BlockPrefix, Chunk, Engine, LogitRows};
@@ -86,7 +87,7 @@ impl<'a> CudaEngine<'a> {
     /// the kernels.
     pub fn new(cuda: Cuda, model: File<'a>, plan: Plan) -> Result<Self> {
         let device = Device::open(cuda)?;
-        let functions = Functions::load(&device)?;
+        let functions = Functions::load(&device, Ptx::of(cuda))?;
         let device_plan = DevicePlan::new(&model, &plan);
         let pins = Pins::new(&model, &plan, &device_plan);
         Ok(Self {

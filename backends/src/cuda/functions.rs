@@ -2,33 +2,43 @@
 
 use super::device::Device;
 use super::module::{Function, Module};
+use super::ptx::Ptx;
 use kinglet_quant::Result;
 use std::sync::Arc;
 
+macro_rules! c_string {
+    ($name:ident) => {
+        const {
+            let name = concat!(stringify!($name), "\0").as_bytes();
+            match core::ffi::CStr::from_bytes_with_nul(name) {
+                Ok(name) => name,
+                Err(_) => panic!("names have no zeros"),
+            }
+        }
+    };
+}
+
 macro_rules! functions {
-    ($($name:ident)*) => {
+    ($($name:ident)*; $($of_tensor:ident)*) => {
         /// Every kernel of `kernels/`, loaded.
         #[derive(Debug)]
         pub(super) struct Functions {
             $(pub $name: Function,)*
+            $(/// None where the device lacks the instructions.
+            pub $of_tensor: Option<Function>,)*
             _module: Module,
         }
 
         impl Functions {
             /// Has the driver compile the kernels for the device.
-            pub fn load(device: &Arc<Device>) -> Result<Self> {
-                let module = Module::load(device)?;
+            pub fn load(device: &Arc<Device>, ptx: Ptx) -> Result<Self> {
+                let module = Module::load(device, ptx)?;
                 Ok(Self {
-                    $($name: module.function(
-                        const {
-                            match core::ffi::CStr::from_bytes_with_nul(
-                                concat!(stringify!($name), "\0").as_bytes(),
-                            ) {
-                                Ok(name) => name,
-                                Err(_) => panic!("names have no zeros"),
-                            }
-                        },
-                    )?,)*
+                    $($name: module.function(c_string!($name))?,)*
+                    $($of_tensor: match ptx {
+                        Ptx::Dot => None,
+                        Ptx::Tensor => Some(module.function(c_string!($of_tensor))?),
+                    },)*
                     _module: module,
                 })
             }
@@ -39,5 +49,6 @@ macro_rules! functions {
 functions! {
     embed norm quantize silu_mul keep append attend join
     product_one product_many
-    margins screen_one screen_many threshold rescore collect
+    margins screen_one screen_many threshold rescore collect;
+    product_tensor
 }

@@ -1,6 +1,7 @@
 //! The kernels, as the driver compiles them for the device.
 
 use super::device::Device;
+use super::ptx::Ptx;
 use core::ffi::{CStr, c_void};
 use core::ptr::{null_mut, without_provenance_mut};
 use cudarc::driver::sys::{CUfunction, CUjit_option, CUmodule};
@@ -9,8 +10,6 @@ use std::ffi::CString;
 use std::string::String;
 use std::sync::Arc;
 
-/// What `build` makes of `kernels/`: for the oldest device, which every later driver takes.
-const KERNELS: &str = include_str!("ptx/kernels.ptx");
 /// Bytes of what the compiler can say. An error's message shows less.
 const LOG_BYTES: usize = 1024;
 /// Characters of it that an error's message shows.
@@ -40,9 +39,9 @@ unsafe impl Sync for Function {}
 impl Module {
     /// Has the driver compile the kernels, or take them from its cache. Makes the device's context
     /// the calling thread's.
-    pub fn load(device: &Arc<Device>) -> Result<Self> {
+    pub fn load(device: &Arc<Device>, ptx: Ptx) -> Result<Self> {
         let cuda = device.cuda();
-        let text = CString::new(KERNELS).map_err(|_| {
+        let text = CString::new(ptx.text()).map_err(|_| {
             Error::new(Code::Internal, format_args!("the text of the kernels has a 0 in it"))
         })?;
         device.enter()?;

@@ -4,7 +4,7 @@ use kinglet_core::KvType;
 use kinglet_core::engine::Place;
 use kinglet_core::plan::Plan;
 use kinglet_core::screen::Screen;
-use kinglet_quant::{Config, Matrix};
+use kinglet_quant::{Config, Matrix, Type};
 
 /// An address in the device's memory.
 pub(super) type Address = u64;
@@ -51,6 +51,11 @@ impl Weight {
     /// Tiles of 16 rows.
     pub fn tiles(&self) -> u32 {
         self.tile_count
+    }
+
+    /// Whether its rows are bytes, or become bytes by themselves, without a second plane.
+    pub fn is_of_bytes(&self) -> bool {
+        [Type::Q8, Type::Q5, Type::Q4, Type::Q3].into_iter().any(|kind| self.kind == kind as u32)
     }
 
     /// Output width.

@@ -6,16 +6,12 @@ use super::functions::Functions;
 use super::launch::Launch;
 use super::memory::Weights;
 use super::plan::{ATTEND_ROWS, DevicePlan, LISTED, Uploads};
+use super::product::{TENSOR_FROM, TILE_THREADS, tile_grid};
 use super::shapes::{Address, Cache, Found, Inputs, Out, Products, Quantized, Weight};
 use kinglet_core::kv::ATTEND_CHUNK;
 use kinglet_core::plan::Plan;
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Config, File, Matrix, Result, Role};
-
-/// Vectors that a block multiplies with a tile at once.
-const TOKENS: u32 = 8;
-/// Threads of a block that computes a tile.
-const TILE_THREADS: u32 = 128;
 
 /// One step: the tokens that were uploaded, in an engine's buffers.
 pub(super) struct Step<'s> {
@@ -166,11 +162,9 @@ impl Step<'_> {
     }
 
     fn multiply(&self, products: &Products, input: &Inputs, rows: Rows) -> Result<()> {
-        let tiles = products.w.iter().map(Weight::tiles).sum();
-        let (grid, is_one) = tile_grid(tiles, rows.count);
-        let launch = self.launch(grid, TILE_THREADS).with(products).with(input).with(&rows.count);
-        let functions = self.functions;
-        launch.run(if is_one { functions.product_one } else { functions.product_many })
+        let (function, grid) = self.functions.product(products, rows.count, TENSOR_FROM);
+        let launch = self.launch(grid, TILE_THREADS).with(products).with(input);
+        launch.with(&rows.count).run(function)
     }
 
     /// `gate = silu(W_gate · input) · (W_up · input)`, and quantizes it.
@@ -282,9 +276,4 @@ impl Step<'_> {
         let launch = launch.with(&survivors).with(&found).with(&tiles).with(&room);
         launch.with(&lists).run(functions.collect)
     }
-}
-
-/// Blocks for tiles and vectors, and whether one vector comes alone.
-fn tile_grid(tiles: u32, count: u32) -> ([u32; 3], bool) {
-    ([tiles, count.div_ceil(TOKENS), 1], count == 1)
 }

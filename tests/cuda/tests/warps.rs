@@ -120,56 +120,92 @@ fn jumps_have_several_targets() {
     assert_eq!(lanes(body, &input()), want);
 }
 
+/// Matrices of bytes, 16 rows and 8 columns with `depth` between, and what is added to products.
+struct Matrices {
+    a: Vec<Vec<u8>>,
+    b: Vec<Vec<u8>>,
+    addend: i32,
+}
+
+impl Matrices {
+    fn new(depth: usize, addend: i32, mut byte: impl FnMut() -> u8) -> Self {
+        let mut matrix = |rows: usize, columns: usize| -> Vec<Vec<u8>> {
+            (0..rows).map(|_| (0..columns).map(|_| byte()).collect()).collect()
+        };
+        Self { a: matrix(16, depth), b: matrix(depth, 8), addend }
+    }
+
+    /// Fragments as the manual draws them: registers of `a`, then of `b`, each of all lanes.
+    fn fragments(&self) -> Vec<u8> {
+        let (a_count, b_count) = (self.b.len() / 8, self.b.len() / 16);
+        let mut input = vec![0u8; 128 * (a_count + b_count)];
+        for lane in 0..32 {
+            for i in 0..4 * a_count {
+                let row = lane / 4 + if i / 4 % 2 == 1 { 8 } else { 0 };
+                let column = lane % 4 * 4 + i % 4 + if i >= 8 { 16 } else { 0 };
+                input[128 * (i / 4) + 4 * lane + i % 4] = self.a[row][column];
+            }
+            for i in 0..4 * b_count {
+                let row = lane % 4 * 4 + i % 4 + if i >= 4 { 16 } else { 0 };
+                input[128 * (a_count + i / 4) + 4 * lane + i % 4] = self.b[row][lane / 4];
+            }
+        }
+        input
+    }
+
+    /// Runs `mma` with bytes of these types, and compares it with three loops.
+    fn check(&self, [a_type, b_type]: [&str; 2]) {
+        let depth = self.b.len();
+        let (a_count, b_count) = (depth / 8, depth / 16);
+        let names = |first: usize, count: usize| {
+            let names = (first..first + count).map(|at| format!("%w{at}"));
+            names.collect::<Vec<_>>().join(",")
+        };
+        let load = |at: usize, to: usize| format!("ld.global.u32 %w{to}, [%d8+{}];", 128 * at);
+        let loads: String = (0..a_count + b_count).map(|at| load(at, 8 + at)).collect();
+        let text = with_body(&format!(
+            "ld.param.u64 %d8, [first]; ld.param.u64 %d9, [second]; mov.u32 %w0, %tid.x;
+            mad.wide.u32 %d8, %w0, 4, %d8; mad.wide.u32 %d9, %w0, 16, %d9; {loads}
+            mov.b32 %w1, {};
+            mma.sync.aligned.m16n8k{depth}.row.col.s32.{a_type}.{b_type}.s32
+            {{%w4,%w5,%w6,%w7}}, {{{}}}, {{{}}}, {{%w1,%w1,%w1,%w1}};
+            st.global.v4.b32 [%d9], {{%w4,%w5,%w6,%w7}};",
+            self.addend,
+            names(8, a_count),
+            names(8 + a_count, b_count)
+        ));
+        let input = self.fragments();
+        let found = Run { input: &input, output: 512, ..Run::new(&text, 32) }.words().unwrap();
+        let value = |byte: u8, kind: &str| match kind {
+            "s8" => i64::from(byte as i8),
+            _ => i64::from(byte),
+        };
+        for (row, column) in (0..16).flat_map(|row| (0..8).map(move |column| (row, column))) {
+            let product =
+                |k: usize| value(self.a[row][k], a_type) * value(self.b[k][column], b_type);
+            let sum = i64::from(self.addend) + (0..depth).map(product).sum::<i64>();
+            let lane = row % 8 * 4 + column / 2;
+            let at = column % 2 + 2 * (row / 8);
+            // Without .satfinite, sums wrap around.
+            let place = format!("{depth} {a_type} {b_type} {} {row} {column}", self.addend);
+            assert_eq!(found[4 * lane + at], sum as u32, "{place}");
+        }
+    }
+}
+
 #[test]
 fn products_of_matrices_are_three_loops() {
     let mut state = 9;
-    for (shape, depth) in [("m16n8k32", 32usize), ("m16n8k16", 16)] {
-        for (a_type, b_type) in [("s8", "s8"), ("u8", "s8"), ("s8", "u8"), ("u8", "u8")] {
-            let a: Vec<Vec<u8>> =
-                (0..16).map(|_| (0..depth).map(|_| random(&mut state) as u8).collect()).collect();
-            let b: Vec<Vec<u8>> =
-                (0..depth).map(|_| (0..8).map(|_| random(&mut state) as u8).collect()).collect();
-            let (a_count, b_count) = (depth / 8, depth / 16);
-            let names = |first: usize, count: usize| {
-                let names = (first..first + count).map(|at| format!("%w{at}"));
-                names.collect::<Vec<_>>().join(",")
-            };
-            let load = |at: usize, to: usize| format!("ld.global.u32 %w{to}, [%d8+{}];", 128 * at);
-            let loads: String = (0..a_count + b_count).map(|at| load(at, 8 + at)).collect();
-            let text = with_body(&format!(
-                "ld.param.u64 %d8, [first]; ld.param.u64 %d9, [second]; mov.u32 %w0, %tid.x;
-                mad.wide.u32 %d8, %w0, 4, %d8; mad.wide.u32 %d9, %w0, 16, %d9; {loads}
-                mov.b32 %w1, 5;
-                mma.sync.aligned.{shape}.row.col.s32.{a_type}.{b_type}.s32
-                {{%w4,%w5,%w6,%w7}}, {{{}}}, {{{}}}, {{%w1,%w1,%w1,%w1}};
-                st.global.v4.b32 [%d9], {{%w4,%w5,%w6,%w7}};",
-                names(8, a_count),
-                names(8 + a_count, b_count)
-            ));
-            // Fragments as the manual draws them.
-            let mut input = vec![0u8; 128 * (a_count + b_count)];
-            for lane in 0..32 {
-                for i in 0..4 * a_count {
-                    let row = lane / 4 + if i / 4 % 2 == 1 { 8 } else { 0 };
-                    let column = lane % 4 * 4 + i % 4 + if i >= 8 { 16 } else { 0 };
-                    input[128 * (i / 4) + 4 * lane + i % 4] = a[row][column];
+    for depth in [32, 16] {
+        for types in [["s8", "s8"], ["u8", "s8"], ["s8", "u8"], ["u8", "u8"]] {
+            for addend in [5, i32::MAX, i32::MIN] {
+                Matrices::new(depth, addend, || random(&mut state) as u8).check(types);
+                // Of the lowest and the highest bytes: -128, 127, and 0, 255.
+                let mut extreme = || [0x80, 0x7F, 0xFF, 0][random(&mut state) as usize % 4];
+                Matrices::new(depth, addend, &mut extreme).check(types);
+                for byte in [0x80, 0xFF] {
+                    Matrices::new(depth, addend, || byte).check(types);
                 }
-                for i in 0..4 * b_count {
-                    let row = lane % 4 * 4 + i % 4 + if i >= 4 { 16 } else { 0 };
-                    input[128 * (a_count + i / 4) + 4 * lane + i % 4] = b[row][lane / 4];
-                }
-            }
-            let found = Run { input: &input, output: 512, ..Run::new(&text, 32) }.words().unwrap();
-            let value = |byte: u8, kind: &str| match kind {
-                "s8" => i32::from(byte as i8),
-                _ => i32::from(byte),
-            };
-            for (row, column) in (0..16).flat_map(|row| (0..8).map(move |column| (row, column))) {
-                let product = |k: usize| value(a[row][k], a_type) * value(b[k][column], b_type);
-                let sum = 5 + (0..depth).map(product).sum::<i32>();
-                let lane = row % 8 * 4 + column / 2;
-                let at = column % 2 + 2 * (row / 8);
-                assert_eq!(found[4 * lane + at] as i32, sum, "{shape} {row} {column}");
             }
         }
     }

@@ -4,3 +4,6 @@
 #include "embed.cu"
 #include "head.cu"
 #include "norm.cu"
+#if __CUDA_ARCH__ >= 800
+#include "tensor.cu"
+#endif

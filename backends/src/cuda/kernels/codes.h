@@ -71,6 +71,20 @@ DEVICE void split_entries(u32 first, u32 second, u32* low, u32* high) {
     *high = pick(first, second, 0x7531);
 }
 
+// Looks the 8 nibbles of a line up in the table of 16 bytes. They alternate between column 4j + i and
+// column 16 + 4j + i; their upper bits choose between the halves of the table.
+DEVICE void look_up(const Matrix& w, u32 line, u32* low, u32* high) {
+    // An instruction takes one constant. No group is odd, but the compiler does not know that, and
+    // keeps this one in a register.
+    u32 bytes = 0x32103210 | (thread() * w.group & 1);
+    u32 within = line & 0x77777777, half = bytes | (line >> 1 & 0x44444444);
+    u32 first = pick(pick(w.table[0], w.table[1], within),
+                     pick(w.table[2], w.table[3], within), half);
+    u32 second = pick(pick(w.table[0], w.table[1], within >> 16),
+                      pick(w.table[2], w.table[3], within >> 16), half >> 16);
+    split_entries(first, second, low, high);
+}
+
 // Unpacks the codes of a row. Words 4 to 7 are 16 times too large where they `STAY_HIGH`.
 template <u32 FORM, bool STAY_HIGH = false> DEVICE void
 unpack(const Matrix& w, const u32* line, u32* words) {
@@ -78,20 +92,8 @@ unpack(const Matrix& w, const u32* line, u32* words) {
 #pragma unroll
         for (u32 j = 0; j < 8; j++) words[j] = line[j];
     } else if (FORM == ENTRIES) {
-        // An instruction takes one constant. No group is odd, but the compiler does not know that,
-        // and keeps this one in a register.
-        u32 bytes = 0x32103210 | (thread() * w.group & 1);
 #pragma unroll
-        for (u32 j = 0; j < 4; j++) {
-            // The nibbles of a line alternate between column 4j + i and column 16 + 4j + i. Their
-            // upper bits choose between the halves of the table.
-            u32 within = line[j] & 0x77777777, half = bytes | (line[j] >> 1 & 0x44444444);
-            u32 first = pick(pick(w.table[0], w.table[1], within),
-                             pick(w.table[2], w.table[3], within), half);
-            u32 second = pick(pick(w.table[0], w.table[1], within >> 16),
-                              pick(w.table[2], w.table[3], within >> 16), half >> 16);
-            split_entries(first, second, words + j, words + 4 + j);
-        }
+        for (u32 j = 0; j < 4; j++) look_up(w, line[j], words + j, words + 4 + j);
     } else if (FORM == THREES) {
 #pragma unroll
         for (u32 j = 0; j < 8; j += j == 1 ? 3 : 1) {

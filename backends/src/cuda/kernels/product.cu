@@ -5,6 +5,7 @@
 // lane reads of a vector serves all of its rows. Sums over blocks meet in shared memory and are added
 // in ascending order, as `core::scalar` adds them: to the bit, whatever the number of vectors.
 
+#pragma once
 #include "codes.h"
 #include "numbers.h"
 

@@ -15,7 +15,9 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef u32 u32x4 __attribute__((ext_vector_type(4)));
 typedef i32 i32x2 __attribute__((ext_vector_type(2)));
+typedef i32 i32x4 __attribute__((ext_vector_type(4)));
 typedef u32 u32x2 __attribute__((ext_vector_type(2)));
+typedef float f32x2 __attribute__((ext_vector_type(2)));
 
 const u32 WARP = 32;
 const u32 ALL_LANES = 0xFFFFFFFFu;
@@ -56,6 +58,27 @@ DEVICE i32 dot2_high(u32 a, u32 b, i32 sum) {
     asm("dp2a.hi.s32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(a), "r"(b));
     return sum;
 }
+#if __CUDA_ARCH__ >= 800
+// Products of 16 rows and 8 columns of signed bytes, 32 or 16 deep, in all lanes of a warp: which
+// element of what is in which lane, the manual of PTX shows in 9.7.14.5, "Matrix Fragments for
+// mma.m16n8k32" and "for mma.m16n8k16 with .u8/.s8".
+DEVICE i32x4 multiply_32(const u32* a, u32x2 b) {
+    i32x4 d;
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%10, %10, %10, %10};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(0));
+    return d;
+}
+DEVICE i32x4 multiply_16(const u32* a, u32 b) {
+    i32x4 d;
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
+        "{%7, %7, %7, %7};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b), "r"(0));
+    return d;
+}
+#endif
 // Four bytes of eight, as the nibbles of `selector` say.
 DEVICE u32 pick(u32 low, u32 high, u32 selector) { return __nvvm_prmt(low, high, selector); }
 
