@@ -4,7 +4,7 @@
 use kinglet::{KvType, Sampling, Tier, Type};
 use kinglet_backends::{Backend, Checked, Checker, Cuda, CudaEngine, Ptx};
 use kinglet_core::arena::Columns;
-use kinglet_core::check::{self, Random};
+use kinglet_core::check::{self, Attention, Product, Random};
 use kinglet_core::engine::{Chunk, Engine, Logits};
 use kinglet_core::kernels::{Alone, Kernels, Output};
 use kinglet_core::kv::KvLayout;
@@ -71,6 +71,32 @@ fn batches_agree_with_scalar() {
     }
     assert_eq!(stand_in.counters()["kernels"]["product_tensor"]["launches"], launches);
     assert!(launches > 0, "no format was checked");
+}
+
+/// Products of a long prompt, in every format.
+#[test]
+fn products_of_many_vectors_agree_with_scalar() {
+    let _stand_in = StandIn::take();
+    let checker = Checker::new(Cuda::detect().unwrap(), Ptx::Tensor).unwrap();
+    let mut random = Random::new(5);
+    let cases = check::products().into_iter().filter(|case| (case.rows, case.tokens) == (40, 19));
+    let formats: Vec<_> = cases.map(|case| Product { tokens: 64, ..case }).collect();
+    assert!(formats.len() > 10);
+    formats.iter().for_each(|case| check::matmul(Checked(&checker), case, &mut random));
+}
+
+/// The last position of a context of 2,048 attends to all of it: 16 spans of one block.
+#[test]
+fn attention_over_a_long_context_agrees_with_scalar() {
+    let _stand_in = StandIn::take();
+    let checker = Checker::new(Cuda::detect().unwrap(), Ptx::Tensor).unwrap();
+    let mut random = Random::new(6);
+    for kind in [KvType::Int8, KvType::F16] {
+        for head_dim in [64, 112] {
+            let case = Attention { kind, head_dim, group: 3, positions: 0..2048 };
+            check::attend(Checked(&checker), &case, &mut random);
+        }
+    }
 }
 
 #[test]
@@ -372,7 +398,8 @@ fn the_command_runs_on_every_board() {
     let path = converted_path(SMALL[1], Type::Q8);
     let file = path.to_str().unwrap();
     let run = ["run", file, "-p", "a b c", "-n", "6", "--temp", "0", "--json"];
-    let tokens = ["orin", "orin5", "xavier", "thor", "discrete"].map(|board| {
+    let boards = ["orin", "orin5", "orin-nano", "xavier", "xavier-nx", "thor", "discrete"];
+    let tokens = boards.map(|board| {
         let said = on_board(board, &[&run[..], &["--tier", "cuda"]].concat());
         let said: Value = serde_json::from_str(&said.ok()).unwrap();
         assert_eq!(said["tier"], "cuda", "{board}");

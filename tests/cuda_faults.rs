@@ -69,7 +69,7 @@ const FAULTS: [Fault; 39] = [
     ("rescore", "mul.rn.f32", "add.rn.f32"),
 ];
 
-/// Faults that show in products with more columns than a warp takes, which small models do not have.
+/// Faults that show in products of more columns than a warp takes: small models have none.
 const WIDE_FAULTS: [Fault; 2] =
     [("product_one", "bar.sync  0;", ""), ("screen_one", "bar.sync  0;", "")];
 

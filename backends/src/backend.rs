@@ -46,7 +46,7 @@ impl Backend {
                 let best = Tier::best().name();
                 kinglet_quant::fail!(
                     kinglet_quant::Code::TierUnavailable,
-                    "no CUDA: {lack}: or choose {best}"
+                    "no CUDA: {lack}; the tier {best} works without it"
                 )
             }
         }

@@ -9,6 +9,8 @@ extern crate alloc;
 
 mod planes;
 
+pub use attention::{Attention, attend};
+
 use crate::arena::Columns;
 use crate::kernels::{Activations, Kernels, Output, START_GROUP, panel_floats};
 use crate::scalar::Scalar;
@@ -285,7 +287,8 @@ impl Inputs {
     }
 }
 
-fn matmul<K: Kernels>(k: K, case: &Product, random: &mut Random) {
+/// Checks a product of one shape.
+pub fn matmul<K: Kernels>(k: K, case: &Product, random: &mut Random) {
     let mut memory = Aligned::zeroed(case.weight_bytes());
     case.fill(memory.bytes_mut(), random);
     let w = case.matrix(memory.bytes());

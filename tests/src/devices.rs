@@ -8,6 +8,8 @@ use kinglet_backends::{Cuda, CudaEngine};
 use kinglet_core::Texts;
 use kinglet_core::plan::{Limits, Plan};
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 
 /// Runs `check` with texts of a model on the stand-in's device.
 pub fn on_device<T>(
@@ -22,12 +24,18 @@ pub fn on_device<T>(
     check(&mut Texts::new(model.file(), engine, memory.as_mut()))
 }
 
+/// `kinglet` with a library, `libcuda.so.1` in a folder, as the driver of a board.
+pub fn with_driver(folder: &Path, board: &str) -> Command {
+    let mut command = kinglet(folder);
+    command.env("LD_LIBRARY_PATH", folder).env("KINGLET_STAND_IN_BOARD", board);
+    command
+}
+
 /// `kinglet` with the stand-in as the driver of a board, and these variables of the environment.
 pub fn on_board_with(variables: &[(&str, &str)], board: &str, arguments: &[&str]) -> Said {
     let folder = tempfile::tempdir().unwrap();
     symlink(library(), folder.path().join("libcuda.so.1")).unwrap();
-    let mut command = kinglet(folder.path());
-    command.env("LD_LIBRARY_PATH", folder.path()).env("KINGLET_STAND_IN_BOARD", board);
+    let mut command = with_driver(folder.path(), board);
     Said::by(command.envs(variables.iter().copied()).args(arguments))
 }
 

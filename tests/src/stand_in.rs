@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::fs;
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Where Cargo has put the library: beside the test program.
@@ -11,6 +12,25 @@ pub fn library() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     let path = program.parent().unwrap().join("libkinglet_stand_in.so");
     assert!(path.exists(), "{} is not there: cargo builds it with the tests", path.display());
+    path
+}
+
+/// A copy of the library in a folder, under the driver's name, that lacks one of its functions.
+pub fn library_without(function: &str, folder: &Path) -> PathBuf {
+    // Programs find a function by its name in the table of strings, where zeros surround it.
+    let sought = format!("\0{function}\0").into_bytes();
+    let mut bytes = fs::read(library()).unwrap();
+    let places: Vec<usize> = bytes
+        .windows(sought.len())
+        .enumerate()
+        .filter_map(|(at, found)| (found == sought).then_some(at))
+        .collect();
+    assert!(!places.is_empty(), "the stand-in has no {function}");
+    for at in places {
+        bytes[at + 1] = b'-';
+    }
+    let path = folder.join("libcuda.so.1");
+    fs::write(&path, bytes).unwrap();
     path
 }
 
@@ -32,12 +52,17 @@ unsafe impl Sync for Library {}
 impl StandIn {
     /// The library, with nothing taken and nothing counted. Other tests wait until it is dropped.
     pub fn take() -> Self {
+        let stand_in = Self::open(&library());
+        stand_in.reset();
+        stand_in
+    }
+
+    /// The library at a path, as it is. A process stays with the first one that it opens.
+    pub fn open(path: &Path) -> Self {
         static OPENED: OnceLock<Library> = OnceLock::new();
         static USED: Mutex<()> = Mutex::new(());
         let alone = USED.lock().unwrap_or_else(PoisonError::into_inner);
-        let stand_in = Self { library: OPENED.get_or_init(Library::open), _alone: alone };
-        stand_in.reset();
-        stand_in
+        Self { library: OPENED.get_or_init(|| Library::open(path)), _alone: alone }
     }
 
     /// Begins again, as a process does whose driver has been initialized.
@@ -113,8 +138,7 @@ impl StandIn {
 }
 
 impl Library {
-    fn open() -> Self {
-        let path = library();
+    fn open(path: &Path) -> Self {
         let name = CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
         // SAFETY: the library runs nothing of its own when it is opened.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };

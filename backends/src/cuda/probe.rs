@@ -158,8 +158,8 @@ impl fmt::Display for Lack {
             ),
             Self::DeviceTooOld { name, capability: (major, minor) } => write!(
                 f,
-                "{name} stays on the processor: it has compute capability {major}.{minor}, and \
-                 there are kernels from 7.2 (Jetson Xavier) on",
+                "the device {name} has compute capability {major}.{minor}, and Kinglet's kernels \
+                 need 7.2 (Jetson Xavier) or later",
             ),
             Self::DriverTooOld(found) => {
                 let (major, minor) = version(*found);
@@ -308,7 +308,10 @@ mod tests {
             (Lack::Library, "libcuda.so.1"),
             (Lack::Function("cuGraphLaunch"), "cuGraphLaunch"),
             (Lack::Rights { status: 800 }, "800"),
-            (Lack::DeviceTooOld { name, capability: (5, 3) }, "Jetson Nano stays"),
+            (
+                Lack::DeviceTooOld { name, capability: (5, 3) },
+                "Jetson Nano has compute capability 5.3",
+            ),
             (Lack::DriverTooOld(10020), "CUDA 10.2,"),
         ] {
             assert!(lack.to_string().contains(word), "{lack}");

@@ -10,11 +10,15 @@ use core::ops::Range;
 
 /// A shape of attention to check.
 #[derive(Clone, Debug)]
-struct Case {
-    kind: KvType,
-    head_dim: usize,
-    group: usize,
-    positions: Range<usize>,
+pub struct Attention {
+    /// What the cache holds.
+    pub kind: KvType,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Queries that share a head of the cache.
+    pub group: usize,
+    /// Positions that are attended to.
+    pub positions: Range<usize>,
 }
 
 /// Checks attention for heads of every width.
@@ -26,14 +30,15 @@ pub(super) fn cases<K: Kernels>(k: K, random: &mut Random) {
             // Long spans for some widths, every remainder by 64 among them: emulators are slow.
             let long_spans = number % 3 == 0;
             for positions in ranges.iter().filter(|range| long_spans || range.len() < 20).cloned() {
-                attend(k, &Case { kind, head_dim, group, positions }, random);
+                attend(k, &Attention { kind, head_dim, group, positions }, random);
             }
         }
     }
 }
 
-fn attend<K: Kernels>(k: K, case: &Case, random: &mut Random) {
-    let Case { kind, head_dim, group, ref positions } = *case;
+/// Checks attention of one shape, and the joining of its spans.
+pub fn attend<K: Kernels>(k: K, case: &Attention, random: &mut Random) {
+    let Attention { kind, head_dim, group, ref positions } = *case;
     let layout = KvLayout::new(kind, head_dim, positions.end);
     let mut memory = Aligned::zeroed(layout.block_bytes());
     let mut appended = Aligned::zeroed(layout.block_bytes());

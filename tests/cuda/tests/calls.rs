@@ -351,7 +351,7 @@ fn contexts_belong_to_threads() {
 #[test]
 fn a_driver_without_a_device_says_so() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    assert!(control::board("none") && !control::board("nano"));
+    assert!(control::board("none") && !control::board("jetson"));
     let mut count = 0;
     // SAFETY: every place for a result is there.
     unsafe {

@@ -91,8 +91,12 @@ pub unsafe extern "C" fn cuMemHostRegister_v2(start: u64, bytes: usize, flags: u
         if flags & !REGISTER_FLAGS != 0 {
             return Err(code::INVALID_VALUE.into());
         }
-        if is_read_only && !state.board.registers_read_only {
-            return Err(Fault::new(code::NOT_SUPPORTED, "this board registers nothing read-only"));
+        let registers_it = match is_read_only {
+            false => state.board.registers,
+            true => state.board.registers_read_only,
+        };
+        if !registers_it {
+            return Err(Fault::new(code::NOT_SUPPORTED, "this board registers no such memory"));
         }
         state.memory.register(start, bytes as u64, !is_read_only)
     })
