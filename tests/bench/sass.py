@@ -1,0 +1,134 @@
+"""What the loops of CUDA kernels execute: machine code from NVIDIA's own assembler, counted."""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "target/ptxas"
+PTX = ROOT / "backends/src/cuda/ptx"
+# Multiply-adds of an instruction that takes four bytes in each of a warp's 32 lanes.
+DOT_PRODUCTS = 32 * 4
+# The pipes that can be the limit, and the instructions that each executes.
+PIPES = {
+    "multiplier": {"IDP", "IMAD"},
+    "integer": {"LOP3", "IADD3", "SHF", "PRMT", "LEA", "ISETP", "SEL", "IABS", "FMNMX", "IMNMX"},
+    "memory": {"LDG", "STG", "LDS", "STS", "LDSM", "LD", "ST"},
+    "tensor": {"IMMA"},
+}
+NIBBLES, FIFTH_BITS = "0xf0f0f0f", "0x1010101"
+
+
+def run(*command) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{command[0]}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def ptx_for(device: int) -> Path:
+    """The file with the newest instructions that a device has."""
+    targets = {}
+    for path in PTX.glob("*.ptx"):
+        target = int(re.search(r"^\.target sm_(\d+)", path.read_text(), re.MULTILINE)[1])
+        if target <= device:
+            targets[target] = path
+    return targets[max(targets)]
+
+
+def disassembled(device: int, nvdisasm: str) -> str:
+    """The machine code of the kernels for a device, `sm_` and this number."""
+    found = sorted(TOOLS.glob("12.*/**/bin/ptxas"))
+    if not found:
+        sys.exit(f"no assembler is in {TOOLS}: tests/cuda/check fetches it")
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as out:
+        run(found[-1], f"-arch=sm_{device}", ptx_for(device), "-o", out.name)
+        return run(nvdisasm, "-c", out.name)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The instructions of a loop, as the disassembler writes them."""
+
+    start: int
+    body: tuple[str, ...]
+
+    def names(self) -> Counter:
+        words = (re.sub(r"^@!?U?P\w+ ", "", line).split()[0] for line in self.body)
+        return Counter(word.split(".")[0] for word in words)
+
+    def columns(self) -> set[int]:
+        """Columns that its tensor cores sum at once: `IMMA.16832` sums 32 for 16 rows."""
+        return {int(k) for k in re.findall(r"IMMA\.168(\d\d)\b", "\n".join(self.body))}
+
+    def products(self, name: str) -> int:
+        """Multiply-adds of one turn."""
+        each = DOT_PRODUCTS if name == "IDP" else 16 * 8 * max(self.columns())
+        return self.names()[name] * each
+
+    def contains(self, other: "Loop") -> bool:
+        end, others = self.start + len(self.body), other.start + len(other.body)
+        return self != other and self.start <= other.start and others <= end
+
+    def form(self) -> str:
+        """The number format that its unpacking shows: `bytes`, `nibbles`, or `other`."""
+        text = "\n".join(self.body)
+        # FIVES have a fifth bit, and tables are looked up with PRMT.
+        if FIFTH_BITS in text or self.names()["PRMT"] > 2:
+            return "other"
+        return "nibbles" if NIBBLES in text else "bytes"
+
+
+def kernels(code: str) -> dict[str, list[Loop]]:
+    """The loops of every kernel."""
+    found = {}
+    for section in re.split(r"\.section\s+\.text\.", code)[1:]:
+        labels, lines, loops = {}, [], []
+        for line in section.split("\n"):
+            if label := re.match(r"\s*(\.L_x_\d+):", line):
+                labels[label[1]] = len(lines)
+            elif instruction := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;", line):
+                lines.append(instruction[1])
+        for i, line in enumerate(lines):
+            jump = re.search(r"\bBRA\b.*?(\.L_x_\d+)", line)
+            if jump and labels.get(jump[1], i + 1) <= i:
+                start = labels[jump[1]]
+                loops.append(Loop(start, tuple(lines[start : i + 1])))
+        found[section.split(",")[0]] = loops
+    return found
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one multiply-add takes of a warp's instructions, in all and by pipe."""
+
+    kernel: str
+    instruction: str
+    each: float
+    pipes: dict[str, float]
+
+
+def hot_loop(found: dict[str, list[Loop]], pattern: str, form: str, group: int) -> Cost:
+    """The innermost loop of kernels of this name that multiplies weights of this format and group.
+
+    Loops of tensor cores come before those of dot products. Of several that look alike the shortest
+    counts: the two planes of a head unpack as nibbles do, and then compute more.
+    """
+    for name in ("IMMA", "IDP"):
+        fits = []
+        for kernel, loops in found.items():
+            having = [l for l in loops if l.names()[name] and re.fullmatch(pattern, kernel)]
+            inner = [l for l in having if not any(l.contains(other) for other in having)]
+            fits += [(kernel, loop) for loop in inner if loop.form() == form]
+        if name == "IMMA":
+            fits = [(kernel, loop) for kernel, loop in fits if loop.columns() == {group}]
+        if fits:
+            kernel, loop = min(fits, key=lambda fit: len(fit[1].body) / fit[1].products(name))
+            made, names = loop.products(name), loop.names()
+            pipes = {p: sum(names[i] for i in has) / made for p, has in PIPES.items()}
+            return Cost(kernel, name, len(loop.body) / made, pipes)
+    sys.exit(f"no loop of {pattern} multiplies {form}: has its machine code changed?")
