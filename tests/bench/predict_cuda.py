@@ -8,8 +8,8 @@ two: that in which memory delivers its bytes, and that in which the multiprocess
 loops that multiply, whose instructions are counted in the machine code. The rest of a kernel, and
 waiting within it, is left out. "Cautious" are slower memory and launches: see `Assumed`.
 
-Prints tables of Markdown, and whether the speeds asked for are met. Needs the assembler that
-tests/cuda/check fetches, and `nvdisasm` of the Python package nvidia-cuda-nvdisasm.
+Prints tables of Markdown, and whether the speeds asked for are met. Needs the tools that
+tests/cuda/check fetches.
 """
 
 import argparse
@@ -54,7 +54,8 @@ class Board:
 
 BOARDS = [
     # Both 51.2 and 59.7 GB/s are said of it: the lower counts.
-    Board("Jetson Xavier NX", 72, 6, 1.1, 51.2),
+    # The disassembler no longer reads code for sm_72.
+    Board("Jetson Xavier NX", 75, 6, 1.1, 51.2),
     Board("Jetson Orin Nano", 87, 8, 0.625, 68.0),
     Board("Jetson Orin Nano Super", 87, 8, 1.02, 102.0),
     Board("Jetson AGX Orin", 87, 16, 1.3, 204.8),
@@ -172,8 +173,8 @@ def head(m: Model) -> list[Launch]:
 class Code:
     """The kernels of a device."""
 
-    def __init__(self, device: int, nvdisasm: str):
-        self.kernels = sass.kernels(sass.disassembled(device, nvdisasm))
+    def __init__(self, device: int):
+        self.kernels = sass.kernels(sass.disassembled(device))
 
     @cache
     def cost(self, kernel: str, form: str, group: int) -> sass.Cost:
@@ -292,10 +293,9 @@ def recorded(speeds: list[dict[str, str]]) -> list[dict[str, str]]:
 def main() -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
-    parser.add_argument("--nvdisasm", default="nvdisasm", help="NVIDIA's disassembler")
     parser.add_argument("--record", action="store_true", help="add to cuda.csv")
     args = parser.parse_args()
-    codes = {d: Code(d, args.nvdisasm) for d in {b.device for b in BOARDS}}
+    codes = {d: Code(d) for d in {b.device for b in BOARDS}}
     found = [line for board in BOARDS for line in lines(board, codes[board.device])]
     print("PREDICTION: no GPU has run Kinglet.\n\nTokens/s:\n")
     speeds = [line for line in found if line["part"] == "all"]

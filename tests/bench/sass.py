@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "target/ptxas"
+DISASSEMBLER = "nvidia-cuda-nvdisasm==13.2.78"
 PTX = ROOT / "backends/src/cuda/ptx"
 # Multiply-adds of an instruction that takes four bytes in each of a warp's 32 lanes.
 DOT_PRODUCTS = 32 * 4
@@ -40,14 +41,23 @@ def ptx_for(device: int) -> Path:
     return targets[max(targets)]
 
 
-def disassembled(device: int, nvdisasm: str) -> str:
+def disassembler() -> Path:
+    """NVIDIA's disassembler, fetched once. It reads code for sm_75 and newer."""
+    folder = TOOLS.with_name("nvdisasm") / DISASSEMBLER.split("==")[1]
+    if not folder.is_dir():
+        pip = ROOT / "target/zig/bin/pip"
+        run(pip, "install", "--quiet", "--no-deps", "--target", folder, DISASSEMBLER)
+    return next(folder.glob("**/bin/nvdisasm"))
+
+
+def disassembled(device: int) -> str:
     """The machine code of the kernels for a device, `sm_` and this number."""
     found = sorted(TOOLS.glob("12.*/**/bin/ptxas"))
     if not found:
         sys.exit(f"no assembler is in {TOOLS}: tests/cuda/check fetches it")
     with tempfile.NamedTemporaryFile(suffix=".cubin") as out:
         run(found[-1], f"-arch=sm_{device}", ptx_for(device), "-o", out.name)
-        return run(nvdisasm, "-c", out.name)
+        return run(disassembler(), "-c", out.name)
 
 
 @dataclass(frozen=True)
@@ -74,12 +84,20 @@ class Loop:
         end, others = self.start + len(self.body), other.start + len(other.body)
         return self != other and self.start <= other.start and others <= end
 
+    def is_innermost(self, loops: list["Loop"]) -> bool:
+        """Among loops that multiply."""
+        return not any(self.contains(other) for other in loops)
+
     def form(self) -> str:
-        """The number format that its unpacking shows: `bytes`, `nibbles`, or `other`."""
+        """What its unpacking shows: `bytes`, `nibbles`, `fives` or `table`."""
         text = "\n".join(self.body)
-        # FIVES have a fifth bit, and tables are looked up with PRMT.
-        if FIFTH_BITS in text or self.names()["PRMT"] > 2:
-            return "other"
+        # FIVES have a fifth bit. Tables are looked up with PRMT, beside two of them for each row's
+        # scales, which are shared by eight IDP.
+        names = self.names()
+        if names["PRMT"] > 2 + names["IDP"] // 4:
+            return "table"
+        if FIFTH_BITS in text:
+            return "fives"
         return "nibbles" if NIBBLES in text else "bytes"
 
 
@@ -122,7 +140,7 @@ def hot_loop(found: dict[str, list[Loop]], pattern: str, form: str, group: int) 
         fits = []
         for kernel, loops in found.items():
             having = [l for l in loops if l.names()[name] and re.fullmatch(pattern, kernel)]
-            inner = [l for l in having if not any(l.contains(other) for other in having)]
+            inner = [l for l in having if l.is_innermost(having)]
             fits += [(kernel, loop) for loop in inner if loop.form() == form]
         if name == "IMMA":
             fits = [(kernel, loop) for kernel, loop in fits if loop.columns() == {group}]
