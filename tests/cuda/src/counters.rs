@@ -26,10 +26,17 @@ pub struct Kernel {
     pub store_bytes: u64,
     /// Sectors that the stores touched.
     pub store_sectors: u64,
+    /// Bytes of memory that no kernel may write, each counted once for every load of a warp that
+    /// touches it: weights.
+    pub constant_bytes: u64,
+    /// Sectors of that memory that the loads touched.
+    pub constant_sectors: u64,
     /// Accesses of warps to shared memory.
     pub shared_operations: u64,
     /// Passes that its banks needed for them.
     pub bank_passes: u64,
+    /// Passes that they would need if the words lay in different banks.
+    pub least_passes: u64,
 }
 
 impl Kernel {
@@ -49,12 +56,25 @@ impl Kernel {
         *all_sectors += sectors.len() as u64;
     }
 
+    /// Counts a load of a warp from memory that no kernel may write.
+    pub fn count_constant(&mut self, addresses: &[u64], bytes: u64) {
+        let all = addresses.iter().flat_map(|address| *address..address + bytes);
+        let mut all: Vec<u64> = all.collect();
+        all.sort_unstable();
+        all.dedup();
+        self.constant_bytes += all.len() as u64;
+        all.iter_mut().for_each(|address| *address /= SECTOR);
+        all.dedup();
+        self.constant_sectors += all.len() as u64;
+    }
+
     /// Counts an access of a warp to shared memory. Lanes that use the same word share a pass.
     pub fn count_shared(&mut self, addresses: &[u64], bytes: u64) {
         let mut words: Vec<u64> =
             addresses.iter().flat_map(|address| address / 4..=(address + bytes - 1) / 4).collect();
         words.sort_unstable();
         words.dedup();
+        self.least_passes += words.len().div_ceil(BANKS) as u64;
         let mut banks = [0; BANKS];
         for word in words {
             banks[word as usize % BANKS] += 1;
@@ -118,10 +138,13 @@ impl Counters {
                 ("barriers", kernel.barriers),
                 ("load_bytes", kernel.load_bytes),
                 ("load_sectors", kernel.load_sectors),
+                ("constant_bytes", kernel.constant_bytes),
+                ("constant_sectors", kernel.constant_sectors),
                 ("store_bytes", kernel.store_bytes),
                 ("store_sectors", kernel.store_sectors),
                 ("shared_operations", kernel.shared_operations),
                 ("bank_passes", kernel.bank_passes),
+                ("least_passes", kernel.least_passes),
             ];
             text += &format!("{comma}\"{name}\":{{{}}}", members(&fields));
         }
@@ -163,14 +186,28 @@ mod tests {
     }
 
     #[test]
+    fn lanes_that_share_constant_bytes_count_them_once() {
+        let mut kernel = Kernel::default();
+        let row: Vec<u64> = (0..32).map(|lane| 256 + 8 * (lane / 4)).collect();
+        kernel.count_constant(&row, 8);
+        assert_eq!((kernel.constant_bytes, kernel.constant_sectors), (64, 2));
+        kernel.count_constant(&[30, 300], 4);
+        assert_eq!((kernel.constant_bytes, kernel.constant_sectors), (72, 5));
+    }
+
+    #[test]
     fn passes_are_those_of_the_fullest_bank() {
         let passes = |stride: u64| {
             let mut kernel = Kernel::default();
             let row: Vec<u64> = (0..32).map(|lane| lane * stride).collect();
             kernel.count_shared(&row, 4);
+            assert_eq!(kernel.least_passes, 1);
             kernel.bank_passes
         };
         assert_eq!([0, 4, 8, 128, 132].map(passes), [1, 1, 2, 32, 1]);
+        let mut wide = Kernel::default();
+        wide.count_shared(&(0..32).map(|lane| lane * 16).collect::<Vec<_>>(), 16);
+        assert_eq!((wide.bank_passes, wide.least_passes), (4, 4));
     }
 
     #[test]

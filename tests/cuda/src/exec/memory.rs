@@ -364,7 +364,13 @@ fn watch(
     if context.settings.counts_accesses {
         let addresses: Vec<u64> = active().map(|lane| used[lane]).collect();
         match access.space {
-            Global => context.counters.count_global(&addresses, access.bytes, access.is_write),
+            Global => {
+                let first = addresses.first().and_then(|first| context.memory.known(*first));
+                if access.is_read && first.is_some_and(|range| !range.is_writable) {
+                    context.counters.count_constant(&addresses, access.bytes);
+                }
+                context.counters.count_global(&addresses, access.bytes, access.is_write);
+            }
             Shared => context.counters.count_shared(&addresses, access.bytes),
             _ => {}
         }
