@@ -29,6 +29,12 @@ fn commands_say_what_they_run_on_and_why() {
     let said = on_board("orin", &["bench", path, "-p", "4", "-n", "2", "-r", "1", "-o", "json"]);
     let notes: Vec<&str> = said.err.lines().filter(|line| line.contains(&slower)).collect();
     assert!(notes.len() == 2 && notes[0].starts_with("pp4: ") && notes[1].starts_with("tg2: "));
+    let bench = ["bench", path, "-p", "0", "-n", "1", "-r", "1", "--tier", "cuda", "-o"];
+    let said = on_board("orin", &[&bench[..], &["json"]].concat()).json();
+    assert_eq!((&said[0]["backends"], &said[0]["tier"]), (&"CUDA".into(), &"cuda".into()));
+    assert!(said[0]["gpu_info"].as_str().unwrap().contains("Orin"), "{said}");
+    let said = on_board("orin", &[&bench[..], &["md"]].concat()).ok();
+    assert!(said.contains("CUDA") && !said.contains("CPU"), "{said}");
     let said = on_board("none", &run);
     assert!(
         said.err.contains(&format!("tier {best} is used, because there is no CUDA: the NVIDIA"))

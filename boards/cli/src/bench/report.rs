@@ -22,6 +22,11 @@ fn fields(found: &Measured) -> Fields {
     fields
 }
 
+/// The name that llama-bench has for what computed.
+fn backend_name(device: Option<&str>) -> &'static str {
+    if device.is_some() { "CUDA" } else { "CPU" }
+}
+
 fn what_ran(found: &Measured) -> Fields {
     let test = &found.test;
     let device = found.selection.backend().device_name();
@@ -30,7 +35,7 @@ fn what_ran(found: &Measured) -> Fields {
         ("build_number", 0.into()),
         ("cpu_info", system::cpu_name().into()),
         ("gpu_info", device.unwrap_or_default().into()),
-        ("backends", if device.is_some() { "CUDA" } else { "CPU" }.into()),
+        ("backends", backend_name(device).into()),
         ("model_filename", test.model.as_str().into()),
         ("model_type", model_type(found).into()),
         ("model_size", found.file_bytes.into()),
@@ -228,7 +233,7 @@ impl Printer {
             ("model", model_type(found)),
             ("size", megabytes(found.file_bytes)),
             ("params", format!("{:.2} M", found.parameters as f64 / 1e6)),
-            ("backend", "CPU".into()),
+            ("backend", backend_name(found.selection.backend().device_name()).into()),
             ("threads", test.threads.to_string()),
         ];
         if self.shows_batch {
