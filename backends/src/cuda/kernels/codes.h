@@ -96,16 +96,16 @@ unpack(const Matrix& w, const u32* line, u32* words) {
         for (u32 j = 0; j < 4; j++) look_up(w, line[j], words + j, words + 4 + j);
     } else if (FORM == THREES) {
 #pragma unroll
-        for (u32 j = 0; j < 8; j += j == 1 ? 3 : 1) {
+        for (u32 i = 0; i < 4; i++) {
             // Words j and j + 2: two bits of each code in a line, the upper one in bits j and j + 2
             // of the last.
+            u32 j = i / 2 * 4 + i % 2;
             u32 codes = line[j / 4] >> 2 * (j % 4) & 0x33333333;
             codes |= (j < 2 ? line[2] << (2 - j) : line[2] >> (j - 2)) & 0x04040404;
             codes |= (j < 4 ? line[2] << (4 - j) : line[2] >> (j - 4)) & 0x40404040;
             u32 first = pick(w.table[0], w.table[1], codes);
             u32 second = pick(w.table[0], w.table[1], codes >> 16);
             split_entries(first, second, words + j, words + j + 2);
-            if (j == 5) break;
         }
     } else {
 #pragma unroll
