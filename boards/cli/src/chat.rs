@@ -55,7 +55,8 @@ impl Conversation {
         self.turns.push(Message { role: "user".into(), content: text });
         let reply = self.fit().and_then(|tokens| {
             let known = self.keep_prefix(&tokens);
-            reply::generate(&mut self.session, &tokens[known..], options, on_text)
+            let unpaced = &mut || Ok(());
+            reply::generate(&mut self.session, &tokens[known..], options, on_text, unpaced)
         });
         match &reply {
             Ok(reply) => {

@@ -2,7 +2,8 @@
 
 use crate::units::Bytes;
 use crate::{interrupt, out, system};
-use kinglet::{GenerateOptions, Generation, Model, Result, Session};
+use kinglet::{Code, GenerateOptions, Generation, Model, Result, Session};
+use kinglet_quant::ensure;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -20,24 +21,27 @@ pub struct Reply {
     pub generation: Generation,
 }
 
-/// Appends a prompt and generates. `on_text` gets the text as it comes; Ctrl-C ends it early, which
-/// [`interrupt::requested`] tells.
+/// Appends a prompt and generates. `on_text` gets the text as it comes, and `pause` is called after
+/// each part of the work; Ctrl-C ends it early, which [`interrupt::requested`] tells.
 pub fn generate(
     session: &mut Session,
     prompt: &[u32],
     options: &GenerateOptions<'_>,
     on_text: &mut dyn FnMut(&str) -> Result<()>,
+    pause: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Reply> {
     let start = Instant::now();
-    session.prefill_while(prompt, &mut || !interrupt::requested())?;
+    session.prefill_with(prompt, &mut |_| {
+        pause()?;
+        ensure!(!interrupt::requested(), Code::Interrupted, "interrupted while reading the prompt");
+        Ok(())
+    })?;
     let prefill = start.elapsed();
     let (mut text, mut tokens, mut failure) = (String::new(), Vec::new(), None);
     let generation = session.generate(&[], options, &mut |piece| {
         tokens.extend(piece.token);
         text.push_str(piece.text);
-        if let Err(error) = on_text(piece.text) {
-            failure = Some(error);
-        }
+        failure = on_text(piece.text).and_then(|()| pause()).err();
         if failure.is_some() || interrupt::requested() {
             return ControlFlow::Break(());
         }

@@ -1,6 +1,15 @@
 //! What the operating system says about memory and processors.
 
+use kinglet_machine::Root;
 use std::fs;
+
+/// Names a recorded tree of a board to read instead of this machine's `/proc` and `/sys`.
+const ROOT_VARIABLE: &str = "KINGLET_ROOT";
+
+/// Where the files of the system lie: here, unless tests name a recorded tree.
+pub fn root() -> Root {
+    std::env::var_os(ROOT_VARIABLE).map_or_else(Root::here, Root::at)
+}
 
 /// The largest resident memory of this process so far, in bytes; 0 where Linux's `/proc` is absent.
 pub fn peak_rss_bytes() -> u64 {

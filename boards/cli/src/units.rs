@@ -1,6 +1,7 @@
 //! Numbers as people write and read them.
 
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 /// Reads an amount of memory: `65536`, `64K`, `64M`, `1.5G`, with powers of 1024.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
@@ -33,6 +34,13 @@ pub fn parse_non_negative(text: &str) -> Result<f32, String> {
 /// Reads a number above 0.
 pub fn parse_positive(text: &str) -> Result<f32, String> {
     parse_number(text, |x| x > 0.0, "write a number above 0")
+}
+
+/// Reads a stretch of time such as `90s`, `10m` or `1h 30m`, of a day at most.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).ok();
+    let fits = |time: &Duration| (1..=86400).contains(&time.as_secs());
+    time.filter(fits).ok_or("write a time such as 90s, 10m or 2h, of a day at most".into())
 }
 
 /// Reads a number between 0 and 1.
@@ -96,6 +104,15 @@ mod tests {
         assert_eq!(parse_bytes("1.5G"), Ok(3 << 29));
         for wrong in ["", "M", "-1", "0", "12Q", "NaN", "inf", "1e30"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(parse_time("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(parse_time("1h 30s"), Ok(Duration::from_secs(3630)));
+        for wrong in ["", "10", "-1s", "0s", "10 fortnights", "2days", "999999999999999999h"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,25 +1,36 @@
 //! Measuring one test.
 
+use crate::bench::energy::Power;
 use crate::bench::plan::Test;
+use crate::bench::watch::{Goal, Lap, Watch, Watched};
 use crate::{interrupt, models, system};
 use kinglet::{
     Batch, Code, Config, GenerateOptions, Model, ReadStream, Result, Role, Selection, Type,
 };
+use kinglet_machine::{Cooler, Root};
 use kinglet_quant::arrange::Preset;
-use kinglet_quant::ensure;
+use kinglet_quant::{Error, ensure};
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How tests are run.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
+#[derive(Clone, Copy)]
+pub struct Settings<'a> {
     /// Timed runs of every test.
     pub repetitions: u32,
     /// Whether a run that is not timed comes first.
     pub warmup: bool,
     /// Number format of models that are converted on the way.
     pub kind: Option<Preset>,
+    /// How long tests go on.
+    pub goal: Goal,
+    /// The sensor, where energy is measured.
+    pub power: Option<&'a Power>,
+    /// Degrees Celsius that the board is not to reach.
+    pub cool: Option<f64>,
+    /// Where the files of the system lie.
+    pub root: &'a Root,
 }
 
 /// What a test found; times in nanoseconds.
@@ -53,10 +64,14 @@ pub struct Measured {
     pub multiply_adds: Option<f64>,
     /// The largest resident memory, before the buffer that measures bandwidth.
     pub peak_rss_bytes: u64,
+    /// Time without work that keeping the board cool took; `None` where that is not asked.
+    pub rested: Option<Duration>,
+    /// Heat, throttling and energy.
+    pub watched: Watched,
 }
 
 /// Runs a test. It gets a thread of its own, since a session binds its caller to a processor.
-pub fn measure(test: &Test, settings: &Settings) -> Result<Measured> {
+pub fn measure(test: &Test, settings: &Settings<'_>) -> Result<Measured> {
     // Fetching and converting the model do not count as loading it.
     models::open_named(&test.model, settings.kind)?;
     thread::scope(|scope| {
@@ -70,12 +85,13 @@ struct Run {
     batch: Batch,
     random: fastrand::Rng,
     vocabulary: u32,
+    cooler: Option<Cooler>,
     measured: Measured,
 }
 
 impl Run {
     /// Loads the model and runs it once.
-    fn new(test: &Test, settings: &Settings) -> Result<Self> {
+    fn new(test: &Test, settings: &Settings<'_>) -> Result<Self> {
         system::reset_peak_rss();
         let (started, start) = (SystemTime::now(), Instant::now());
         let model = models::open_named(&test.model, settings.kind)?;
@@ -96,9 +112,13 @@ impl Run {
             bytes_per_token: (test.prompt == 0).then(|| bytes_per_token(&model, test)),
             multiply_adds: (test.generated == 0).then(|| multiply_adds(model.config(), test)),
             peak_rss_bytes: 0,
+            rested: None,
+            watched: Watched::default(),
         };
         let vocabulary = model.config().vocab_size;
-        let mut run = Self { batch, random: fastrand::Rng::with_seed(1), vocabulary, measured };
+        let random = fastrand::Rng::with_seed(1);
+        let cool = settings.cool.map(|limit| Cooler::new(settings.root.clone(), limit));
+        let mut run = Self { batch, random, vocabulary, cooler: cool.transpose()?, measured };
         if settings.warmup {
             let prompt = run.tokens(test.prompt.max(1));
             run.prefill(&prompt)?;
@@ -109,7 +129,7 @@ impl Run {
     }
 
     /// Fills the context and takes the samples.
-    fn finish(mut self, settings: &Settings) -> Result<Measured> {
+    fn finish(mut self, settings: &Settings<'_>) -> Result<Measured> {
         self.rewind(0)?;
         let Test { depth, texts, .. } = self.measured.test;
         let context = self.tokens(depth);
@@ -117,20 +137,42 @@ impl Run {
         for text in 1..texts {
             self.batch.copy(0, text, depth)?;
         }
-        self.repeat()?;
+        let mut watch = Watch::start(settings);
+        watch.add(self.repeat()?);
         self.measured.peak_rss_bytes = system::peak_rss_bytes();
         let stream = ReadStream::new()?;
         self.measured.bandwidths.push(self.batch.read_bandwidth(&stream));
-        for _ in 1..settings.repetitions {
-            self.repeat()?;
+        if settings.goal.is_long() {
+            watch = self.go_on(settings)?;
             self.measured.bandwidths.push(self.batch.read_bandwidth(&stream));
+        } else {
+            for _ in 1..settings.repetitions {
+                watch.add(self.repeat()?);
+                self.measured.bandwidths.push(self.batch.read_bandwidth(&stream));
+            }
         }
+        self.measured.watched = watch.finish(&self.measured.test, settings);
+        self.measured.rested = self.cooler.as_ref().map(Cooler::rested);
         self.measured.latencies.sort_unstable();
         Ok(self.measured)
     }
 
+    /// Runs with nothing between them, anew, until the goal is reached. The runs so far were not
+    /// what the sensor shows.
+    fn go_on(&mut self, settings: &Settings<'_>) -> Result<Watch> {
+        self.measured.samples.clear();
+        self.measured.latencies.clear();
+        let mut watch = Watch::start(settings);
+        let least = settings.repetitions as usize;
+        while watch.laps() < least || !watch.is_reached(&settings.goal, &self.measured.test) {
+            watch.add(self.repeat()?);
+            watch.look();
+        }
+        Ok(watch)
+    }
+
     /// One timed run behind the filled context.
-    fn repeat(&mut self) -> Result<()> {
+    fn repeat(&mut self) -> Result<Lap> {
         let Test { prompt, generated, texts, depth, .. } = self.measured.test;
         self.rewind(depth)?;
         let prompt = self.tokens(prompt);
@@ -138,17 +180,19 @@ impl Run {
         let mut latencies = std::mem::take(&mut self.measured.latencies);
         let start = Instant::now();
         self.prefill(&prompt)?;
+        let read = Instant::now();
         if generated > 0 {
-            let mut last = Instant::now();
+            let mut last = read;
             self.batch.push(&first)?;
             self.generate(generated, &mut |now| {
                 latencies.push(now - last);
                 last = now;
             })?;
         }
-        self.measured.samples.push(start.elapsed());
+        let end = Instant::now();
+        self.measured.samples.push(end - start);
         self.measured.latencies = latencies;
-        Ok(())
+        Ok(Lap { start, read, end })
     }
 
     fn tokens(&mut self, count: usize) -> Vec<u32> {
@@ -159,7 +203,9 @@ impl Run {
         if tokens.is_empty() {
             return interrupt::check();
         }
+        let cooler = &mut self.cooler;
         self.batch.text(0).prefill(tokens, &mut |_| {
+            pause(cooler)?;
             ensure!(!interrupt::requested(), Code::Interrupted, "interrupted");
             Ok(())
         })
@@ -181,13 +227,27 @@ impl Run {
         let texts = (0..self.batch.texts()).filter(|&text| !self.batch.tokens(text).is_empty());
         let replies: Vec<_> = texts.map(|text| (text, options)).collect();
         let last = replies.len() - 1;
+        let cooler = &mut self.cooler;
+        let mut failure: Option<Error> = None;
         self.batch.generate(&replies, &mut |reply, piece| {
             if piece.token.is_some() && reply == last {
+                failure = pause(cooler).err();
                 on_token(Instant::now());
             }
-            if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if failure.is_some() || interrupt::requested() {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
         })?;
-        interrupt::check()
+        failure.map_or_else(interrupt::check, Err)
+    }
+}
+
+/// Rests where the board is to be kept cool.
+fn pause(cooler: &mut Option<Cooler>) -> Result<()> {
+    match cooler {
+        Some(cooler) => cooler.pause(&mut || !interrupt::requested()),
+        None => Ok(()),
     }
 }
 

@@ -1,7 +1,12 @@
-//! Parts of `kinglet bench`: its flags, the tests they ask for, measuring and printing.
+//! Parts of `kinglet bench`: its flags, the tests they ask for, measuring speed and energy, and
+//! printing.
 
+pub mod energy;
 pub mod flags;
 pub mod list;
 pub mod measure;
 pub mod plan;
+pub mod record;
 pub mod report;
+pub mod table;
+pub mod watch;

@@ -3,8 +3,11 @@
 use crate::args::Format;
 use crate::bench::measure::Measured;
 use crate::bench::plan::Test;
+use crate::bench::record::{PowerRecord, columns};
+use crate::bench::table;
 use crate::system;
 use kinglet::{KvType, Result, SessionOptions};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::io::{Write, stderr};
@@ -92,7 +95,7 @@ fn results(found: &Measured) -> Fields {
 
 /// Kinglet's own fields; null where a test has no such figure.
 fn own(found: &Measured) -> Fields {
-    vec![
+    let mut fields = vec![
         ("load_ns", nanoseconds(found.load).into()),
         ("ttft_ns", found.first_token.map(nanoseconds).into()),
         ("read_bytes_per_second", (mean(&found.bandwidths) as u64).into()),
@@ -104,7 +107,9 @@ fn own(found: &Measured) -> Fields {
         ("p99_ns", percentile(&found.latencies, 99).map(nanoseconds).into()),
         ("tier", found.selection.backend().name().into()),
         ("texts", found.test.texts.into()),
-    ]
+    ];
+    fields.extend(columns(found));
+    fields
 }
 
 fn model_type(found: &Measured) -> String {
@@ -153,16 +158,20 @@ fn multiply_adds_per_second(found: &Measured) -> Option<u64> {
     Some((found.multiply_adds? / mean(&seconds)) as u64)
 }
 
-/// All fields and the samples, as one JSON object.
+/// All fields, the record of energy, the curve and the samples, as one JSON object.
 struct Document<'a>(&'a Measured);
 
 impl Serialize for Document<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let samples = [
-            ("samples_ns", Value::from(samples_ns(self.0))),
-            ("samples_ts", Value::from(samples_ts(self.0))),
-        ];
-        serializer.collect_map(fields(self.0).into_iter().chain(samples))
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in fields(self.0) {
+            map.serialize_entry(name, &value)?;
+        }
+        map.serialize_entry("power", &PowerRecord::of(self.0))?;
+        map.serialize_entry("curve", &self.0.watched.curve)?;
+        map.serialize_entry("samples_ns", &samples_ns(self.0))?;
+        map.serialize_entry("samples_ts", &samples_ts(self.0))?;
+        map.end()
     }
 }
 
@@ -173,16 +182,26 @@ pub struct Printer {
     /// Columns of Markdown: those that differ between tests or from what is usual.
     shows_batch: bool,
     shows_kv: bool,
+    shows_power: bool,
     printed: usize,
+    /// What follows the table in Markdown.
+    appendix: String,
 }
 
 impl Printer {
-    /// A printer for these tests.
-    pub fn new(format: Format, tests: &[Test], write: fn(&str) -> Result<()>) -> Self {
+    /// A printer for these tests. `power` describes the sensor, where energy is measured.
+    pub fn new(
+        format: Format,
+        tests: &[Test],
+        power: Option<&str>,
+        write: fn(&str) -> Result<()>,
+    ) -> Self {
         let usual = SessionOptions::default();
         Self {
             format,
             write,
+            shows_power: power.is_some(),
+            appendix: power.map_or(String::new(), |power| format!("\npower: {power}\n")),
             shows_batch: tests.iter().any(|test| test.batch != usual.batch),
             shows_kv: tests.iter().any(|test| test.kv != KvType::Int8),
             printed: 0,
@@ -203,7 +222,12 @@ impl Printer {
             Format::Jsonl => {
                 serde_json::to_string(&Document(found)).expect("reports serialize") + "\n"
             }
-            Format::Md => markdown(&self.cells(found), is_first),
+            Format::Md => {
+                let curve = found.watched.curve.iter();
+                self.appendix
+                    .extend(curve.map(|points| table::curve(&found.test.to_string(), points)));
+                table::row(&self.cells(found), is_first)
+            }
             Format::Sql => sql(&fields(found), is_first),
         };
         (self.write)(&text)
@@ -214,7 +238,8 @@ impl Printer {
         match self.format {
             Format::Json => (self.write)("\n]\n"),
             Format::Md => {
-                (self.write)(concat!("\nbuild: kinglet ", env!("CARGO_PKG_VERSION"), "\n"))
+                let build = concat!("\nbuild: kinglet ", env!("CARGO_PKG_VERSION"), "\n");
+                (self.write)(&format!("{}{build}", self.appendix))
             }
             Format::Csv | Format::Jsonl | Format::Sql => Ok(()),
         }
@@ -253,7 +278,35 @@ impl Printer {
             ("test", test.to_string()),
             ("t/s", format!("{:.2} ± {:.2}", mean(&speeds), deviation(&speeds))),
         ]);
+        if self.shows_power {
+            cells.extend(power_cells(found));
+        } else if throttling(found) == "yes" {
+            let (_, speed) = cells.last_mut().expect("every row has a speed");
+            speed.push_str(" throttled");
+        }
         cells
+    }
+}
+
+/// The columns of Markdown for energy.
+fn power_cells(found: &Measured) -> [(&'static str, String); 4] {
+    let energy = found.watched.energy.as_ref();
+    let figures = energy.and_then(|energy| energy.whole.figures.as_ref().ok());
+    let shown = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.3}"));
+    [
+        ("W", shown(figures.map(|figures| figures.watts))),
+        ("J/token", shown(figures.map(|figures| figures.joules_per_token))),
+        ("tokens/J", shown(figures.map(|figures| figures.tokens_per_joule))),
+        ("throttled", throttling(found).into()),
+    ]
+}
+
+/// Whether the board slowed itself down; nothing where that is not known.
+fn throttling(found: &Measured) -> &'static str {
+    match found.watched.throttling.throttled {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "",
     }
 }
 
@@ -303,29 +356,6 @@ fn sql(fields: &Fields, is_first: bool) -> String {
     } else {
         insert
     }
-}
-
-fn markdown(cells: &[(&'static str, String)], is_first: bool) -> String {
-    // The first column, the model, is aligned as text, the others as numbers.
-    let width = |title: &str| if title == "model" { 20 } else { title.len().max(10) };
-    let line = |show: &dyn Fn(usize, &(&'static str, String)) -> String| {
-        let cells: Vec<String> = cells.iter().enumerate().map(|(i, cell)| show(i, cell)).collect();
-        format!("| {} |\n", cells.join(" | "))
-    };
-    let padded = |i: usize, title: &str, text: &str| {
-        let width = width(title);
-        if i == 0 { format!("{text:<width$}") } else { format!("{text:>width$}") }
-    };
-    let row = line(&|i, (title, text)| padded(i, title, text));
-    if !is_first {
-        return row;
-    }
-    let head = line(&|i, (title, _)| padded(i, title, title));
-    let rule = line(&|i, (title, _)| {
-        let dashes = "-".repeat(width(title) - usize::from(i > 0));
-        if i == 0 { dashes } else { dashes + ":" }
-    });
-    head + &rule + &row
 }
 
 /// Writes to standard error, where nothing can be done about a failure.

@@ -1,28 +1,46 @@
 //! `kinglet bench`: speed, with the flags and fields of llama-bench.
 
 use crate::args::BenchArgs;
+use crate::bench::energy::Power;
 use crate::bench::measure::{Measured, Settings, measure};
-use crate::bench::plan;
 use crate::bench::report::{Printer, to_stderr};
-use crate::{interrupt, out};
+use crate::bench::watch::Goal;
+use crate::bench::{plan, record};
+use crate::{interrupt, out, system};
 use kinglet::Result;
 use kinglet_quant::arrange::Preset;
+use std::time::Duration;
 
 /// Runs every combination of what the flags list, and prints each as it ends.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let tests = plan::tests(args)?;
+    interrupt::install();
+    let root = system::root();
+    let phase = Duration::from_secs(args.power_seconds.into());
+    let repeats = args.repetitions as usize;
+    let power = args.power.as_ref().map(|sensor| Power::start(sensor, phase, repeats, &root));
+    let power = power.transpose()?;
+    let description = power.as_ref().map(Power::describe);
+    if let Some(description) = &description {
+        out::note(format_args!("power {description}"));
+    }
     let settings = Settings {
         repetitions: args.repetitions,
         warmup: !args.no_warmup,
         kind: args.kind.map(Preset::from),
+        goal: Goal { each: power.is_some().then_some(phase), sustained: args.sustain },
+        power: power.as_ref(),
+        cool: args.cool.map(f64::from),
+        root: &root,
     };
-    interrupt::install();
-    let mut printers = vec![Printer::new(args.output, &tests, out::text)];
-    printers.extend(args.output_err.map(|format| Printer::new(format, &tests, to_stderr)));
+    let printer = |format, write| Printer::new(format, &tests, description.as_deref(), write);
+    let mut printers = vec![printer(args.output, out::text)];
+    printers.extend(args.output_err.map(|format| printer(format, to_stderr)));
     let mut noted = None;
     for test in &tests {
         let found = measure(test, &settings)?;
         note_selection(&found, &mut noted);
+        note_power(&found);
         printers.iter_mut().try_for_each(|printer| printer.add(&found))?;
     }
     printers.iter().try_for_each(Printer::finish)
@@ -35,5 +53,18 @@ fn note_selection(found: &Measured, noted: &mut Option<String>) {
     if selection.is_notable() && noted.as_ref() != Some(&sentence) {
         out::note(format_args!("{test}: {sentence}"));
         *noted = Some(sentence);
+    }
+}
+
+/// Says what figures alone do not: that the board slowed down, or that a sensor is not to be
+/// trusted.
+fn note_power(found: &Measured) {
+    let Measured { watched, test, .. } = found;
+    if watched.throttling.throttled == Some(true) {
+        let flags = watched.throttling.flags.join(", ");
+        out::note(format_args!("{test}: the board slowed itself down: {flags}"));
+    }
+    for caveat in watched.energy.iter().flat_map(record::caveats) {
+        out::note(format_args!("{test}: {caveat}"));
     }
 }

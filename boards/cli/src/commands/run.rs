@@ -4,6 +4,7 @@ use crate::args::RunArgs;
 use crate::reply::{self, Reply};
 use crate::{input, interrupt, models, out, settings, system};
 use kinglet::{Code, GenerateOptions, Model, Result, Session, SessionOptions, Specials, Work};
+use kinglet_machine::Cooler;
 use kinglet_quant::{ensure, fail};
 use serde::Serialize;
 use std::io::{IsTerminal, stdout};
@@ -50,9 +51,14 @@ pub fn run(args: &RunArgs) -> Result<()> {
         ..GenerateOptions::default()
     };
     let streams = !args.json;
-    let reply = reply::generate(&mut session, &prompt, &options, &mut |piece| {
-        if streams { out::text(piece) } else { Ok(()) }
-    })?;
+    let cool = args.cool.map(|limit| Cooler::new(system::root(), f64::from(limit)));
+    let mut cooler = cool.transpose()?;
+    let mut on_text = |piece: &str| if streams { out::text(piece) } else { Ok(()) };
+    let mut pause = || match &mut cooler {
+        Some(cooler) => cooler.pause(&mut || !interrupt::requested()),
+        None => Ok(()),
+    };
+    let reply = reply::generate(&mut session, &prompt, &options, &mut on_text, &mut pause)?;
     if args.json {
         print_document(&reply, &model, &session)?;
     } else if stdout().is_terminal() && !reply.text.ends_with('\n') {
