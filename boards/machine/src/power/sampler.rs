@@ -14,6 +14,8 @@ const MOST_COST: f64 = 0.005;
 const LEAST_RATE_HZ: f64 = 1.0;
 /// The cost is looked at after this time.
 const COST_WINDOW: Duration = Duration::from_secs(1);
+/// Its multiples lie more evenly between whole numbers than those of any other number.
+const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
 /// How long [`Sampler::settle`] waits for a sensor; any that works answers within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -63,7 +65,7 @@ impl Shared {
 
 impl Sampler {
     /// Starts to read, at the rate that suits the sensor or at a lower one if its readings would
-    /// take more than 0.5% of a processor's time. `Resource` when there is no thread to be had.
+    /// take more than 0.5% of a processor's time. Readings come at uneven times. `Resource` when there is no thread to be had.
     pub fn start(source: Box<dyn Source>, clock: Arc<dyn Clock>) -> Result<Self> {
         let rate_hz = source.rate_hz();
         let quantity = source.quantity();
@@ -154,6 +156,7 @@ impl Drop for Sampler {
 /// Reads until the sampler is dropped.
 fn run(mut source: Box<dyn Source>, clock: &dyn Clock, shared: &Shared) {
     let mut looked: Option<Cost> = None;
+    let mut turn: f64 = 0.0;
     loop {
         let before = clock.now();
         let reading = source.read();
@@ -182,7 +185,10 @@ fn run(mut source: Box<dyn Source>, clock: &dyn Clock, shared: &Shared) {
         let step = state.trace.step();
         drop(state);
         shared.fresh.notify_all();
-        clock.sleep_until((before + step).max(after));
+        // Readings at regular times would find a load that comes and goes as regularly always in
+        // the same state.
+        turn = (turn + GOLDEN_RATIO).fract();
+        clock.sleep_until((before + step.mul_f64(0.5 + turn)).max(after));
     }
 }
 
