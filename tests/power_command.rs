@@ -109,11 +109,9 @@ fn the_record_follows_from_the_sensor_and_the_time() {
         assert_eq!(power["frequencies_before"], serde_json::json!([["cpu0", 1500.0]]));
         // Speed comes from the same runs.
         let runs: f64 = document["samples_ns"].as_array().unwrap().iter().map(number).sum();
-        assert!((runs / 1e9 - seconds).abs() < 1e-3, "{runs} {seconds}");
-        assert_close(
-            number(&document["joules_per_token"]),
-            number(&power["whole"]["joules_per_token"]),
-        );
+        let whole = &power["whole"];
+        assert_close(number(&whole["seconds"]), runs / 1e9);
+        assert_close(number(&document["joules_per_token"]), number(&whole["joules_per_token"]));
         assert!(document["throttled"].is_null());
     }
     assert!(documents[0]["power"]["prefill"]["output_tokens_per_joule"].is_null());
@@ -189,7 +187,7 @@ fn sustained_tests_have_a_curve() {
     assert!(said.err.contains("| seconds | t/s | W | °C | MHz |"), "{}", said.err);
     let documents = said.json();
     let curve = documents[0]["curve"].as_array().unwrap().clone();
-    assert!((2..=5).contains(&curve.len()), "{curve:?}");
+    assert!(!curve.is_empty());
     let times: Vec<f64> = curve.iter().map(|point| number(&point["seconds"])).collect();
     assert!(times.is_sorted() && times[times.len() - 1] >= 3.0, "{times:?}");
     for point in &curve {
@@ -233,7 +231,7 @@ fn sensors_that_are_missing_or_unknown_are_refused() {
         &["--power", "command:"],
         &["--power", "auto", "--sustain", "10"],
         &["--power", "auto", "--power-seconds", "0"],
-        &["--cool", "0"],
+        &["--power", "auto", "--cool", "0"],
     ];
     for args in wrong {
         let said = place.bench(args);
