@@ -2,7 +2,7 @@
 
 use kinglet_machine::Root;
 use kinglet_machine::power::{Clock, Interval, Quantity, Request, Sampler, Source};
-use kinglet_quant::{Code, Error, Result};
+use kinglet_quant::Result;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -68,6 +68,8 @@ impl Register {
     }
 }
 
+type Event = Box<dyn FnOnce() + Send>;
+
 /// A clock that stands until somebody sleeps, and the devices that it moves.
 #[derive(Default)]
 struct Simulation {
@@ -77,7 +79,7 @@ struct Simulation {
     /// Where time ends; sleepers then wait in vain.
     end: Mutex<Duration>,
     /// What happens at some moment.
-    event: Mutex<Option<(Duration, Box<dyn FnOnce() + Send>)>>,
+    event: Mutex<Option<(Duration, Event)>>,
     /// Sleep over this moment takes 20 s more.
     leap: Mutex<Option<Duration>>,
     /// What a sleeper has used of a processor before each sleep.
@@ -410,8 +412,8 @@ fn dear_readings_become_rarer_until_they_cost_less_than_a_hundredth() {
     assert!(window.samples as f64 / window.seconds < 10.0, "{}", window.samples);
 }
 
-/// A sensor that gives one reading and then hangs.
-struct Hanging(bool);
+/// A sensor that never answers.
+struct Hanging;
 
 impl Source for Hanging {
     fn name(&self) -> &str {
@@ -431,18 +433,16 @@ impl Source for Hanging {
     }
 
     fn read(&mut self) -> Result<f64> {
-        while self.0 {
+        loop {
             thread::park();
         }
-        self.0 = true;
-        Err(Error::new(Code::Unreadable, format_args!("the bus is stuck")))
     }
 }
 
 #[test]
 fn a_sensor_that_hangs_holds_nobody_up() {
     let simulation = Arc::new(Simulation { end: Mutex::new(seconds(65.0)), ..Default::default() });
-    let sampler = Sampler::start(Box::new(Hanging(false)), simulation).unwrap();
+    let sampler = Sampler::start(Box::new(Hanging), simulation).unwrap();
     let reason = sampler.over(&[interval(1.0, 2.0)]).unwrap_err();
     assert!(reason.contains("no reading"), "{reason}");
     drop(sampler);

@@ -12,9 +12,9 @@ use std::time::Duration;
 const MOST_COST: f64 = 0.005;
 /// The slowest rate to which reading falls back.
 const LEAST_RATE_HZ: f64 = 1.0;
-/// The cost is asked for as often as this, since asking costs as much as a reading,
+/// The time between questions for the cost. To ask costs as much as a reading.
 const COST_STEP: Duration = Duration::from_millis(100);
-/// and the rate follows it as often as this.
+/// The time after which the rate follows the cost.
 const COST_WINDOW: Duration = Duration::from_secs(1);
 /// Its multiples lie more evenly between whole numbers than those of any other number.
 const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
