@@ -1,7 +1,7 @@
 //! From command-line flags to the library's options.
 
 use crate::args::{SamplingArgs, SessionArgs};
-use kinglet::{Backend, Code, Config, Cpus, Result, Sampling, SessionOptions};
+use kinglet::{Backend, Code, Config, Cpus, Result, Root, Sampling, SessionOptions};
 use kinglet_quant::ensure;
 
 /// The session that the flags ask for.
@@ -23,7 +23,7 @@ pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
 /// The processors that the flag names, else the fastest. Call it before the first session is
 /// made: a session binds its caller to one processor, and a later call would find only that one.
 pub fn cpus(flag: Option<&Cpus>) -> Cpus {
-    flag.cloned().unwrap_or_else(Cpus::fastest)
+    flag.cloned().unwrap_or_else(|| Cpus::fastest(&Root::here()))
 }
 
 /// The way of choosing tokens that the flags ask for. `TokenOutOfRange` for a bias of a token that

@@ -1,7 +1,7 @@
 //! Texts with memory and threads of their own.
 
 use crate::select::{Selection, Work};
-use crate::{Cpus, Model, Pool};
+use crate::{Cpus, Model, Pool, Root};
 use kinglet_backends::{AnyEngine, Backend};
 use kinglet_core::draft::LOOKAHEAD_ROWS;
 use kinglet_core::plan::Limits;
@@ -84,7 +84,7 @@ impl SessionOptions {
     }
 
     fn cpus(&self) -> Cpus {
-        self.cpus.clone().unwrap_or_else(Cpus::fastest)
+        self.cpus.clone().unwrap_or_else(|| Cpus::fastest(&Root::here()))
     }
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     pub fn new(model: Model, options: &SessionOptions) -> Result<Self> {
-        options.cpus.as_ref().map_or(Ok(()), Cpus::check_online)?;
+        options.cpus.as_ref().map_or(Ok(()), |cpus| cpus.check_online(&Root::here()))?;
         let selection = model.select(options);
         let backend = selection.backend();
         let limits = options.limits(model.config(), backend);
