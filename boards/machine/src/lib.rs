@@ -11,6 +11,8 @@ mod facts;
 mod memory;
 #[cfg(feature = "profiles")]
 mod profile;
+#[cfg(feature = "profiles")]
+pub mod roofline;
 mod root;
 
 #[cfg(feature = "profiles")]

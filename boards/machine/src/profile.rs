@@ -113,6 +113,10 @@ pub struct Gpu {
     pub name: String,
     /// Its compute capability, such as `8.7`.
     pub compute_capability: String,
+    /// How many multiprocessors it has.
+    pub multiprocessors: u64,
+    /// Their highest clock.
+    pub ghz: f64,
     /// Watts while it decodes, of the rail that a public run measured.
     pub load_watts: Option<f64>,
     /// Whether Kinglet's kernels run on it.
@@ -285,14 +289,14 @@ fn power(section: &mut Section<'_>) -> Result<Power> {
 }
 
 fn gpu(section: &mut Section<'_>) -> Result<Gpu> {
-    section.count("multiprocessors")?;
-    section.number("ghz")?;
     for level in ["jetpack", "cuda", "ptx"] {
         section.text(level)?;
     }
     Ok(Gpu {
         name: section.text("name")?,
         compute_capability: section.text("compute_capability")?,
+        multiprocessors: section.count("multiprocessors")?,
+        ghz: section.number("ghz")?,
         load_watts: section.optional_number("load_watts")?,
         runs_kinglet: section.flag("runs_kinglet")?,
     })
