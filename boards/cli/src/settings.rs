@@ -15,9 +15,15 @@ pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
         backend: args.tier.as_deref().map(Backend::from_name).transpose()?,
         cpus: Some(cpus(args.cpus.as_ref())),
         pin_threads: true,
-        budget_bytes: args.budget.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        memory_budget_bytes: args.memory_budget.map(bytes),
+        lock_memory: args.mlock,
         ..default
     })
+}
+
+/// As many bytes as this machine can address at most.
+fn bytes(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The processors that the flag names, else the fastest. Call it before the first session is

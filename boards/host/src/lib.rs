@@ -18,6 +18,7 @@
 
 mod bandwidth;
 mod batch;
+mod budget;
 #[cfg(feature = "convert")]
 pub mod calibrate;
 pub mod choices;
@@ -37,6 +38,7 @@ mod trial;
 
 pub use bandwidth::ReadStream;
 pub use batch::Batch;
+pub use budget::Footprint;
 pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
 pub use kinglet_backends::{Backend, Tier};
 #[cfg(feature = "cuda")]

@@ -71,9 +71,19 @@ impl Model {
         self.file().config()
     }
 
+    /// The mapped file.
+    pub(crate) fn mapped_bytes(&self) -> &[u8] {
+        self.mapped.map.bytes()
+    }
+
+    /// Keeps the file in memory.
+    pub(crate) fn lock(&self) -> std::io::Result<()> {
+        self.mapped.map.lock()
+    }
+
     /// Bytes of the file.
     pub fn file_bytes(&self) -> usize {
-        self.mapped.map.bytes().len()
+        self.mapped_bytes().len()
     }
 
     /// Bytes of weights that one generated token reads.

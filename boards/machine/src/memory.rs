@@ -54,6 +54,26 @@ impl Resident {
     }
 }
 
+/// Resident bytes of the mapping that holds this address of this process; 0 where the system does not
+/// say.
+pub fn resident_bytes_at(address: usize) -> u64 {
+    let text = Root::here().text("/proc/self/smaps").unwrap_or_default();
+    resident_in(&text, address).unwrap_or(0)
+}
+
+/// As [`resident_bytes_at`], of the text of `smaps`: a line `start-end ..` and the fields below it.
+fn resident_in(text: &str, address: usize) -> Option<u64> {
+    let holds = |line: &str| {
+        let (start, rest) = line.split_once('-')?;
+        let end = rest.split(' ').next()?;
+        let bounds = [start, end].map(|bound| usize::from_str_radix(bound, 16).ok());
+        let [Some(start), Some(end)] = bounds else { return None };
+        (start..end).contains(&address).then_some(())
+    };
+    let mut lines = text.lines().skip_while(|line| holds(line).is_none());
+    lines.find_map(|line| bytes_of(line, "Rss:"))
+}
+
 /// The lowest limit of the control groups from this process's own up to the first; `None` where
 /// there is none, or none can be read.
 fn limit_bytes(root: &Root) -> Option<u64> {
@@ -107,6 +127,18 @@ mod tests {
         assert_eq!(bytes_of(text, "VmHWM:"), Some(1234 * 1024));
         assert_eq!(bytes_of(text, "Threads:"), None);
         assert_eq!(bytes_of(text, "VmRSS:"), None);
+    }
+
+    #[test]
+    fn a_mapping_is_found_by_an_address_in_it() {
+        let text = "1000-3000 r-xp 0 08:01 7 /a\nSize: 8 kB\nRss: 4 kB\n\
+            7f00-8f00 rw-p 0 00:00 0\nSize: 4 kB\nRss:                  12 kB\nPss: 1 kB\n";
+        assert_eq!(resident_in(text, 0x1000), Some(4096));
+        assert_eq!(resident_in(text, 0x2fff), Some(4096));
+        assert_eq!(resident_in(text, 0x8000), Some(12 << 10));
+        assert_eq!(resident_in(text, 0x3000), None);
+        let touched = vec![1u8; 1 << 20];
+        assert!(resident_bytes_at(touched.as_ptr() as usize) >= 1 << 20);
     }
 
     #[test]

@@ -181,11 +181,20 @@ fn on_processor(board: &Profile, work: &Work) -> (f64, Limit, Option<f64>) {
     if computed > read { (computed, Limit::Cores, prompt) } else { (read, Limit::Memory, prompt) }
 }
 
+/// Threads that a session has on a board unless told otherwise: one for each core of its first fast
+/// cluster, at most 8.
+pub fn threads(board: &Profile) -> u64 {
+    fast_cores(board).map_or(1, |cores| cores.count.min(MAX_THREADS))
+}
+
+fn fast_cores(board: &Profile) -> Option<&Cores> {
+    board.cores.iter().find(|cores| cores.capacity >= FAST_CAPACITY)
+}
+
 /// Clock cycles per second of all threads, and cycles of a multiply-add in decoding and in prefill;
 /// `None` for cores and weights that nothing is known about.
 fn computing(board: &Profile, width: Width) -> Option<(f64, [f64; 2])> {
-    let fast = |cores: &&Cores| cores.capacity >= FAST_CAPACITY;
-    let cluster = board.cores.iter().find(fast)?;
+    let cluster = fast_cores(board)?;
     let (_, thousand) = CYCLES.iter().find(|(kind, _)| *kind == cluster.kind)?;
     let [below_8, with_8] = [&thousand[..2], &thousand[2..]];
     let cycles = match width {
@@ -193,7 +202,7 @@ fn computing(board: &Profile, width: Width) -> Option<(f64, [f64; 2])> {
         Width::Bits8 => with_8,
         Width::Floats => return None,
     };
-    let hertz = cluster.count.min(MAX_THREADS) as f64 * cluster.ghz * 1e9;
+    let hertz = threads(board) as f64 * cluster.ghz * 1e9;
     Some((hertz, [cycles[0] / 1e3, cycles[1] / 1e3]))
 }
 
