@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 pub use boards::{BoardsArgs, BoardsCommand, DoctorArgs, PlanArgs};
 pub use formats::{Format, KvArg, TypeArg};
-pub use session::SessionArgs;
+pub use session::{MemoryArgs, SessionArgs};
 
 const AFTER_HELP: &str = "\
 MODEL is a .kinglet file, a Hugging Face folder, a .gguf file, a known name such as
@@ -401,6 +401,9 @@ pub struct BenchArgs {
     /// Time the first run already; the time to the first token is then not measured
     #[arg(long)]
     pub no_warmup: bool,
+    /// Memory
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// What to print on standard output
     #[arg(short, long, value_name = "FORMAT", default_value = "md")]
     pub output: Format,

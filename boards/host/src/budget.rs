@@ -2,14 +2,15 @@
 
 use crate::runtime::SessionOptions;
 use crate::{KvType, Model, Part, Plan, Root};
-use kinglet_machine::{Resident, resident_bytes_at};
+use kinglet_machine::Resident;
 use kinglet_quant::{Code, Error, Result};
 
 /// What a thread's stack holds at most: a session with stacks of 32 KiB works.
 const STACK_BYTES: usize = 32 << 10;
-/// What the program takes beside session and stacks once a session works: its code that was not
-/// used before, the heap of the tokenizer and of the threads. The most that was seen is 1.1 MB.
-const GROWTH_BYTES: usize = 5 << 18;
+/// What the program takes beside what it has taken already: pages of its code and of its libraries
+/// that are in use while a session works, and the heap that this work adds. `tests/budget.rs` runs
+/// sessions in exactly the sum of all.
+const PROGRAM_BYTES: usize = 7 << 19;
 /// Contexts that a budget chooses are multiples of this, so that caches need no padding.
 const CONTEXT_STEP: usize = 64;
 /// Tokens of a pass and rows of logits, from the fastest to the smallest.
@@ -26,8 +27,8 @@ pub struct Footprint {
     pub device: Vec<Part>,
     /// Stacks of the session's threads.
     pub stack_bytes: usize,
-    /// The program with its libraries and heap: what this process has resident now without the
-    /// file, and 1.3 MB for what a session's work adds.
+    /// The program: its heap and stacks as they are now, and 3.7 MB for the code that a session uses
+    /// and for what its work adds.
     pub program_bytes: usize,
 }
 
@@ -48,12 +49,11 @@ impl Model {
     /// exists already, its memory counts as the program's.
     pub fn footprint(&self, options: &SessionOptions) -> Result<Footprint> {
         let plan = self.plan(options)?;
-        let resident = Resident::read(&Root::here()).bytes;
-        let of_file = resident_bytes_at(self.mapped_bytes().as_ptr() as usize);
+        let taken = Resident::read(&Root::here()).anonymous_bytes as usize;
         Ok(Footprint {
             file_bytes: self.file_bytes(),
             stack_bytes: plan.limits().workers * STACK_BYTES,
-            program_bytes: resident.saturating_sub(of_file) as usize + GROWTH_BYTES,
+            program_bytes: taken + PROGRAM_BYTES,
             device: self.device_parts(options)?,
             plan,
         })

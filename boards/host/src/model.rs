@@ -71,11 +71,6 @@ impl Model {
         self.file().config()
     }
 
-    /// The mapped file.
-    pub(crate) fn mapped_bytes(&self) -> &[u8] {
-        self.mapped.map.bytes()
-    }
-
     /// Keeps the file in memory.
     pub(crate) fn lock(&self) -> std::io::Result<()> {
         self.mapped.map.lock()
@@ -83,7 +78,7 @@ impl Model {
 
     /// Bytes of the file.
     pub fn file_bytes(&self) -> usize {
-        self.mapped_bytes().len()
+        self.mapped.map.bytes().len()
     }
 
     /// Bytes of weights that one generated token reads.

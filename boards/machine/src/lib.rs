@@ -20,7 +20,7 @@ pub use board::Board;
 pub use cpus::{Cpus, default_threads};
 #[cfg(feature = "profiles")]
 pub use facts::Fact;
-pub use memory::{Memory, Resident, resident_bytes_at};
+pub use memory::{Memory, Resident};
 #[cfg(feature = "profiles")]
 pub use profile::{Cores, Detect, Gpu, Power, Profile};
 pub use root::Root;

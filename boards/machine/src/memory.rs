@@ -43,6 +43,8 @@ pub struct Resident {
     pub bytes: u64,
     /// The most there were so far.
     pub peak_bytes: u64,
+    /// Those that are no pages of files: heap, stacks and the like.
+    pub anonymous_bytes: u64,
 }
 
 impl Resident {
@@ -50,28 +52,12 @@ impl Resident {
     pub fn read(root: &Root) -> Self {
         let text = root.text("/proc/self/status").unwrap_or_default();
         let bytes = |field: &str| bytes_of(&text, field).unwrap_or(0);
-        Self { bytes: bytes("VmRSS:"), peak_bytes: bytes("VmHWM:") }
+        Self {
+            bytes: bytes("VmRSS:"),
+            peak_bytes: bytes("VmHWM:"),
+            anonymous_bytes: bytes("RssAnon:"),
+        }
     }
-}
-
-/// Resident bytes of the mapping that holds this address of this process; 0 where the system does not
-/// say.
-pub fn resident_bytes_at(address: usize) -> u64 {
-    let text = Root::here().text("/proc/self/smaps").unwrap_or_default();
-    resident_in(&text, address).unwrap_or(0)
-}
-
-/// As [`resident_bytes_at`], of the text of `smaps`: a line `start-end ..` and the fields below it.
-fn resident_in(text: &str, address: usize) -> Option<u64> {
-    let holds = |line: &str| {
-        let (start, rest) = line.split_once('-')?;
-        let end = rest.split(' ').next()?;
-        let bounds = [start, end].map(|bound| usize::from_str_radix(bound, 16).ok());
-        let [Some(start), Some(end)] = bounds else { return None };
-        (start..end).contains(&address).then_some(())
-    };
-    let mut lines = text.lines().skip_while(|line| holds(line).is_none());
-    lines.find_map(|line| bytes_of(line, "Rss:"))
 }
 
 /// The lowest limit of the control groups from this process's own up to the first; `None` where
@@ -130,18 +116,6 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_is_found_by_an_address_in_it() {
-        let text = "1000-3000 r-xp 0 08:01 7 /a\nSize: 8 kB\nRss: 4 kB\n\
-            7f00-8f00 rw-p 0 00:00 0\nSize: 4 kB\nRss:                  12 kB\nPss: 1 kB\n";
-        assert_eq!(resident_in(text, 0x1000), Some(4096));
-        assert_eq!(resident_in(text, 0x2fff), Some(4096));
-        assert_eq!(resident_in(text, 0x8000), Some(12 << 10));
-        assert_eq!(resident_in(text, 0x3000), None);
-        let touched = vec![1u8; 1 << 20];
-        assert!(resident_bytes_at(touched.as_ptr() as usize) >= 1 << 20);
-    }
-
-    #[test]
     fn the_lowest_limit_of_all_groups_counts() {
         let usable = |files: &[(&str, &str)]| {
             let (_folder, root) = tree(files);
@@ -170,5 +144,6 @@ mod tests {
         assert_eq!(Resident::read(&root), Resident::default());
         let here = Resident::read(&Root::here());
         assert!(here.bytes > 0 && here.peak_bytes >= here.bytes);
+        assert!((1..here.bytes).contains(&here.anonymous_bytes));
     }
 }

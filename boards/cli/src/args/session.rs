@@ -27,6 +27,15 @@ pub struct SessionArgs {
     /// What to compute with, such as scalar, avx2 or cuda [default: the fastest this machine has]
     #[arg(long, value_name = "NAME")]
     pub tier: Option<String>,
+    /// Memory
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+}
+
+/// How much memory a process may take.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Memory")]
+pub struct MemoryArgs {
     /// What the whole process may take, such as 112MB or 1.5GiB: the context becomes what fits
     #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes)]
     pub memory_budget: Option<u64>,

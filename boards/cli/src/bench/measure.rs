@@ -1,7 +1,8 @@
 //! Measuring one test.
 
+use crate::args::MemoryArgs;
 use crate::bench::plan::Test;
-use crate::{interrupt, models, system};
+use crate::{interrupt, models, settings, system};
 use kinglet::{
     Batch, Code, Config, GenerateOptions, Model, ReadStream, Result, Role, Selection, Type,
 };
@@ -20,6 +21,8 @@ pub struct Settings {
     pub warmup: bool,
     /// Number format of models that are converted on the way.
     pub kind: Option<Preset>,
+    /// How much memory a test may take.
+    pub memory: MemoryArgs,
 }
 
 /// What a test found; times in nanoseconds.
@@ -75,11 +78,12 @@ struct Run {
 
 impl Run {
     /// Loads the model and runs it once.
-    fn new(test: &Test, settings: &Settings) -> Result<Self> {
+    fn new(test: &Test, how: &Settings) -> Result<Self> {
         system::reset_peak_rss();
         let (started, start) = (SystemTime::now(), Instant::now());
-        let model = models::open_named(&test.model, settings.kind)?;
-        let batch = model.batch(&test.session_options())?;
+        let model = models::open_named(&test.model, how.kind)?;
+        let options = settings::fitted(&model, &test.session_options(), &how.memory)?;
+        let batch = model.batch(&options)?;
         let load = start.elapsed();
         let measured = Measured {
             test: test.clone(),
@@ -90,16 +94,16 @@ impl Run {
             selection: batch.selection().clone(),
             load,
             first_token: None,
-            samples: Vec::with_capacity(settings.repetitions as usize),
-            latencies: Vec::with_capacity(settings.repetitions as usize * test.generated),
-            bandwidths: Vec::with_capacity(settings.repetitions as usize),
+            samples: Vec::with_capacity(how.repetitions as usize),
+            latencies: Vec::with_capacity(how.repetitions as usize * test.generated),
+            bandwidths: Vec::with_capacity(how.repetitions as usize),
             bytes_per_token: (test.prompt == 0).then(|| bytes_per_token(&model, test)),
             multiply_adds: (test.generated == 0).then(|| multiply_adds(model.config(), test)),
             peak_rss_bytes: 0,
         };
         let vocabulary = model.config().vocab_size;
         let mut run = Self { batch, random: fastrand::Rng::with_seed(1), vocabulary, measured };
-        if settings.warmup {
+        if how.warmup {
             let prompt = run.tokens(test.prompt.max(1));
             run.prefill(&prompt)?;
             run.generate(1, &mut |_| {})?;

@@ -15,6 +15,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         repetitions: args.repetitions,
         warmup: !args.no_warmup,
         kind: args.kind.map(Preset::from),
+        memory: args.memory,
     };
     interrupt::install();
     let mut printers = vec![Printer::new(args.output, &tests, out::text)];
