@@ -1,11 +1,11 @@
-//! Checks of the CUDA engine that need a device: `tests/cuda/on-device` runs them on a real one, and
-//! `tests/cuda_device.rs` on the stand-in for NVIDIA's driver, where figures say nothing.
+//! Checks of the CUDA engine that need a device: `tests/cuda/on-device` runs them on a real one,
+//! and `tests/cuda_device.rs` on the stand-in for NVIDIA's driver, where figures say nothing.
 //!
-//! `cuda-device [--short] MODEL` runs every part for each text of the kernels that the device takes,
-//! in a process of its own: a fault of a kernel ends what a process can do with a device. It prints
-//! a line for each check. Exit code 1: a check failed; 77: there is no device.
-//! `cuda-device --module sm_72` or `sm_80` prints the kernels that instructions are checked with, for
-//! NVIDIA's assembler.
+//! `cuda-device [--short] MODEL` runs every part for each text of the kernels that the device
+//! takes, in a process of its own: a fault of a kernel ends what a process can do with a device. It
+//! prints a line for each check. Exit code 1: a check failed; 77: there is no device.
+//! `cuda-device --module sm_72` or `sm_80` prints the kernels that instructions are checked with,
+//! for NVIDIA's assembler.
 
 mod forms;
 mod opcodes;
@@ -122,7 +122,7 @@ impl Part {
     }
 
     fn opcodes(&self) {
-        let count = if self.is_short { 2048 } else { 65_536 };
+        let count = if self.is_short { 2048 } else { 1 << 18 };
         self.check("instructions, as interpreted", || {
             let (differences, forms) = opcodes::compare(self.cuda, self.ptx, count);
             assert!(differences.is_empty(), "{}", differences.join("; "));

@@ -36,8 +36,8 @@ unsafe impl Send for Function {}
 unsafe impl Sync for Function {}
 
 impl Module {
-    /// Has the driver compile kernels in PTX, or take them from its cache. Makes the device's context
-    /// the calling thread's.
+    /// Has the driver compile kernels in PTX, or take them from its cache. Makes the device's
+    /// context the calling thread's.
     pub fn load(device: &Arc<Device>, text: &str) -> Result<Self> {
         let cuda = device.cuda();
         let text = CString::new(text).map_err(|_| {

@@ -39,7 +39,8 @@ struct Clock<'c> {
 impl Step<'_> {
     /// What each launch of this step takes, which must have run: each phase is recorded for all
     /// layers, one after the other, and repeated as a whole, so that weights come from memory as
-    /// they do in a step. Leaves numbers in the engine's memory that mean nothing.
+    /// they do in a step. Where a step drops rows, the last layer's launches are counted as if it
+    /// kept them. Leaves numbers in the engine's memory that mean nothing.
     pub(in crate::cuda) fn times(
         &self,
         device: &Arc<Device>,
