@@ -1,7 +1,13 @@
 //! A budget for the whole process is kept, and chooses what fits.
 
 use kinglet::{Code, KvType, SessionOptions, Type};
-use kinglet_tests::models::{SMALL, small};
+use kinglet_tests::command::{Said, kinglet};
+use kinglet_tests::models::{REAL, SMALL, converted_path, real, small};
+use std::path::Path;
+use std::process::Command;
+
+/// The exit code of `bench/budget.py` for users who may not make control groups.
+const NO_RIGHT: i32 = 77;
 
 /// What a process may grow by between two looks at it.
 const JITTER_BYTES: usize = 1 << 16;
@@ -52,4 +58,33 @@ fn a_budget_makes_passes_smaller_where_the_context_is_named() {
 fn budgets_choose_what_fits() {
     a_budget_chooses_the_context();
     a_budget_makes_passes_smaller_where_the_context_is_named();
+}
+
+/// What the plan says is enough: 1,000 tokens in a control group of that size, no page of a file read
+/// twice. Without the right to make such a group, the resident memory is measured instead.
+#[test]
+fn a_process_keeps_to_its_plan() {
+    /// Pages of code beside those in use, which the system maps along with them and can drop.
+    const MAPPED_ALONG_BYTES: u64 = 5_000_000;
+    let Some(_model) = real("a_process_keeps_to_its_plan", Type::Q4) else { return };
+    let path = converted_path(REAL, Type::Q4);
+    let home = tempfile::tempdir().unwrap();
+    let plan =
+        kinglet(home.path()).arg("plan").arg(&path).args(["--ctx", "1024", "--json"]).output();
+    let plan = Said::from(plan.unwrap()).json();
+    let budget = plan["process_bytes"].as_u64().unwrap();
+    let mut script = Command::new("python3");
+    script.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/budget.py"));
+    script.arg(kinglet(home.path()).get_program()).arg(&path);
+    let said = Said::from(script.args(["--budget", &budget.to_string()]).output().unwrap());
+    println!("{}{}", said.out, said.err);
+    if said.code != Some(NO_RIGHT) {
+        said.ok();
+        return;
+    }
+    let mut run = kinglet(home.path());
+    run.arg("run").arg(&path).args(["--ctx", "1024", "-n", "1000", "--ignore-eos", "--json"]);
+    let run = Said::by(run.args(["--memory-budget", &budget.to_string(), "-p", "Once"])).json();
+    let resident = run["peak_rss_bytes"].as_u64().unwrap();
+    assert!(resident <= budget + MAPPED_ALONG_BYTES, "{resident} of {budget} bytes");
 }
