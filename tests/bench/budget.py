@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--ctx", type=int, default=1024)
     parser.add_argument("--tokens", type=int, default=1000)
     parser.add_argument("--record", metavar="MODEL", help="add to budgets.csv under this name")
+    parser.add_argument("--machine", help="what the record calls the machine")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.model.parent) as folder:
         found = measure(options, Path(folder))
@@ -128,7 +129,7 @@ def main() -> None:
             {**about, "test": name, "value": str(found[name]), "unit": unit}
             for name, unit in units.items()
         ]
-        record.append("budgets", lines)
+        record.append("budgets", lines, options.machine)
     kept = found["major_faults_after"] == 0 and found["tokens"] == options.tokens
     sys.exit(0 if kept and found["peak_bytes"] <= options.budget else 1)
 
