@@ -122,8 +122,11 @@ def main() -> None:
         found = measure(options, Path(folder))
     print(json.dumps(found))
     if options.record:
-        units = {"peak_bytes": "bytes", "tokens_per_second": "tokens/s"}
-        units |= {"major_faults_before": "count", "major_faults_after": "count"}
+        units = {
+            "peak_bytes": "bytes",
+            "major_faults_before": "count",
+            "major_faults_after": "count",
+        }
         about = {"model": options.record, "budget": str(options.budget), "context": str(options.ctx)}
         lines = [
             {**about, "test": name, "value": str(found[name]), "unit": unit}
