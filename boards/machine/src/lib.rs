@@ -8,6 +8,7 @@ mod board;
 mod cpus;
 #[cfg(feature = "profiles")]
 mod facts;
+mod limits;
 mod memory;
 #[cfg(feature = "profiles")]
 mod profile;
@@ -20,6 +21,7 @@ pub use board::Board;
 pub use cpus::{Cpus, default_threads};
 #[cfg(feature = "profiles")]
 pub use facts::Fact;
+pub use limits::Limits;
 pub use memory::{Memory, Resident};
 #[cfg(feature = "profiles")]
 pub use profile::{Cores, Detect, Gpu, Power, Profile};

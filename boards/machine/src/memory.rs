@@ -63,24 +63,31 @@ impl Resident {
 /// The lowest limit of the control groups from this process's own up to the first; `None` where
 /// there is none, or none can be read.
 fn limit_bytes(root: &Root) -> Option<u64> {
-    let text = root.text("/proc/self/cgroup")?;
-    let limits = text.lines().flat_map(|line| {
-        // Number, controllers, path; the unified hierarchy has no controllers.
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, group) = (parts.next().unwrap_or(""), parts.next().unwrap_or("/"));
-        let (folder, file) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            _ if controllers.split(',').any(|name| name == "memory") => {
-                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-            }
-            _ => return Vec::new(),
-        };
-        let groups = std::iter::successors(Some(group), |group| {
-            group.trim_end_matches('/').rsplit_once('/').map(|(above, _)| above)
-        });
-        groups.filter_map(|group| root.number(&format!("{folder}{group}/{file}"))).collect()
+    let kinds = [
+        ("", "/sys/fs/cgroup", "memory.max"),
+        ("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+    ];
+    let limits = kinds.iter().flat_map(|(controller, mount, file)| {
+        let folders = groups(root, controller, mount).into_iter();
+        folders.filter_map(move |folder| root.number(&format!("{folder}/{file}")))
     });
     limits.filter(|&bytes: &u64| bytes < UNLIMITED_BYTES).min()
+}
+
+/// The folders of this process's control groups, from its own up to the first, for a controller of
+/// the older hierarchies or, without a name, for the unified one.
+pub(crate) fn groups(root: &Root, controller: &str, mount: &str) -> Vec<String> {
+    let text = root.text("/proc/self/cgroup").unwrap_or_default();
+    let own = text.lines().find_map(|line| {
+        // Number, controllers, path; the unified hierarchy has no controllers.
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, group) = (parts.next()?, parts.next()?);
+        controllers.split(',').any(|name| name == controller).then_some(group)
+    });
+    let groups = std::iter::successors(own, |group| {
+        group.trim_end_matches('/').rsplit_once('/').map(|(above, _)| above)
+    });
+    groups.map(|group| format!("{mount}{group}")).collect()
 }
 
 /// The bytes behind `field` in text such as `VmHWM:     1234 kB`.
