@@ -13,9 +13,11 @@ mod fetch;
 mod hub;
 mod input;
 mod interrupt;
+mod matrix;
 mod models;
 mod names;
 mod out;
+mod place;
 mod progress;
 mod reply;
 mod settings;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => commands::plan::run(args),
         Command::Bench(args) => commands::bench::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
+        Command::Boards(args) => commands::boards::run(args),
         Command::Completions(args) => commands::completions::run(args),
         Command::Man(args) => commands::man::run(args),
     };
