@@ -7,6 +7,7 @@ mod chat;
 mod commands;
 #[cfg(feature = "pull")]
 mod digest;
+mod doctor;
 mod errors;
 mod fetch;
 #[cfg(feature = "pull")]
