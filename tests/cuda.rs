@@ -3,282 +3,95 @@
 
 use kinglet::{KvType, Sampling, Tier, Type};
 use kinglet_backends::{Backend, Checked, Checker, Cuda, CudaEngine, Ptx};
-use kinglet_core::arena::Columns;
-use kinglet_core::check::{self, Attention, Product, Random};
-use kinglet_core::engine::{Chunk, Engine, Logits};
-use kinglet_core::kernels::{Alone, Kernels, Output};
-use kinglet_core::kv::KvLayout;
+use kinglet_core::Texts;
+use kinglet_core::check;
+use kinglet_core::engine::Engine;
+use kinglet_core::kernels::Alone;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
-use kinglet_core::scalar::Scalar;
-use kinglet_core::screen::Screen;
-use kinglet_core::{Cpu, Texts};
 use kinglet_quant::Code;
-use kinglet_quant::format::TILE_ROWS;
 use kinglet_tests::aligned::Aligned;
-use kinglet_tests::compare::relative_rms;
-use kinglet_tests::devices::{on_board, on_device};
+use kinglet_tests::devices::{kernels, on_board, on_device, texts};
 use kinglet_tests::models::{SMALL, converted_path, real, small};
-use kinglet_tests::observe::{Observed, TEXTS, everything, limits, on_cpu};
+use kinglet_tests::observe::{everything, limits};
 use kinglet_tests::stand_in::StandIn;
 use serde_json::Value;
 
-/// What logits of unquantized weights may be off together, as a root of mean squares.
-const RELATIVE_RMS: f64 = 1e-3;
-/// The same for quantized weights. Norms add in another order, which moves a few codes of inputs,
-/// keys and values by one, and these models of random weights feel each.
-const QUANTIZED_RMS: f64 = 5e-2;
+fn checker(ptx: Ptx) -> Checker {
+    Checker::new(Cuda::detect().unwrap(), ptx).unwrap()
+}
 
 #[test]
 fn kernels_agree_with_scalar() {
     let _stand_in = StandIn::take();
     for ptx in [Ptx::Dot, Ptx::Tensor] {
-        check::kernels(Checked(&Checker::new(Cuda::detect().unwrap(), ptx).unwrap()));
+        check::kernels(Checked(&checker(ptx)));
     }
 }
 
-/// Batches of several blocks of vectors and of tiles, and columns that are staged in parts.
 #[test]
 fn batches_agree_with_scalar() {
     let stand_in = StandIn::take();
-    let checker = Checker::new(Cuda::detect().unwrap(), Ptx::Tensor).unwrap();
-    let (mut random, mut launches) = (Random::new(5), 0);
-    let formats = check::products().into_iter().filter(|case| {
-        case.cols == 288 && case.tokens == 1 && case.kind.is_quantized() && !case.extreme
-    });
-    for format in formats {
-        for (rows, cols, tokens, extreme) in
-            [(16, 608, 64, false), (130, 96, 33, false), (60, 544, 16, true), (5, 1536, 9, false)]
-        {
-            let case = check::Product { rows, cols, tokens, extreme, ..format };
-            let mut memory = check::Aligned::zeroed(case.weight_bytes());
-            case.fill(memory.bytes_mut(), &mut random);
-            let (w, inputs) = (case.matrix(memory.bytes()), case.inputs(&mut random));
-            let width = w.tile_count() * TILE_ROWS;
-            for output in [Output::Store, Output::Add] {
-                let mut expected = random.vector(tokens * width, 1.0);
-                let mut found = expected.clone();
-                let (tiles, x) = (0..w.tile_count(), inputs.view());
-                let columns = &mut Columns::all(&mut expected, width);
-                Scalar.matmul(&w, tiles.clone(), &x, columns, output, &mut []);
-                let columns = &mut Columns::all(&mut found, width);
-                Checked(&checker).matmul(&w, tiles, &x, columns, output, &mut []);
-                let is_same = found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
-                assert!(is_same, "{case:?} {output:?}");
-                launches += u64::from(case.kind != Type::Q8Planes);
-            }
-        }
-    }
+    let launches = kernels::batches(&checker(Ptx::Tensor));
     assert_eq!(stand_in.counters()["kernels"]["product_tensor"]["launches"], launches);
-    assert!(launches > 0, "no format was checked");
 }
 
-/// Products of a long prompt, in every format.
 #[test]
 fn products_of_many_vectors_agree_with_scalar() {
     let _stand_in = StandIn::take();
-    let checker = Checker::new(Cuda::detect().unwrap(), Ptx::Tensor).unwrap();
-    let mut random = Random::new(5);
-    let cases = check::products().into_iter().filter(|case| (case.rows, case.tokens) == (40, 19));
-    let formats: Vec<_> = cases.map(|case| Product { tokens: 64, ..case }).collect();
-    assert!(formats.len() > 10);
-    formats.iter().for_each(|case| check::matmul(Checked(&checker), case, &mut random));
+    kernels::products_of_many_vectors(&checker(Ptx::Tensor));
 }
 
-/// The last position of a context of 2,048 attends to all of it: 16 spans of one block.
 #[test]
 fn attention_over_a_long_context_agrees_with_scalar() {
     let _stand_in = StandIn::take();
-    let checker = Checker::new(Cuda::detect().unwrap(), Ptx::Tensor).unwrap();
-    let mut random = Random::new(6);
-    for kind in [KvType::Int8, KvType::F16] {
-        for head_dim in [64, 112] {
-            let case = Attention { kind, head_dim, group: 3, positions: 0..2048 };
-            check::attend(Checked(&checker), &case, &mut random);
-        }
-    }
+    kernels::attention_over_a_long_context(&checker(Ptx::Tensor));
 }
 
 #[test]
 fn keys_are_rotated_and_appended_as_scalar_does() {
     let _stand_in = StandIn::take();
-    let checker = Checker::new(Cuda::detect().unwrap(), Ptx::Tensor).unwrap();
-    let mut random = Random::new(3);
-    for kind in [KvType::Int8, KvType::F16] {
-        for (number, head_dim) in (16..=256).step_by(16).enumerate() {
-            let layout = KvLayout::new(kind, head_dim, 40);
-            let [mut expected, mut found] = [0, 1].map(|_| Aligned::zeroed(layout.block_bytes()));
-            for position in [0, 1, 15, 16, 38] {
-                let range = number as f32 * 0.7;
-                let [key, value] = [0, 1].map(|_| random.vector(head_dim, range));
-                let [cos, sin] = [0, 1].map(|_| random.vector(head_dim / 2, 1.0));
-                let vectors = [&*key, &value];
-                checker.rotate_and_append(&layout, found.as_mut(), position, vectors, [&cos, &sin]);
-                let mut key = key.clone();
-                Scalar.rope(&mut key, &cos, &sin);
-                layout.store(expected.as_mut(), position, &key, &value);
-            }
-            assert!(expected.as_mut() == found.as_mut(), "{kind:?}, heads of {head_dim}");
-        }
-    }
-}
-
-/// [`everything`], where a failure says what the stand-in has found.
-fn all_of<E: Engine>(texts: &mut Texts<'_, E>, stand_in: &StandIn) -> Observed {
-    everything(texts).unwrap_or_else(|error| panic!("{error}: {}", stand_in.last_fault()))
-}
-
-/// Whether a device's texts are the processor's, and its logits near.
-fn compare(what: &str, found: &Observed, expected: &Observed) {
-    let floats = |bits: &[u32]| bits.iter().map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>();
-    for (found, expected) in found.logits.iter().zip(&expected.logits) {
-        let off = relative_rms(&floats(found), &floats(expected));
-        assert!(off <= RELATIVE_RMS, "{what}: logits are {off} off");
-    }
-    for reply in 0..TEXTS {
-        assert_eq!(found.of_reply(reply), expected.of_reply(reply), "{what}");
-    }
-    assert_eq!(found.tokens, expected.tokens, "{what}");
+    kernels::rotated_and_appended_keys(&checker(Ptx::Tensor));
 }
 
 #[test]
 fn texts_of_unquantized_weights_are_those_of_the_processor() {
-    let stand_in = StandIn::take();
-    for (name, kind) in SMALL.into_iter().zip([Type::Bf16, Type::F32].into_iter().cycle()) {
-        let (model, limits) = (small(name, kind), limits(KvType::F16));
-        let expected = on_cpu(&model, &limits, |texts| everything(texts).unwrap());
-        let found = on_device(&model, &limits, |texts| all_of(texts, &stand_in));
-        compare(&format!("{name}, {kind:?}"), &found, &expected);
-    }
+    let _stand_in = StandIn::take();
+    texts::unquantized(Ptx::Tensor, &SMALL);
 }
 
 #[test]
 fn logits_of_quantized_weights_are_near() {
     let _stand_in = StandIn::take();
-    let kinds = [Type::Q8, Type::Q5, Type::Q4, Type::Q3];
-    for (number, (name, kind)) in SMALL.into_iter().zip(kinds.into_iter().cycle()).enumerate() {
-        let limits = limits(if number % 2 == 0 { KvType::Int8 } else { KvType::F16 });
-        let model = small(name, kind);
-        let tokens: Vec<u32> = (0..70).map(|i| 30 + i * i % 97).collect();
-        let expected = on_cpu(&model, &limits, |texts| scored(texts, &tokens));
-        let found = on_device(&model, &limits, |texts| scored(texts, &tokens));
-        let off = relative_rms(&found, &expected);
-        println!("{name}, {kind:?}: {off:.1e} off");
-        assert!(off <= QUANTIZED_RMS, "{name}, {kind:?}: logits are {off} off");
-    }
+    println!("{:.1e} off", texts::quantized(Ptx::Tensor));
 }
 
-/// Spans of attention are joined, and a prompt takes several passes.
 #[test]
 fn long_texts_are_those_of_the_processor() {
     let _stand_in = StandIn::take();
-    for (name, kv) in [(SMALL[0], KvType::Int8), (SMALL[1], KvType::F16)] {
-        let model = small(name, Type::Bf16);
-        let limits = Limits { texts: 1, context: 256, batch: 70, ..limits(kv) };
-        let tokens: Vec<u32> = (0..256).map(|i| 30 + i * i % 97).collect();
-        for length in [127, 128, 129, 255] {
-            let [expected, found] = [
-                on_cpu(&model, &limits, |texts| behind(texts, &tokens[..length])),
-                on_device(&model, &limits, |texts| behind(texts, &tokens[..length])),
-            ];
-            let off = relative_rms(&found, &expected);
-            println!("{name}, {kv:?}, {length} tokens: {off:.1e} off");
-            assert!(off <= RELATIVE_RMS, "{name}, {kv:?}: {length} tokens: {off}");
-        }
-    }
+    println!("{:.1e} off", texts::long(Ptx::Tensor));
 }
 
-/// Logits behind a prompt, and behind one more token.
-fn behind<E: Engine>(texts: &mut Texts<'_, E>, tokens: &[u32]) -> Vec<f32> {
-    texts.text(0).prefill(tokens, &mut |_| Ok(())).unwrap();
-    let mut logits = texts.text(0).logits().unwrap().to_vec();
-    texts.text(0).push(50, None).unwrap();
-    logits.extend_from_slice(texts.text(0).logits().unwrap());
-    logits
-}
-
-/// A search of the head keeps the same tokens, whatever it is for.
 #[test]
 fn searches_keep_what_the_processor_keeps() {
     let _stand_in = StandIn::take();
-    let (model, limits) = (small(SMALL[4], Type::Q8), limits(KvType::F16));
-    let plan = Plan::new(&model.file(), &limits).unwrap();
-    let mut memory = Aligned::zeroed(plan.engine_bytes());
-    let mut here = Cpu::new(Scalar, Alone, model.file(), plan.clone(), memory.as_mut());
-    let cuda = Cuda::detect().unwrap();
-    let mut there = CudaEngine::new(cuda, model.file(), plan.without_engine()).unwrap();
-    let vocab = model.config().vocab_size as usize;
-    let mut left_out = 0;
-    for (reach, top) in [(0.0, 0), (0.5, 0), (3.0, 0), (9.0, 1), (9.0, 2), (9.0, 40), (99.0, 0)] {
-        let screen = Some(Screen { reach, top });
-        let tokens = [31, 90, 47];
-        let chunk = Chunk { text: 0, first: 0, tokens: &tokens, logits: Logits::All, screen };
-        let engines: [&mut dyn Engine; 2] = [&mut here, &mut there];
-        let kept = engines.map(|engine| {
-            engine.run(&[chunk]).unwrap();
-            [0, 1, 2].map(|row| {
-                let mut tokens = vec![0; vocab];
-                let count = engine.survivors(row, &mut tokens).unwrap().expect("a search");
-                tokens.truncate(count);
-                tokens
-            })
-        });
-        assert_eq!(kept[0], kept[1], "reach {reach}, top {top}");
-        left_out += kept[0].iter().map(|kept| vocab - kept.len()).sum::<usize>();
-    }
-    assert!(left_out > vocab, "searches that keep everything show nothing");
-}
-
-/// Logits behind all tokens of a text, some of which are taken alone and some together.
-fn scored<E: Engine>(texts: &mut Texts<'_, E>, tokens: &[u32]) -> Vec<f32> {
-    let mut logits = Vec::new();
-    let (first, rest) = tokens.split_at(5);
-    for &token in first {
-        texts.text(1).push(token, None).unwrap();
-        logits.extend_from_slice(texts.text(1).logits().unwrap());
-    }
-    texts.text(1).score(rest, &mut |_, row| logits.extend_from_slice(row)).unwrap();
-    logits
+    texts::searched(Ptx::Tensor);
 }
 
 /// The order in which a device runs warps and blocks is its own: no result may depend on it.
 #[test]
 fn no_order_of_warps_and_blocks_changes_a_bit() {
     let stand_in = StandIn::take();
-    for (name, kind) in [(SMALL[1], Type::Q4), (SMALL[2], Type::Q8)] {
-        let (model, limits) = (small(name, kind), limits(KvType::Int8));
-        let observed = [0, 1, 7].map(|order| {
-            stand_in.order(order);
-            stand_in.find_races(true);
-            on_device(&model, &limits, |texts| all_of(texts, &stand_in))
-        });
-        assert!(observed[1] == observed[0] && observed[2] == observed[0], "{name}");
-    }
+    texts::repeated(Ptx::Tensor, [0, 1, 7], |order| {
+        stand_in.order(order);
+        stand_in.find_races(true);
+    });
 }
 
 #[test]
 fn states_move_to_the_processor_and_back() {
     let _stand_in = StandIn::take();
-    for kv in [KvType::Int8, KvType::F16] {
-        let (model, limits) = (small(SMALL[3], Type::Q8), limits(kv));
-        let tokens: Vec<u32> = (0..37).map(|i| 40 + i * 3 % 50).collect();
-        on_cpu(&model, &limits, |here| {
-            on_device(&model, &limits, |there| {
-                here.text(0).prefill(&tokens, &mut |_| Ok(())).unwrap();
-                let mut state = vec![0; here.text(0).state_bytes()];
-                here.text(0).save(7, &mut state).unwrap();
-                there.text(2).restore(&state).unwrap();
-                let mut again = vec![0; there.text(2).state_bytes()];
-                there.text(2).save(7, &mut again).unwrap();
-                assert!(again == state, "{kv:?}: the device saves what it has not restored");
-                here.text(1).copy_from(&mut there.text(2), tokens.len()).unwrap();
-                let [own, moved] = [0, 1].map(|text| here.text(text).logits().unwrap().to_vec());
-                assert!(own == moved, "{kv:?}: what came back is another text");
-                let off = relative_rms(there.text(2).logits().unwrap(), &own);
-                assert!(off <= QUANTIZED_RMS, "{kv:?}: logits are {off} off");
-            });
-        });
-    }
+    texts::moved(Ptx::Tensor);
 }
 
 #[test]

@@ -63,17 +63,6 @@ fn too_little_memory_is_refused_until_the_planned_size() {
 }
 
 #[test]
-fn a_budget_is_kept() {
-    let model = small(SMALL[0], Type::Q8);
-    let mut options = SessionOptions { context: Some(64), ..SessionOptions::default() };
-    let planned = model.plan(&options).unwrap().total_bytes();
-    options.budget_bytes = Some(planned - 1);
-    assert_eq!(model.session(&options).err().unwrap().code(), Code::BudgetTooSmall);
-    options.budget_bytes = Some(planned);
-    model.session(&options).unwrap();
-}
-
-#[test]
 fn a_full_context_ends_the_reply_and_keeps_the_session() {
     let model = small(SMALL[1], Type::Q8);
     let options = SessionOptions { context: Some(32), ..SessionOptions::default() };

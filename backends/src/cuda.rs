@@ -21,7 +21,10 @@
 //! | `product.rs` | | which kernel computes products, and in how many blocks |
 //! | `step.rs` | `Step` | the Llama step, a launch for each phase |
 //! | `engine.rs` | [`CudaEngine`] | the engine: passes, logits, blocks of the cache |
+//! | `step/times.rs` | `LaunchTime` | what each launch of a step takes, for tests |
 //! | `check.rs` | `Checker` | single kernels, for tests |
+//! | `check/engine.rs` | | engines with a choice of kernels, for tests |
+//! | `check/program.rs` | `Program` | kernels that are not the shipped ones, for tests |
 //! | `kernels/` | | the kernels; `build` compiles them to the two files of `ptx/` |
 //!
 //! Whatever lives on a device keeps the [`Cuda`] and the device alive, waits for the device before
@@ -48,7 +51,7 @@ mod step;
 mod transfer;
 
 #[cfg(feature = "check")]
-pub use check::{Checked, Checker};
+pub use check::{Checked, Checker, LaunchTime, Program};
 pub use engine::CudaEngine;
 pub(crate) use engine::device_parts;
 pub use probe::{Cuda, Lack};

@@ -56,7 +56,7 @@ mod x86_low_row;
 
 pub use backend::Backend;
 #[cfg(all(feature = "cuda", feature = "check"))]
-pub use cuda::{Checked, Checker, Ptx};
+pub use cuda::{Checked, Checker, LaunchTime, Program, Ptx};
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaEngine, Lack as CudaLack};
 pub use engine::AnyEngine;

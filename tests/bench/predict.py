@@ -30,6 +30,7 @@ from typing import Iterator
 
 import record
 from emulated import BYTES, Cost, Emulator, prepare
+from profiles import Profile
 from tables import pivot
 
 # A line of a record.
@@ -62,18 +63,26 @@ class Board:
     # Bytes that all threads read together, in GB/s: published or, where nobody has published them
     # (marked), 40% of the memory's theoretical rate, which is what a Pi 4 reaches.
     bandwidth: float
-    assumed: bool = False
+    assumed: bool
+
+
+def board(name: str, profile: str) -> Board:
+    known = Profile(profile)
+    core = known.cores["kind"].split("-")[1]
+    is_assumed = not known.is_checked("memory", "read_gb_per_s")
+    bandwidth = known.memory["read_gb_per_s"]
+    return Board(name, core, known.cores["ghz"], known.threads(), bandwidth, is_assumed)
 
 
 BOARDS = [
-    Board("Pi Zero 2 W", "A53", 1.0, 4, 1.4),
-    Board("Pi 3 B+", "A53", 1.4, 4, 2.0),
-    Board("Pi 4", "A72", 1.5, 4, 5.0),
-    Board("Pi 5", "A76", 2.4, 4, 11.0),
-    Board("Jetson Nano", "A57", 1.43, 4, 10.0, assumed=True),
-    Board("Jetson TX2", "A57", 2.0, 4, 24.0, assumed=True),
-    Board("Jetson Orin Nano", "A78AE", 1.73, 6, 30.0),
-    Board("Jetson Thor", "V3AE", 2.6, 8, 109.0, assumed=True),
+    board("Pi Zero 2 W", "pi-zero-2w"),
+    board("Pi 3 B+", "pi-3b-plus"),
+    board("Pi 4", "pi-4"),
+    board("Pi 5", "pi-5"),
+    board("Jetson Nano", "jetson-nano"),
+    board("Jetson TX2", "jetson-tx2"),
+    board("Jetson Orin Nano", "orin-nano-super"),
+    board("Jetson Thor", "thor"),
 ]
 
 

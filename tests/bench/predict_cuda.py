@@ -20,6 +20,7 @@ from typing import Iterator
 
 import record
 import sass
+from profiles import Profile
 from tables import pivot
 
 TILE_ROWS, BLOCK, STRIP_GROUPS = 16, 32, 4
@@ -52,15 +53,23 @@ class Board:
     bandwidth: float
 
 
+def board(name: str, profile: str, device: int | None = None) -> Board:
+    """A board; `device` where the tools call the capability otherwise."""
+    known = Profile(profile)
+    capability = int(known.gpu["compute_capability"].replace(".", ""))
+    clock, bandwidth = known.gpu["ghz"], known.memory["theoretical_gb_per_s"]
+    return Board(name, device or capability, known.gpu["multiprocessors"], clock, bandwidth)
+
+
 BOARDS = [
     # Both 51.2 and 59.7 GB/s are said of it: the lower counts.
     # The disassembler no longer reads code for sm_72.
-    Board("Jetson Xavier NX", 75, 6, 1.1, 51.2),
-    Board("Jetson Orin Nano", 87, 8, 0.625, 68.0),
-    Board("Jetson Orin Nano Super", 87, 8, 1.02, 102.0),
-    Board("Jetson AGX Orin", 87, 16, 1.3, 204.8),
+    board("Jetson Xavier NX", "xavier-nx", 75),
+    board("Jetson Orin Nano", "orin-nano"),
+    board("Jetson Orin Nano Super", "orin-nano-super"),
+    board("Jetson AGX Orin", "agx-orin"),
     # The assembler of CUDA 12 calls it sm_101.
-    Board("Jetson Thor", 101, 20, 1.57, 273.0),
+    board("Jetson Thor", "thor", 101),
 ]
 
 

@@ -1,18 +1,33 @@
-//! Texts on the device of the stand-in.
+//! Texts on a device, which is the stand-in's where a test has opened that, and the command with
+//! the stand-in as its driver.
+
+pub mod kernels;
+pub mod texts;
 
 use crate::aligned::Aligned;
 use crate::command::{Said, kinglet};
 use crate::stand_in::library;
 use kinglet::Model;
-use kinglet_backends::{Cuda, CudaEngine};
+use kinglet_backends::{Cuda, CudaEngine, Ptx};
 use kinglet_core::Texts;
 use kinglet_core::plan::{Limits, Plan};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use tempfile::TempDir;
 
-/// Runs `check` with texts of a model on the stand-in's device.
+/// Runs `check` with texts of a model on a device, computed by the kernels that it takes.
 pub fn on_device<T>(
+    model: &Model,
+    limits: &Limits,
+    check: impl FnOnce(&mut Texts<'_, CudaEngine<'_>>) -> T,
+) -> T {
+    with_kernels(Ptx::of(Cuda::detect().unwrap()), model, limits, check)
+}
+
+/// [`on_device`] with these kernels.
+pub fn with_kernels<T>(
+    ptx: Ptx,
     model: &Model,
     limits: &Limits,
     check: impl FnOnce(&mut Texts<'_, CudaEngine<'_>>) -> T,
@@ -20,7 +35,8 @@ pub fn on_device<T>(
     let plan = Plan::new(&model.file(), limits).unwrap().without_engine();
     assert_eq!(plan.engine_bytes(), 0);
     let mut memory = Aligned::zeroed(plan.total_bytes());
-    let engine = CudaEngine::new(Cuda::detect().unwrap(), model.file(), plan).unwrap();
+    let cuda = Cuda::detect().unwrap();
+    let engine = CudaEngine::with_kernels(cuda, ptx, model.file(), plan).unwrap();
     check(&mut Texts::new(model.file(), engine, memory.as_mut()))
 }
 
@@ -31,10 +47,16 @@ pub fn with_driver(folder: &Path, board: &str) -> Command {
     command
 }
 
-/// `kinglet` with the stand-in as the driver of a board, and these variables of the environment.
-pub fn on_board_with(variables: &[(&str, &str)], board: &str, arguments: &[&str]) -> Said {
+/// A folder that has the stand-in under the name of the driver.
+pub fn as_driver() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     symlink(library(), folder.path().join("libcuda.so.1")).unwrap();
+    folder
+}
+
+/// `kinglet` with the stand-in as the driver of a board, and these variables of the environment.
+pub fn on_board_with(variables: &[(&str, &str)], board: &str, arguments: &[&str]) -> Said {
+    let folder = as_driver();
     let mut command = with_driver(folder.path(), board);
     Said::by(command.envs(variables.iter().copied()).args(arguments))
 }

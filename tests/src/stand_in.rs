@@ -137,6 +137,15 @@ impl StandIn {
     }
 }
 
+impl Drop for StandIn {
+    /// Says what the stand-in has found, if a test fails while it has it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the stand-in's last fault: {}", self.last_fault());
+        }
+    }
+}
+
 impl Library {
     fn open(path: &Path) -> Self {
         let name = CString::new(path.as_os_str().as_encoded_bytes()).unwrap();

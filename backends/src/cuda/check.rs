@@ -1,6 +1,12 @@
 //! Single kernels of a device, each as an operation on the processor's memory: for tests (feature
 //! `check`), which compare them with [`kinglet_core::scalar`] like any tier.
 
+mod engine;
+mod program;
+
+pub use super::step::LaunchTime;
+pub use program::Program;
+
 use super::device::Device;
 use super::functions::Functions;
 use super::launch::Launch;

@@ -86,8 +86,13 @@ impl<'a> CudaEngine<'a> {
     /// `Resource` when the memory does not suffice, `TierUnavailable` when the device cannot run
     /// the kernels.
     pub fn new(cuda: Cuda, model: File<'a>, plan: Plan) -> Result<Self> {
+        Self::of_kernels(cuda, Ptx::of(cuda), model, plan)
+    }
+
+    /// [`CudaEngine::new`] with these kernels, whatever the device could take.
+    pub(super) fn of_kernels(cuda: Cuda, ptx: Ptx, model: File<'a>, plan: Plan) -> Result<Self> {
         let device = Device::open(cuda)?;
-        let functions = Functions::load(&device, Ptx::of(cuda))?;
+        let functions = Functions::load(&device, ptx)?;
         let device_plan = DevicePlan::new(&model, &plan);
         let pins = Pins::new(&model, &plan, &device_plan);
         Ok(Self {
@@ -124,6 +129,12 @@ impl<'a> CudaEngine<'a> {
     /// Bytes of weights that were copied to the device.
     pub fn copied_bytes(&self) -> usize {
         self.weights.copied_bytes()
+    }
+
+    /// The step of the last pass.
+    #[cfg(feature = "check")]
+    pub(super) fn last_step(&self) -> (Step<'_>, &Arc<Device>, LogitRows) {
+        (self.step(self.count, self.rows.count), &self.device, self.rows)
     }
 
     /// A step of as many tokens, of which `kept` get logits.

@@ -32,7 +32,7 @@ macro_rules! functions {
         impl Functions {
             /// Has the driver compile the kernels for the device.
             pub fn load(device: &Arc<Device>, ptx: Ptx) -> Result<Self> {
-                let module = Module::load(device, ptx)?;
+                let module = Module::load(device, ptx.text())?;
                 Ok(Self {
                     $($name: module.function(c_string!($name))?,)*
                     $($of_tensor: match ptx {
@@ -41,6 +41,18 @@ macro_rules! functions {
                     },)*
                     _module: module,
                 })
+            }
+
+            /// The name of one of these.
+            #[cfg(feature = "check")]
+            pub fn name(&self, function: Function) -> &'static str {
+                $(if self.$name == function {
+                    return stringify!($name);
+                })*
+                $(if self.$of_tensor == Some(function) {
+                    return stringify!($of_tensor);
+                })*
+                panic!("the kernel is of another module")
             }
         }
     };

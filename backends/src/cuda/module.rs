@@ -1,7 +1,6 @@
 //! The kernels, as the driver compiles them for the device.
 
 use super::device::Device;
-use super::ptx::Ptx;
 use core::ffi::{CStr, c_void};
 use core::ptr::{null_mut, without_provenance_mut};
 use cudarc::driver::sys::{CUfunction, CUjit_option, CUmodule};
@@ -28,7 +27,7 @@ unsafe impl Send for Module {}
 unsafe impl Sync for Module {}
 
 /// A kernel of a [`Module`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Function(CUfunction);
 
 // SAFETY: the driver may be called with a function from any thread.
@@ -37,11 +36,11 @@ unsafe impl Send for Function {}
 unsafe impl Sync for Function {}
 
 impl Module {
-    /// Has the driver compile the kernels, or take them from its cache. Makes the device's context
-    /// the calling thread's.
-    pub fn load(device: &Arc<Device>, ptx: Ptx) -> Result<Self> {
+    /// Has the driver compile kernels in PTX, or take them from its cache. Makes the device's
+    /// context the calling thread's.
+    pub fn load(device: &Arc<Device>, text: &str) -> Result<Self> {
         let cuda = device.cuda();
-        let text = CString::new(ptx.text()).map_err(|_| {
+        let text = CString::new(text).map_err(|_| {
             Error::new(Code::Internal, format_args!("the text of the kernels has a 0 in it"))
         })?;
         device.enter()?;

@@ -1,6 +1,12 @@
 //! The Llama step on a device: the phases of [`kinglet_core::forward`](mod@kinglet_core::forward),
 //! a launch for each.
 
+#[cfg(feature = "check")]
+mod times;
+
+#[cfg(feature = "check")]
+pub use times::LaunchTime;
+
 use super::device::Device;
 use super::functions::Functions;
 use super::launch::Launch;
@@ -36,6 +42,14 @@ struct Rows {
     rows: Address,
 }
 
+/// Rows whose partial attention is in memory at once, and where their queries and results are.
+#[derive(Clone, Copy)]
+struct Attended {
+    rows: Rows,
+    q: Address,
+    out: Address,
+}
+
 impl Step<'_> {
     /// Launches the step; of the logits, those that the uploaded screens need if `is_screened`.
     pub fn run(&self, is_screened: bool) -> Result<()> {
@@ -46,7 +60,7 @@ impl Step<'_> {
         self.embed(rows)?;
         for layer in 0..config.layers as u16 {
             self.norm(Role::AttnNorm, layer, rows)?;
-            self.project_qkv(layer, rows)?;
+            self.multiply(&self.qkv(layer), &self.input(), rows)?;
             self.append(layer, rows, &uploads)?;
             if layer + 1 == config.layers as u16 && self.kept < self.count {
                 if self.kept == 0 {
@@ -55,11 +69,12 @@ impl Step<'_> {
                 rows = Rows { count: self.kept as u32, rows: start + uploads.kept as u64 };
                 self.keep(rows)?;
             }
-            self.attend(layer, rows)?;
-            self.project(Role::O, layer, self.input(), rows)?;
+            self.attend_and_join(layer, rows)?;
+            self.multiply(&self.projection(Role::O, layer), &self.input(), rows)?;
             self.norm(Role::FfnNorm, layer, rows)?;
-            self.gate_and_up(layer, rows)?;
-            self.project(Role::Down, layer, self.gate(), rows)?;
+            self.multiply(&self.gate_and_up(layer), &self.input(), rows)?;
+            self.silu_mul(rows)?;
+            self.multiply(&self.projection(Role::Down, layer), &self.gate(), rows)?;
         }
         self.norm(Role::FinalNorm, NO_LAYER, rows)?;
         self.head(is_screened, start + uploads.wanted as u64)
@@ -67,7 +82,15 @@ impl Step<'_> {
 
     /// Logits of the last step's rows: all, or those that the screens at `wanted` need.
     pub fn head(&self, is_screened: bool, wanted: Address) -> Result<()> {
-        if is_screened { self.search(wanted) } else { self.whole_head() }
+        if is_screened {
+            return self.search(wanted);
+        }
+        self.multiply(&self.whole_head(), &self.input(), self.kept_rows())
+    }
+
+    /// The rows that get logits; none of them is looked up any more.
+    fn kept_rows(&self) -> Rows {
+        Rows { count: self.kept as u32, rows: 0 }
     }
 
     fn at(&self, offset: usize) -> Address {
@@ -141,24 +164,24 @@ impl Step<'_> {
     }
 
     /// `q, k, v = W_qkv · input`: one launch over the tiles of three matrices.
-    fn project_qkv(&self, layer: u16, rows: Rows) -> Result<()> {
+    fn qkv(&self, layer: u16) -> Products {
         let o = &self.device_plan.offsets;
         let w = [Role::Q, Role::K, Role::V].map(|role| self.weight(role, layer));
         let mut products = Products { w, ..Products::default() };
         for (out, (start, w)) in products.out.iter_mut().zip([o.q, o.k, o.v].into_iter().zip(w)) {
             *out = Out { values: self.at(start), width: w.rows(), is_added: 0 };
         }
-        self.multiply(&products, &self.input(), rows)
+        products
     }
 
     /// `x += W · input`.
-    fn project(&self, role: Role, layer: u16, input: Inputs, rows: Rows) -> Result<()> {
+    fn projection(&self, role: Role, layer: u16) -> Products {
         let w = self.weight(role, layer);
         let x = self.at(self.device_plan.offsets.x);
         let mut products = Products::default();
         products.w[0] = w;
         products.out[0] = Out { values: x, width: w.rows(), is_added: 1 };
-        self.multiply(&products, &input, rows)
+        products
     }
 
     fn multiply(&self, products: &Products, input: &Inputs, rows: Rows) -> Result<()> {
@@ -167,8 +190,8 @@ impl Step<'_> {
         launch.with(&rows.count).run(function)
     }
 
-    /// `gate = silu(W_gate · input) · (W_up · input)`, and quantizes it.
-    fn gate_and_up(&self, layer: u16, rows: Rows) -> Result<()> {
+    /// `gate, up = W_gate · input, W_up · input`.
+    fn gate_and_up(&self, layer: u16) -> Products {
         let o = &self.device_plan.offsets;
         let (gate, up) = (self.at(o.gate), self.at(o.up));
         let mut products = Products::default();
@@ -176,7 +199,13 @@ impl Step<'_> {
             let w = self.weight(role, layer);
             (products.w[i], products.out[i]) = (w, Out { values, width: w.rows(), is_added: 0 });
         }
-        self.multiply(&products, &self.input(), rows)?;
+        products
+    }
+
+    /// `gate = silu(gate) · up`, and quantizes it.
+    fn silu_mul(&self, rows: Rows) -> Result<()> {
+        let o = &self.device_plan.offsets;
+        let (gate, up) = (self.at(o.gate), self.at(o.up));
         let (ffn, codes) = (self.model.config().ffn, self.codes());
         let launch = self.launch([rows.count, 1, 1], 256);
         launch.with(&gate).with(&up).with(&ffn).with(&codes).run(self.functions.silu_mul)
@@ -213,67 +242,124 @@ impl Step<'_> {
     }
 
     /// `input = softmax(q · Kᵀ) · V`, causal, and quantizes it.
-    fn attend(&self, layer: u16, rows: Rows) -> Result<()> {
-        let (config, o) = (self.model.config(), &self.device_plan.offsets);
-        let (cache, spans) = (self.cache(layer), self.device_plan.spans as u32);
-        let (partials, q_dim) = (self.at(o.partials), config.q_dim());
+    fn attend_and_join(&self, layer: u16, rows: Rows) -> Result<()> {
         for first in (0..rows.count).step_by(ATTEND_ROWS) {
-            let count = (rows.count - first).min(ATTEND_ROWS as u32);
-            let values = first as usize * q_dim * size_of::<f32>();
-            let (q, out) = (self.at(o.q + values), self.at(o.input + values));
-            let of_rows = rows.rows + u64::from(first) * size_of::<super::shapes::Row>() as u64;
-            let launch = self.launch([spans, config.kv_heads, count], ATTEND_CHUNK as u32);
-            let launch = launch.with(&q).with(&of_rows).with(&spans).with(&partials);
-            launch.with(&cache).run(self.functions.attend)?;
-            let launch = self.launch([config.heads, count, 1], 64);
-            let launch = launch.with(&partials).with(&of_rows).with(&spans).with(&out);
-            launch.with(&cache).run(self.functions.join)?;
+            let part = self.attended(rows, first);
+            self.attend(layer, part)?;
+            self.join(layer, part)?;
         }
-        self.quantize(self.at(o.input), q_dim as u32, rows)
+        self.quantize_attention(rows)
+    }
+
+    /// As many rows from `first` on as there is memory for.
+    fn attended(&self, rows: Rows, first: u32) -> Attended {
+        let (o, q_dim) = (&self.device_plan.offsets, self.model.config().q_dim());
+        let values = first as usize * q_dim * size_of::<f32>();
+        let count = (rows.count - first).min(ATTEND_ROWS as u32);
+        let bytes = u64::from(first) * size_of::<super::shapes::Row>() as u64;
+        let rows = Rows { count, rows: rows.rows + bytes };
+        Attended { rows, q: self.at(o.q + values), out: self.at(o.input + values) }
+    }
+
+    /// Partial attention of every span.
+    fn attend(&self, layer: u16, Attended { rows, q, .. }: Attended) -> Result<()> {
+        let (cache, spans) = (self.cache(layer), self.device_plan.spans as u32);
+        let partials = self.at(self.device_plan.offsets.partials);
+        let grid = [spans, self.model.config().kv_heads, rows.count];
+        let launch = self.launch(grid, ATTEND_CHUNK as u32);
+        let launch = launch.with(&q).with(&rows.rows).with(&spans).with(&partials);
+        launch.with(&cache).run(self.functions.attend)
+    }
+
+    /// Joins the spans.
+    fn join(&self, layer: u16, Attended { rows, out, .. }: Attended) -> Result<()> {
+        let (cache, spans) = (self.cache(layer), self.device_plan.spans as u32);
+        let partials = self.at(self.device_plan.offsets.partials);
+        let launch = self.launch([self.model.config().heads, rows.count, 1], 64);
+        let launch = launch.with(&partials).with(&rows.rows).with(&spans).with(&out);
+        launch.with(&cache).run(self.functions.join)
+    }
+
+    fn quantize_attention(&self, rows: Rows) -> Result<()> {
+        let input = self.at(self.device_plan.offsets.input);
+        self.quantize(input, self.model.config().q_dim() as u32, rows)
     }
 
     /// `logits = W_head · input`.
-    fn whole_head(&self) -> Result<()> {
+    fn whole_head(&self) -> Products {
         let mut products = Products::default();
         products.w[0] = self.located(&self.model.head());
         let width = self.device_plan.logit_width as u32;
         let values = self.at(self.device_plan.offsets.logits);
         products.out[0] = Out { values, width, is_added: 0 };
-        self.multiply(&products, &self.input(), Rows { count: self.kept as u32, rows: 0 })
+        products
     }
 
     /// The logits that can be chosen, and lists of them: see [`kinglet_core::screen`].
     fn search(&self, wanted: Address) -> Result<()> {
+        self.margins()?;
+        self.screen()?;
+        self.threshold(wanted)?;
+        self.rescore()?;
+        self.collect()
+    }
+
+    fn found(&self) -> Found {
         let o = &self.device_plan.offsets;
-        let [margins, thresholds, survivors, lists] =
-            [o.margins, o.thresholds, o.survivors, o.lists].map(|start| self.at(start));
-        let found = Found {
+        Found {
             logits: self.at(o.logits),
             floors: self.at(o.floors),
             ceilings: self.at(o.ceilings),
             width: self.device_plan.logit_width as u32,
-        };
-        let (head, input) = (self.located(&self.model.head()), self.input());
-        let (count, hidden, tiles) = (self.kept as u32, self.model.config().hidden, head.tiles());
-        let functions = self.functions;
-        let launch = self.launch([count, 1, 1], 32);
-        launch.with(&input).with(&hidden).with(&margins).run(functions.margins)?;
+        }
+    }
 
-        let (grid, is_one) = tile_grid(tiles, count);
+    /// How far the first plane's products may be off.
+    fn margins(&self) -> Result<()> {
+        let (input, hidden) = (self.input(), self.model.config().hidden);
+        let margins = self.at(self.device_plan.offsets.margins);
+        let launch = self.launch([self.kept as u32, 1, 1], 32);
+        launch.with(&input).with(&hidden).with(&margins).run(self.functions.margins)
+    }
+
+    /// Products of the first plane, and their bounds.
+    fn screen(&self) -> Result<()> {
+        let (head, input, found) = (self.located(&self.model.head()), self.input(), self.found());
+        let (margins, count) = (self.at(self.device_plan.offsets.margins), self.kept as u32);
+        let (grid, is_one) = tile_grid(head.tiles(), count);
         let launch = self.launch(grid, TILE_THREADS);
         let launch = launch.with(&head).with(&input).with(&margins).with(&count).with(&found);
-        launch.run(if is_one { functions.screen_one } else { functions.screen_many })?;
+        let functions = self.functions;
+        launch.run(if is_one { functions.screen_one } else { functions.screen_many })
+    }
 
-        let launch = self.launch([count, 1, 1], 256);
-        let launch = launch.with(&found.floors).with(&tiles).with(&wanted).with(&thresholds);
-        launch.run(functions.threshold)?;
+    /// What a logit must reach.
+    fn threshold(&self, wanted: Address) -> Result<()> {
+        let thresholds = self.at(self.device_plan.offsets.thresholds);
+        let (floors, tiles) = (self.found().floors, self.located(&self.model.head()).tiles());
+        let launch = self.launch([self.kept as u32, 1, 1], 256);
+        let launch = launch.with(&floors).with(&tiles).with(&wanted).with(&thresholds);
+        launch.run(self.functions.threshold)
+    }
 
-        let launch = self.launch([tiles.div_ceil(4), count, 1], TILE_THREADS);
+    /// Logits of the tiles that can reach it.
+    fn rescore(&self) -> Result<()> {
+        let o = &self.device_plan.offsets;
+        let [margins, thresholds, survivors] =
+            [o.margins, o.thresholds, o.survivors].map(|start| self.at(start));
+        let (head, input, found) = (self.located(&self.model.head()), self.input(), self.found());
+        let launch = self.launch([head.tiles().div_ceil(4), self.kept as u32, 1], TILE_THREADS);
         let launch = launch.with(&head).with(&input).with(&margins).with(&thresholds);
-        launch.with(&found).with(&survivors).run(functions.rescore)?;
+        launch.with(&found).with(&survivors).run(self.functions.rescore)
+    }
 
-        let (launch, room) = (self.launch([count, 1, 1], 256), LISTED as u32);
+    /// Lists of those that do.
+    fn collect(&self) -> Result<()> {
+        let o = &self.device_plan.offsets;
+        let [survivors, lists] = [o.survivors, o.lists].map(|start| self.at(start));
+        let (found, tiles) = (self.found(), self.located(&self.model.head()).tiles());
+        let (launch, room) = (self.launch([self.kept as u32, 1, 1], 256), LISTED as u32);
         let launch = launch.with(&survivors).with(&found).with(&tiles).with(&room);
-        launch.with(&lists).run(functions.collect)
+        launch.with(&lists).run(self.functions.collect)
     }
 }

@@ -1,16 +1,19 @@
 //! The command line as data: every command, flag and help text.
 
 mod bench;
+mod boards;
 mod formats;
+mod session;
 
 use crate::units;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
-use kinglet::Cpus;
 use std::path::PathBuf;
 
 pub use bench::BenchArgs;
+pub use boards::{BoardsArgs, BoardsCommand, DoctorArgs, PlanArgs};
 pub use formats::{Format, KvArg, TypeArg};
+pub use session::{MemoryArgs, SessionArgs};
 
 const AFTER_HELP: &str = "\
 MODEL is a .kinglet file, a Hugging Face folder, a .gguf file, a known name such as
@@ -57,12 +60,14 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Measure perplexity, and the distance to a reference model
     Eval(EvalArgs),
-    /// Show the memory that a session needs, before loading anything
+    /// Show the memory that a model needs and the speed to expect, on this or another board
     Plan(PlanArgs),
     /// Measure speed, with llama-bench's flags and fields
     Bench(BenchArgs),
     /// Show what this machine has, and what a model runs on
     Doctor(DoctorArgs),
+    /// List the boards that Kinglet knows, or show one
+    Boards(BoardsArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages into a folder, for packages
@@ -79,33 +84,6 @@ pub struct ModelArgs {
     /// Number format when MODEL is converted on the way [default: q8]
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<TypeArg>,
-}
-
-/// How to set a session up.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Session")]
-pub struct SessionArgs {
-    /// Positions of the context [default: 2048 or the model's own if smaller; eval: 512]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub ctx: Option<u32>,
-    /// Number format of the key-value cache
-    #[arg(long, value_name = "TYPE", default_value = "int8")]
-    pub kv: KvArg,
-    /// Threads, the calling one included [default: one per processor of --cpus, at most 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub threads: Option<u32>,
-    /// Processors to run on, such as 0-3,6 [default: those of the highest capacity]
-    #[arg(long, value_name = "LIST")]
-    pub cpus: Option<Cpus>,
-    /// Tokens that one step of prefill takes at most
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch: Option<u32>,
-    /// What to compute with, such as scalar, avx2 or cuda [default: the fastest this machine has]
-    #[arg(long, value_name = "NAME")]
-    pub tier: Option<String>,
-    /// Refuse to start when the session's memory exceeds this, such as 64M or 1.5G
-    #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes)]
-    pub budget: Option<u64>,
 }
 
 /// How to choose tokens.
@@ -340,53 +318,6 @@ pub struct EvalArgs {
     /// Model to compare with, its cache in f16: adds KL divergence and agreement
     #[arg(long, value_name = "OTHER", value_hint = ValueHint::AnyPath)]
     pub reference: Option<String>,
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
-    /// Session
-    #[command(flatten)]
-    pub session: SessionArgs,
-}
-
-/// Arguments of `kinglet plan`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  kinglet plan smollm2-135m.kinglet --ctx 2048 --kv int8
-  kinglet plan smollm2-1.7b --type q4 --json")]
-pub struct PlanArgs {
-    /// Which model
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
-    /// Texts that go on in one pass, each with a cache of its own; at most 8
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub texts: u32,
-    /// Session
-    #[command(flatten)]
-    pub session: SessionArgs,
-}
-
-/// Arguments of `kinglet doctor`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-With a model, a session is planned for it. Where there is a CUDA device, the model is tried on it
-and on the processor, as `run` does before it takes the faster one.
-
-Examples:
-  kinglet doctor
-  kinglet doctor smollm2-135m.q4.kinglet
-  kinglet doctor smollm2-360m --type q4 --json")]
-pub struct DoctorArgs {
-    /// A .kinglet file, a Hugging Face folder, a .gguf file, a known name, or owner/name
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub model: Option<String>,
-    /// Number format when MODEL is converted on the way [default: q8]
-    #[arg(long = "type", value_name = "TYPE")]
-    pub kind: Option<TypeArg>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -7,15 +7,18 @@ mod chat;
 mod commands;
 #[cfg(feature = "pull")]
 mod digest;
+mod doctor;
 mod errors;
 mod fetch;
 #[cfg(feature = "pull")]
 mod hub;
 mod input;
 mod interrupt;
+mod matrix;
 mod models;
 mod names;
 mod out;
+mod place;
 mod progress;
 mod reply;
 mod settings;
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => commands::plan::run(args),
         Command::Bench(args) => commands::bench::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
+        Command::Boards(args) => commands::boards::run(args),
         Command::Completions(args) => commands::completions::run(args),
         Command::Man(args) => commands::man::run(args),
     };

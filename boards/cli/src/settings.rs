@@ -1,7 +1,9 @@
 //! From command-line flags to the library's options.
 
-use crate::args::{SamplingArgs, SessionArgs};
-use kinglet::{Backend, Code, Config, Cpus, Result, Sampling, SessionOptions};
+use crate::args::{MemoryArgs, SamplingArgs, SessionArgs};
+use crate::units::Bytes;
+use crate::{out, system};
+use kinglet::{Backend, Code, Config, Cpus, Model, Result, Root, Sampling, SessionOptions};
 use kinglet_quant::ensure;
 
 /// The session that the flags ask for.
@@ -15,15 +17,59 @@ pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
         backend: args.tier.as_deref().map(Backend::from_name).transpose()?,
         cpus: Some(cpus(args.cpus.as_ref())),
         pin_threads: true,
-        budget_bytes: args.budget.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        memory_budget_bytes: args.memory.memory_budget.map(bytes),
+        lock_memory: args.memory.mlock,
         ..default
     })
+}
+
+/// The options with what the memory allows: what fits into a budget, else `Resource` for a process
+/// that is larger than what this machine has left, unless paging is allowed.
+pub fn fitted(
+    model: &Model,
+    options: &SessionOptions,
+    memory: &MemoryArgs,
+) -> Result<SessionOptions> {
+    let Some(budget) = memory.memory_budget.map(bytes) else {
+        if !memory.allow_paging {
+            check_memory(model, options)?;
+        }
+        return Ok(SessionOptions { lock_memory: memory.mlock, ..options.clone() });
+    };
+    let fitted = model.fit(options, budget)?;
+    if options.context.is_none() {
+        let context = fitted.context.expect("a budget chooses a context");
+        out::note(format_args!("context {context} is what fits into {}", Bytes(budget as u64)));
+    }
+    // What was fitted must not be fitted again, since the process has grown meanwhile.
+    Ok(SessionOptions { memory_budget_bytes: None, lock_memory: memory.mlock, ..fitted })
+}
+
+/// `Resource` when model and session need more than this machine has left.
+fn check_memory(model: &Model, options: &SessionOptions) -> Result<()> {
+    let Some(usable) = system::available_bytes() else { return Ok(()) };
+    let footprint = model.footprint(options)?;
+    let needed = (footprint.total_bytes() - footprint.program_bytes) as u64;
+    ensure!(
+        needed <= usable,
+        Code::Resource,
+        "file and session need {}, this machine has {} left: lower --ctx, take a smaller model or \
+         type, or --allow-paging to read it from disk again and again",
+        Bytes(needed),
+        Bytes(usable)
+    );
+    Ok(())
+}
+
+/// As many bytes as this machine can address at most.
+fn bytes(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The processors that the flag names, else the fastest. Call it before the first session is
 /// made: a session binds its caller to one processor, and a later call would find only that one.
 pub fn cpus(flag: Option<&Cpus>) -> Cpus {
-    flag.cloned().unwrap_or_else(Cpus::fastest)
+    flag.cloned().unwrap_or_else(|| Cpus::fastest(&Root::here()))
 }
 
 /// The way of choosing tokens that the flags ask for. `TokenOutOfRange` for a bias of a token that

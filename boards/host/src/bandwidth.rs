@@ -1,5 +1,6 @@
 //! The read bandwidth of memory, which limits decoding.
 
+use crate::{Cpus, Pool};
 use kinglet_core::Workers;
 use kinglet_quant::{Code, Error, Result};
 use memmap2::MmapMut;
@@ -31,6 +32,13 @@ impl ReadStream {
         })?;
         memory.fill(1);
         Ok(Self { memory })
+    }
+
+    /// Bytes per second that a thread on each of these processors reads with the others, at most as
+    /// many as a session has. `Resource` when no threads can be had.
+    pub fn measure(&self, cpus: &Cpus) -> Result<f64> {
+        let pool = Pool::on(cpus, cpus.default_threads(), false)?;
+        Ok(self.bytes_per_second(&pool))
     }
 
     /// Bytes per second that the workers read together: the best pass over the buffer.

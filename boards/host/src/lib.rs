@@ -18,10 +18,10 @@
 
 mod bandwidth;
 mod batch;
+mod budget;
 #[cfg(feature = "convert")]
 pub mod calibrate;
 pub mod choices;
-mod cpu;
 mod generate;
 mod map;
 mod model;
@@ -38,7 +38,7 @@ mod trial;
 
 pub use bandwidth::ReadStream;
 pub use batch::Batch;
-pub use cpu::{Cpus, default_threads};
+pub use budget::Footprint;
 pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Piece, StopReason};
 pub use kinglet_backends::{Backend, Tier};
 #[cfg(feature = "cuda")]
@@ -50,6 +50,7 @@ pub use kinglet_core::plan::{Part, Plan};
 pub use kinglet_core::sample::Sampling;
 pub use kinglet_core::tokenizer::{Specials, Tokenizer};
 pub use kinglet_core::top::Candidate;
+pub use kinglet_machine::{Cpus, Root, default_threads};
 pub use kinglet_quant::file::{File, TextKey};
 pub use kinglet_quant::{Code, Config, Error, Result, Role, Type};
 pub use map::Mapping;

@@ -71,6 +71,11 @@ impl Model {
         self.file().config()
     }
 
+    /// Keeps the file in memory.
+    pub(crate) fn lock(&self) -> std::io::Result<()> {
+        self.mapped.map.lock()
+    }
+
     /// Bytes of the file.
     pub fn file_bytes(&self) -> usize {
         self.mapped.map.bytes().len()

@@ -5,8 +5,8 @@
 //! another counts those that are not finished. A waiting thread spins on its word for 5 µs, then
 //! sleeps on it (a futex on Linux).
 
-use crate::Cpus;
 use crate::thread::Thread;
+use crate::{Cpus, Root};
 use kinglet_core::Workers;
 use kinglet_core::arena::{MAX_PARTS, MAX_WORKERS};
 use kinglet_quant::{Code, Result, ensure};
@@ -165,7 +165,7 @@ pub struct Pool {
 impl Pool {
     /// A pool of `count` workers on the fastest processors; see [`Pool::on`].
     pub fn new(count: usize, pin: bool) -> Result<Self> {
-        Self::on(&Cpus::fastest(), count, pin)
+        Self::on(&Cpus::fastest(&Root::here()), count, pin)
     }
 
     /// A pool of `count` workers, so `count − 1` threads, which run on `cpus` alone; an empty set

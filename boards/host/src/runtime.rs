@@ -1,12 +1,12 @@
 //! Texts with memory and threads of their own.
 
 use crate::select::{Selection, Work};
-use crate::{Cpus, Model, Pool};
+use crate::{Cpus, Model, Pool, Root};
 use kinglet_backends::{AnyEngine, Backend};
 use kinglet_core::draft::LOOKAHEAD_ROWS;
 use kinglet_core::plan::Limits;
 use kinglet_core::{KvType, texts};
-use kinglet_quant::{Code, Config, Error, Result, ensure};
+use kinglet_quant::{Code, Config, Error, Result};
 use memmap2::MmapMut;
 
 /// What a session or a batch must be able to do.
@@ -37,8 +37,11 @@ pub struct SessionOptions {
     pub backend: Option<Backend>,
     /// What the session is going to do, for the choice of a backend.
     pub work: Work,
-    /// Refuses to take more bytes than this.
-    pub budget_bytes: Option<usize>,
+    /// What the whole process may take, pages of files included: the session takes the context that
+    /// fits, see [`Model::fit`], or is refused before anything is touched.
+    pub memory_budget_bytes: Option<usize>,
+    /// Keeps the file and the session's memory resident; `Resource` where the system refuses.
+    pub lock_memory: bool,
     /// Processors that the threads run on; `None` takes [`Cpus::fastest`].
     pub cpus: Option<Cpus>,
     /// Binds every thread, the caller's included, to a processor of its own; where there are fewer
@@ -57,7 +60,8 @@ impl Default for SessionOptions {
             logit_rows: LOOKAHEAD_ROWS,
             backend: None,
             work: Work::default(),
-            budget_bytes: None,
+            memory_budget_bytes: None,
+            lock_memory: false,
             cpus: None,
             pin_threads: false,
         }
@@ -84,7 +88,7 @@ impl SessionOptions {
     }
 
     fn cpus(&self) -> Cpus {
-        self.cpus.clone().unwrap_or_else(Cpus::fastest)
+        self.cpus.clone().unwrap_or_else(|| Cpus::fastest(&Root::here()))
     }
 }
 
@@ -102,21 +106,14 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     pub fn new(model: Model, options: &SessionOptions) -> Result<Self> {
-        options.cpus.as_ref().map_or(Ok(()), Cpus::check_online)?;
+        options.cpus.as_ref().map_or(Ok(()), |cpus| cpus.check_online(&Root::here()))?;
+        let fitted = options.memory_budget_bytes.map(|budget| model.fit(options, budget));
+        let options = &fitted.transpose()?.unwrap_or_else(|| options.clone());
         let selection = model.select(options);
         let backend = selection.backend();
         let limits = options.limits(model.config(), backend);
         let plan = backend.plan(&model.file(), &limits)?;
         let needed = plan.total_bytes();
-        let on_device = backend.device_parts(&model.file(), &plan);
-        let needed_in_all = needed + on_device.iter().map(|part| part.bytes).sum::<usize>();
-        ensure!(
-            options.budget_bytes.is_none_or(|budget| needed_in_all <= budget),
-            Code::BudgetTooSmall,
-            "the session needs {needed_in_all} bytes, the budget is {}: lower the context or the \
-             batch",
-            options.budget_bytes.unwrap_or(0)
-        );
         let mut memory = MmapMut::map_anon(needed).map_err(|error| {
             Error::new(Code::Resource, format_args!("cannot take {needed} bytes: {error}"))
         })?;
@@ -126,6 +123,9 @@ impl Runtime {
             std::slice::from_raw_parts_mut::<'static, u8>(memory.as_mut_ptr(), memory.len())
         };
         texts::check_memory(&plan, bytes)?;
+        if options.lock_memory {
+            lock(&model, &memory)?;
+        }
         let pool = Pool::on(&options.cpus(), limits.workers, options.pin_threads)?;
         let (own, rest) = bytes.split_at_mut(plan.engine_bytes());
         let file = model.file_for_session();
@@ -133,4 +133,16 @@ impl Runtime {
         let texts = Texts::new(file, engine, rest);
         Ok(Self { texts, _memory: memory, model, selection })
     }
+}
+
+/// Keeps file and session in memory.
+fn lock(model: &Model, memory: &MmapMut) -> Result<()> {
+    memory.lock().and_then(|()| model.lock()).map_err(|error| {
+        let needed = memory.len() + model.file_bytes();
+        let message = "the system does not let this process keep";
+        Error::new(
+            Code::Resource,
+            format_args!("{message} {needed} bytes in memory ({error}): raise `ulimit -l`"),
+        )
+    })
 }

@@ -1,17 +1,37 @@
-//! The computer that Kinglet runs on: what its system tells about it.
+//! The computer that Kinglet runs on: what its system tells about it, and what is known about boards.
 //!
 //! Everything is read from files below one [`Root`], which is `/` unless a test gives a recorded
 //! tree of some board.
 
+#[cfg(feature = "profiles")]
+mod board;
 mod conditions;
 mod cool;
+mod cpus;
+#[cfg(feature = "profiles")]
+mod facts;
 mod firmware;
+mod limits;
+mod memory;
 pub mod power;
 mod process;
+#[cfg(feature = "profiles")]
+mod profile;
+#[cfg(feature = "profiles")]
+pub mod roofline;
 mod root;
 mod throttle;
 
+#[cfg(feature = "profiles")]
+pub use board::Board;
 pub use conditions::{Conditions, Settings, hottest_celsius};
 pub use cool::{Cooler, Thermometer};
+pub use cpus::{Cpus, default_threads};
+#[cfg(feature = "profiles")]
+pub use facts::Fact;
+pub use limits::Limits;
+pub use memory::{Memory, Resident};
+#[cfg(feature = "profiles")]
+pub use profile::{Cores, Detect, Gpu, Power, Profile};
 pub use root::Root;
 pub use throttle::{Throttle, Throttling};

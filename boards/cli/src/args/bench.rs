@@ -1,6 +1,6 @@
 //! The arguments of `kinglet bench`.
 
-use super::{Format, KvArg, TypeArg};
+use super::{Format, KvArg, MemoryArgs, TypeArg};
 use crate::bench::list::{Pair, Values};
 use crate::units;
 use clap::{Args, ValueHint};
@@ -120,6 +120,9 @@ pub struct BenchArgs {
     #[arg(long, value_name = "CELSIUS", help_heading = "Energy")]
     #[arg(value_parser = units::parse_positive)]
     pub cool: Option<f32>,
+    /// Memory
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// What to print on standard output
     #[arg(short, long, value_name = "FORMAT", default_value = "md")]
     pub output: Format,

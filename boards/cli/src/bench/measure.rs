@@ -1,9 +1,10 @@
 //! Measuring one test.
 
+use crate::args::MemoryArgs;
 use crate::bench::energy::Power;
 use crate::bench::plan::Test;
 use crate::bench::watch::{Goal, Lap, Watch, Watched};
-use crate::{interrupt, models, system};
+use crate::{interrupt, models, settings, system};
 use kinglet::{
     Batch, Code, Config, GenerateOptions, Model, ReadStream, Result, Role, Selection, Type,
 };
@@ -31,6 +32,8 @@ pub struct Settings<'a> {
     pub cool: Option<f64>,
     /// Where the files of the system lie.
     pub root: &'a Root,
+    /// How much memory a test may take.
+    pub memory: MemoryArgs,
 }
 
 /// What a test found; times in nanoseconds.
@@ -95,7 +98,8 @@ impl Run {
         system::reset_peak_rss();
         let (started, start) = (SystemTime::now(), Instant::now());
         let model = models::open_named(&test.model, settings.kind)?;
-        let batch = model.batch(&test.session_options())?;
+        let options = settings::fitted(&model, &test.session_options(), &settings.memory)?;
+        let batch = model.batch(&options)?;
         let load = start.elapsed();
         let measured = Measured {
             test: test.clone(),

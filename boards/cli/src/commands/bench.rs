@@ -37,6 +37,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         power: power.as_ref(),
         cool: args.cool.map(f64::from),
         root: &root,
+        memory: args.memory,
     };
     let printer = |format, write| Printer::new(format, &tests, description.as_deref(), write);
     let mut printers = vec![printer(args.output, out::text)];

@@ -36,6 +36,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     let mut lines = Lines::open()?;
     interrupt::install();
     let model = models::open(&args.model)?;
+    let options = settings::fitted(&model, &options, &args.session.memory)?;
     let session = model.session(&options)?;
     let mut conversation = Conversation::new(model, session, args.system.clone())?;
     let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();

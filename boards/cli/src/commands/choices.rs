@@ -39,6 +39,7 @@ pub fn run(args: &EvalArgs, path: &Path) -> Result<()> {
     interrupt::install();
     let model = models::open(&args.model)?;
     options.work = Work { prompt_tokens: 1, new_tokens: 0 };
+    let options = settings::fitted(&model, &options, &args.session.memory)?;
     let mut session = model.session(&options)?;
     out::note_selection(session.selection());
     let mut meter = Meter::new("questions", Unit::Pieces, 0, questions.len() as u64);

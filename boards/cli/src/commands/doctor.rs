@@ -2,6 +2,8 @@
 
 use crate::args::DoctorArgs;
 use crate::cache::Cache;
+use crate::doctor::advice::advice;
+use crate::doctor::machine::Machine;
 use crate::units::Bytes;
 use crate::{interrupt, models, out, settings, system};
 use kinglet::{Model, Result, SessionOptions, Tier};
@@ -25,9 +27,12 @@ struct Document {
     cuda: Option<String>,
     /// Why there is none.
     cuda_lack: Option<String>,
-    available_bytes: Option<u64>,
     home: String,
+    #[serde(flatten)]
+    machine: Machine,
     model: Option<Fit>,
+    /// A sentence for each thing that costs speed or memory.
+    advice: Vec<String>,
 }
 
 /// A model and its session on this machine.
@@ -47,6 +52,9 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     interrupt::install();
     let cpus = settings::cpus(args.session.cpus.as_ref());
     let device = device();
+    let machine = Machine::read(&system::root(), &cpus);
+    let lack = device.as_ref().err().map(String::as_str);
+    let advice = advice(&machine, cpus.default_threads(), lack);
     let model = args.model.as_deref().map(|name| {
         Fit::new(name, &models::open_named(name, args.kind.map(Into::into))?, &options)
     });
@@ -60,9 +68,10 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         tiers: Tier::available().map(Tier::name).collect(),
         cuda_lack: device.as_ref().err().cloned(),
         cuda: device.ok(),
-        available_bytes: system::available_bytes(),
         home: Cache::from_env()?.home().display().to_string(),
+        machine,
         model: model.transpose()?,
+        advice,
     };
     if args.json { out::json(&document) } else { out::text(&document.lines()) }
 }
@@ -106,9 +115,11 @@ impl Document {
             writeln!(text, "{name:<11}{what}").expect("strings take everything");
         };
         line("kinglet", &format!("{} for {} on {}", self.version, self.architecture, self.system));
+        line("board", &self.board());
         let processor = if self.processor.is_empty() { "unnamed" } else { &self.processor };
         let (processors, threads) = (self.processors, self.threads);
         line("processor", &format!("{processor}: {processors} to use, {threads} threads"));
+        line("clock", &self.clock());
         line("kernels", &format!("{}; the last is the fastest", self.tiers.join(", ")));
         match (&self.cuda, &self.cuda_lack) {
             (Some(device), _) => line("CUDA", device),
@@ -116,9 +127,9 @@ impl Document {
                 line("CUDA", &format!("none: {}", lack.as_deref().unwrap_or("unknown")))
             }
         }
-        if let Some(available) = self.available_bytes {
-            line("memory", &format!("{} available", Bytes(available)));
-        }
+        line("memory", &self.memory());
+        let sensor = self.machine.power_sensor.as_deref();
+        line("power", sensor.unwrap_or("no sensor that works"));
         line("cache", &self.home);
         if let Some(Fit { path, file_bytes, session_bytes, fits, reason, .. }) = &self.model {
             let sizes = [file_bytes, session_bytes].map(|&bytes| Bytes(bytes as u64));
@@ -131,6 +142,47 @@ impl Document {
             line("model", &format!("{path}: file {file}, session {session}{verdict}"));
             line("runs on", reason);
         }
+        for sentence in &self.advice {
+            line("advice", sentence);
+        }
         text
+    }
+
+    fn board(&self) -> String {
+        let Machine { board, is_known_board, name, l4t, .. } = &self.machine;
+        let board = match (board, is_known_board) {
+            (Some(board), true) => format!("{board}, as `kinglet boards show {board}` has it"),
+            (Some(board), false) => format!("not known; taken for {board}"),
+            (None, _) => "not known".into(),
+        };
+        let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+        let l4t = l4t.as_ref().map_or(String::new(), |l4t| format!(", Jetson Linux {l4t}"));
+        format!("{board}{name}{l4t}")
+    }
+
+    fn clock(&self) -> String {
+        let Machine { fast_cpus, governor, megahertz, celsius, power_mode, .. } = &self.machine;
+        let mut parts = vec![format!("fast processors {fast_cpus}")];
+        parts.extend(megahertz.map(|megahertz| format!("{megahertz:.0} MHz")));
+        parts.extend(governor.as_ref().map(|governor| format!("governor {governor}")));
+        parts.extend(power_mode.as_ref().map(|mode| format!("power mode {mode}")));
+        parts.extend(celsius.map(|celsius| format!("{celsius:.0} °C")));
+        parts.join(", ")
+    }
+
+    fn memory(&self) -> String {
+        let machine = &self.machine;
+        let mut parts = Vec::new();
+        let mut bytes = |what: &str, bytes: Option<u64>| {
+            parts.extend(bytes.map(|bytes| format!("{} {what}", Bytes(bytes))));
+        };
+        bytes("available", machine.available_bytes);
+        bytes("in all", machine.total_bytes);
+        bytes("of swap", machine.swap_bytes.filter(|bytes| *bytes > 0));
+        bytes("pages", machine.page_bytes);
+        parts.extend(machine.huge_pages.as_ref().map(|mode| format!("huge pages: {mode}")));
+        let rate = machine.read_bytes_per_second;
+        parts.extend(rate.map(|rate| format!("{:.1} GB/s read", rate / 1e9)));
+        if parts.is_empty() { "unknown".into() } else { parts.join(", ") }
     }
 }

@@ -69,6 +69,7 @@ fn score(args: &EvalArgs, path: &Path) -> Result<()> {
     );
     let chunks = args.chunks.map_or(most, |n| most.min(n as usize));
     options.work = Work { prompt_tokens: chunks * context, new_tokens: 0 };
+    let mut options = settings::fitted(&model, &options, &args.session.memory)?;
     let mut judge = Judge::new(&model, &options)?;
     // `--kv` is for the model that is evaluated, not for the reference.
     options.kv = KvType::F16;

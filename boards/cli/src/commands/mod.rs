@@ -1,6 +1,7 @@
 //! One module per command; each has a `run` that takes the command's arguments.
 
 pub mod bench;
+pub mod boards;
 pub mod chat;
 pub mod choices;
 pub mod completions;

@@ -1,86 +1,253 @@
-//! `kinglet plan`: the memory of a session, before anything is loaded.
+//! `kinglet plan`: the memory that a model takes and the speed to expect, before anything is loaded.
 
 use crate::args::PlanArgs;
+use crate::matrix;
+use crate::place::Place;
 use crate::units::Bytes;
-use crate::{interrupt, models, out, settings, system};
-use kinglet::{Code, Model, Part, Plan, Result, SessionOptions};
-use kinglet_quant::ensure;
+use crate::{interrupt, models, out, settings};
+use kinglet::{Code, Footprint, Model, Part, Result, SessionOptions};
+use kinglet_machine::Profile;
+use kinglet_machine::roofline::{Limit, Prediction, Unit, Width, Work};
+use kinglet_quant::{Role, Type, fail};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// Prints every part of the plan and their sum.
+/// Prints the plan of each model, or the matrix of models and boards.
 pub fn run(args: &PlanArgs) -> Result<()> {
     let texts = args.texts as usize;
     let options = SessionOptions { texts, ..settings::session_options(&args.session)? };
     interrupt::install();
-    let model = models::open(&args.model)?;
-    let plan = model.plan(&options)?;
-    let device = model.device_parts(&options)?;
-    if args.json {
-        out::json(&document(&model, &plan, &device))?;
-    } else {
-        out::text(&table(&model, &plan, &device))?;
+    let open = |name: &String| models::open_named(name, args.kind.map(Into::into));
+    let models: Vec<Model> = args.models.iter().map(open).collect::<Result<_>>()?;
+    if args.all_boards {
+        return matrix::print(&args.models, &models, &options, args.json);
     }
-    let needed = plan.total_bytes() + sum(&device);
-    warn_when_scarce((model.file_bytes() + needed) as u64);
-    let budget = options.budget_bytes.unwrap_or(usize::MAX);
-    ensure!(
-        needed <= budget,
-        Code::BudgetTooSmall,
-        "the session needs {needed} bytes, the budget is {budget}: lower the context or the batch"
-    );
-    Ok(())
-}
-
-fn sum(parts: &[Part]) -> usize {
-    parts.iter().map(|part| part.bytes).sum()
-}
-
-fn table(model: &Model, plan: &Plan, device: &[Part]) -> String {
-    let mut table = String::new();
-    let mut line = |name: &str, bytes: usize| {
-        writeln!(table, "{name:<24} {bytes:>14} {:>10}", Bytes(bytes as u64))
-            .expect("strings take everything");
+    let place = match &args.board {
+        Some(board) => Place::of_board(Profile::named(board)?),
+        None => Place::here(),
     };
-    // Where a device has the engine's buffers, the processor's take nothing.
-    let is_elsewhere = plan.engine_bytes() == 0;
-    for part in plan.parts().iter().filter(|part| part.bytes > 0 || !is_elsewhere) {
-        line(part.name, part.bytes);
+    let plans = models.iter().zip(&args.models).map(|(model, name)| {
+        let plan = Planned::new(model, &place, &options)?;
+        Ok((name, plan))
+    });
+    let plans: Vec<(&String, Planned)> = plans.collect::<Result<_>>()?;
+    if args.json {
+        let documents: Vec<Value> = plans.iter().map(|(_, plan)| plan.document()).collect();
+        match &documents[..] {
+            [document] => out::json(document)?,
+            several => out::json(&several)?,
+        }
+    } else {
+        for (name, plan) in &plans {
+            if plans.len() > 1 {
+                out::text(&format!("{name}\n"))?;
+            }
+            out::text(&plan.table())?;
+        }
     }
-    for part in device {
-        line(&format!("device {}", part.name), part.bytes);
+    match plans.iter().find_map(|(name, plan)| plan.refusal(name)) {
+        Some(message) => fail!(Code::BudgetTooSmall, "{message}"),
+        None => Ok(()),
     }
-    let session = plan.total_bytes() + sum(device);
-    line("session", session);
-    line("file, mapped", model.file_bytes());
-    line("together", session + model.file_bytes());
-    table
 }
 
-fn document(model: &Model, plan: &Plan, device: &[Part]) -> Value {
-    let part = |part: &Part| json!({ "name": part.name, "bytes": part.bytes });
-    let parts: Vec<Value> = plan.parts().iter().map(part).collect();
-    let limits = plan.limits();
+/// The plan of one model on one machine.
+pub struct Planned<'a> {
+    place: &'a Place,
+    footprint: Footprint,
+    /// What the user allows.
+    budget: Option<usize>,
+    /// The largest context within the budget or the machine's memory; `None` where none fits.
+    largest_context: Option<usize>,
+    /// What the processor and the GPU would reach; nothing where the board is not known.
+    predictions: Vec<Prediction>,
+}
+
+impl<'a> Planned<'a> {
+    /// Plans a session of these options; the context becomes what fits into a budget.
+    pub fn new(model: &Model, place: &'a Place, options: &SessionOptions) -> Result<Self> {
+        let threads = options.threads.or(place.threads());
+        let options = SessionOptions { threads, ..options.clone() };
+        let budget = options.memory_budget_bytes;
+        let fitted = match budget.map(|budget| model.fit(&options, budget)) {
+            Some(Ok(fitted)) => fitted,
+            // What is too large is shown as it was asked for.
+            Some(Err(error)) if error.code() == Code::BudgetTooSmall => options.clone(),
+            Some(Err(error)) => return Err(error),
+            None => options.clone(),
+        };
+        let footprint = model.footprint(&fitted)?;
+        let room = budget.or(place.usable_bytes().map(|bytes| bytes as usize));
+        let largest_context = match room {
+            Some(bytes) => model.largest_context(&fitted, bytes)?,
+            None => Some(model.config().max_context as usize),
+        };
+        let work = work(model, &fitted, footprint.plan.limits().context);
+        let predictions = place.profile().map_or(Vec::new(), |profile| {
+            let units = [Unit::Processor, Unit::Gpu];
+            units.iter().filter_map(|&unit| Prediction::new(profile, unit, &work)).collect()
+        });
+        Ok(Self { place, footprint, budget, largest_context, predictions })
+    }
+
+    /// Bytes that are left of the budget or of the machine's memory; negative where it is too
+    /// little, `None` where the memory is unknown.
+    pub fn left_bytes(&self) -> Option<i64> {
+        let room = self.budget.map(|bytes| bytes as u64).or(self.place.usable_bytes())?;
+        Some(room as i64 - self.footprint.total_bytes() as i64)
+    }
+
+    /// What decodes fastest.
+    pub fn fastest(&self) -> Option<&Prediction> {
+        self.predictions.iter().max_by(|a, b| a.decode.total_cmp(&b.decode))
+    }
+
+    /// Why the plan ends in a failure: what is asked for exceeds the budget.
+    fn refusal(&self, name: &str) -> Option<String> {
+        let budget = self.budget?;
+        let missing = self.left_bytes().filter(|&left| left < 0)?.unsigned_abs();
+        let rest = match self.largest_context {
+            Some(context) => format!("a context of {context} fits"),
+            None => "no context fits: take a smaller model or raise the budget".into(),
+        };
+        Some(format!("{name} exceeds the budget of {budget} bytes by {missing}: {rest}"))
+    }
+
+    fn table(&self) -> String {
+        let mut text = self.memory();
+        let mut say = |line: String| writeln!(text, "{line}").expect("strings take everything");
+        let (place, context) = (&self.place, self.footprint.plan.limits().context);
+        say(format!("\n{}", place.title()));
+        let room = match (self.budget, place.usable_bytes()) {
+            (Some(budget), _) => format!("a budget of {}", Bytes(budget as u64)),
+            (None, Some(usable)) => format!("{} for a process", Bytes(usable)),
+            (None, None) => "memory that is not known".into(),
+        };
+        say(match self.left_bytes() {
+            Some(left @ 0..) => {
+                format!("fits: {} left of {room}, context {context}", Bytes(left as u64))
+            }
+            Some(left) => {
+                format!("does not fit: {} too much for {room}", Bytes(left.unsigned_abs()))
+            }
+            None => format!("it is unknown whether this fits: {room}"),
+        });
+        say(match self.largest_context {
+            Some(context) => format!("largest context that fits: {context}"),
+            None => "no context fits".into(),
+        });
+        for prediction in &self.predictions {
+            say(speed(prediction));
+        }
+        text
+    }
+
+    /// Every part of the memory and their sum.
+    fn memory(&self) -> String {
+        let mut table = String::new();
+        let mut line = |name: &str, bytes: usize| {
+            writeln!(table, "{name:<24} {bytes:>14} {:>10}", Bytes(bytes as u64))
+                .expect("strings take everything");
+        };
+        let Footprint { plan, device, file_bytes, stack_bytes, program_bytes } = &self.footprint;
+        // Where a device has the engine's buffers, the processor's take nothing.
+        let is_elsewhere = plan.engine_bytes() == 0;
+        for part in plan.parts().iter().filter(|part| part.bytes > 0 || !is_elsewhere) {
+            line(part.name, part.bytes);
+        }
+        for part in device {
+            line(&format!("device {}", part.name), part.bytes);
+        }
+        line("session", self.footprint.session_bytes());
+        line("file, mapped", *file_bytes);
+        line("stacks of threads", *stack_bytes);
+        line("program", *program_bytes);
+        line("together", self.footprint.total_bytes());
+        table
+    }
+
+    fn document(&self) -> Value {
+        let Footprint { plan, device, file_bytes, stack_bytes, program_bytes } = &self.footprint;
+        let part = |part: &Part| json!({ "name": part.name, "bytes": part.bytes });
+        let limits = plan.limits();
+        let on_device = self.footprint.session_bytes() - plan.total_bytes();
+        json!({
+            "board": self.place.profile().map(|profile| &profile.id),
+            "total_bytes": plan.total_bytes(),
+            "parts": plan.parts().iter().map(part).collect::<Vec<_>>(),
+            "device_bytes": on_device,
+            "device_parts": device.iter().map(part).collect::<Vec<_>>(),
+            "file_bytes": file_bytes,
+            "stack_bytes": stack_bytes,
+            "program_bytes": program_bytes,
+            "process_bytes": self.footprint.total_bytes(),
+            "texts": limits.texts,
+            "context": limits.context,
+            "batch": limits.batch,
+            "logit_rows": limits.logit_rows,
+            "kv": limits.kv.name(),
+            "threads": limits.workers,
+            "available_bytes": self.place.usable_bytes(),
+            "reserve_bytes": self.place.reserve_bytes(),
+            "budget_bytes": self.budget,
+            "left_bytes": self.left_bytes(),
+            "largest_context": self.largest_context,
+            "predictions": self.predictions.iter().map(predicted).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What the model asks of a board, on average over a context.
+fn work(model: &Model, options: &SessionOptions, context: usize) -> Work {
+    let config = model.config();
+    let attention = (2 * config.q_dim() + 2 * config.kv_dim()) as f64;
+    let (layers, hidden) = (f64::from(config.layers), f64::from(config.hidden));
+    let cache = model.cache_bytes_per_token(options.kv) * context / 2;
+    Work {
+        decode_bytes: (model.read_bytes_per_token() + cache) as f64,
+        layers,
+        layer_multiply_adds: layers * hidden * (attention + 3.0 * f64::from(config.ffn)),
+        head_multiply_adds: f64::from(config.vocab_size) * hidden,
+        width: match model.file().matrix(Role::Q, 0).kind() {
+            Type::F32 | Type::Bf16 => Width::Floats,
+            Type::Q8 | Type::Q8Planes => Width::Bits8,
+            _ => Width::Below8,
+        },
+    }
+}
+
+/// What computes, as tables call it.
+pub fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Processor => "processor",
+        Unit::Gpu => "GPU",
+    }
+}
+
+fn speed(prediction: &Prediction) -> String {
+    let Prediction { unit, decode, prefill, limit, uncertainty, joules_per_token } = prediction;
+    let prefill = prefill.map_or("unknown".into(), |speed| format!("{speed:.0} tokens/s"));
+    let joules = joules_per_token.map_or("unknown".into(), |joules| format!("{joules:.3}"));
+    let limit = match limit {
+        Limit::Memory => "memory limits it",
+        Limit::Cores => "computing limits it",
+        Limit::Launches => "launches of kernels limit it",
+    };
+    format!(
+        "predicted on the {}: decode {decode:.0} tokens/s ±{:.0}% ({limit}), prefill {prefill}, \
+         {joules} J/token",
+        unit_name(*unit),
+        uncertainty * 100.0
+    )
+}
+
+fn predicted(prediction: &Prediction) -> Value {
     json!({
-        "total_bytes": plan.total_bytes(),
-        "parts": parts,
-        "device_bytes": sum(device),
-        "device_parts": device.iter().map(part).collect::<Vec<_>>(),
-        "file_bytes": model.file_bytes(),
-        "texts": limits.texts,
-        "context": limits.context,
-        "batch": limits.batch,
-        "threads": limits.workers,
-        "available_bytes": system::available_bytes(),
+        "unit": unit_name(prediction.unit),
+        "decode_tokens_per_second": prediction.decode,
+        "prefill_tokens_per_second": prediction.prefill,
+        "limit": prediction.limit.name(),
+        "uncertainty": prediction.uncertainty,
+        "joules_per_token": prediction.joules_per_token,
     })
-}
-
-fn warn_when_scarce(needed: u64) {
-    if let Some(available) = system::available_bytes().filter(|&available| needed > available) {
-        out::note(format_args!(
-            "warning: file and session take {}, this machine has {} available",
-            Bytes(needed),
-            Bytes(available)
-        ));
-    }
 }

@@ -39,7 +39,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let model = models::open(&args.model)?;
     let prompt = model.tokenize_as(&prompt, Specials::Parse)?;
     let work = Work { prompt_tokens: prompt.len(), new_tokens: args.max_tokens as usize };
-    let mut session = model.session(&SessionOptions { work, ..options })?;
+    let options = SessionOptions { work, ..options };
+    let options = settings::fitted(&model, &options, &args.session.memory)?;
+    let mut session = model.session(&options)?;
     let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();
     let options = GenerateOptions {
         max_tokens: args.max_tokens as usize,

@@ -1,14 +1,13 @@
 //! The processors of the machine, and which of them to use.
 
+use crate::Root;
 use kinglet_quant::{Code, Error, Result, ensure, fail};
 use std::fmt;
-use std::fs;
 use std::mem::MaybeUninit;
-use std::path::Path;
 use std::str::FromStr;
 
 /// Where Linux tells about processors.
-const SYSFS: &str = "/sys/devices/system/cpu";
+const FOLDER: &str = "/sys/devices/system/cpu";
 /// Numbers of processors lie below this.
 const MAX_CPUS: usize = libc::CPU_SETSIZE as usize;
 /// Threads that a session has at most unless told otherwise.
@@ -25,8 +24,24 @@ impl Cpus {
     /// Linux names a capacity for each processor of a big.LITTLE board; where it does not, the
     /// highest clock frequency stands for it, and without that all count as equal. A capacity of at
     /// least 7/8 of the highest counts as the highest: chips of one design differ by less.
-    pub fn fastest() -> Self {
-        fastest_of(allowed(), Path::new(SYSFS))
+    pub fn fastest(root: &Root) -> Self {
+        let Self(mut cpus) = Self::allowed(root);
+        let capacities = |file: &str| -> Option<Vec<u64>> {
+            cpus.iter().map(|cpu| root.number(&format!("{FOLDER}/cpu{cpu}/{file}"))).collect()
+        };
+        let capacities =
+            capacities("cpu_capacity").or_else(|| capacities("cpufreq/cpuinfo_max_freq"));
+        if let Some(capacities) = capacities {
+            let highest = capacities.iter().copied().max().unwrap_or(0);
+            let mut is_fast = capacities.iter().map(|capacity| capacity * 8 >= highest * 7);
+            cpus.retain(|_| is_fast.next().expect("every processor has a capacity"));
+        }
+        Self(cpus)
+    }
+
+    /// Those that the calling thread may run on; of a recorded machine, those that are on.
+    pub fn allowed(root: &Root) -> Self {
+        if root.is_here() { allowed() } else { online(root).unwrap_or(Self(Vec::new())) }
     }
 
     /// The numbers of the processors, ascending.
@@ -41,18 +56,27 @@ impl Cpus {
     }
 
     /// `BadArgument` when the machine lacks one of them or has switched it off.
-    pub(crate) fn check_online(&self) -> Result<()> {
-        check_online(self, Path::new(SYSFS))
+    pub fn check_online(&self, root: &Root) -> Result<()> {
+        // Where the system does not say, a wrong number costs speed only.
+        let Some(online) = online(root) else { return Ok(()) };
+        let missing = self.0.iter().find(|cpu| !online.0.contains(cpu));
+        ensure!(
+            missing.is_none(),
+            Code::BadArgument,
+            "there is no processor {}: choose among {online}",
+            missing.unwrap_or(&0)
+        );
+        Ok(())
     }
 
     /// The set with which worker `worker` of `count` is bound: a processor of its own where there
     /// are enough.
-    pub(crate) fn share(&self, worker: usize, count: usize) -> Self {
+    pub fn share(&self, worker: usize, count: usize) -> Self {
         if count <= self.0.len() { Self(vec![self.0[worker]]) } else { self.clone() }
     }
 
     /// Binds the calling thread to these processors; a refusal costs speed only.
-    pub(crate) fn bind(&self) {
+    pub fn bind(&self) {
         if self.0.is_empty() {
             return;
         }
@@ -110,11 +134,11 @@ impl fmt::Display for Cpus {
 /// Threads that a session uses unless told otherwise: see [`Cpus::fastest`] and
 /// [`Cpus::default_threads`].
 pub fn default_threads() -> usize {
-    Cpus::fastest().default_threads()
+    Cpus::fastest(&Root::here()).default_threads()
 }
 
 /// The processors that the calling thread may run on.
-fn allowed() -> Vec<usize> {
+fn allowed() -> Cpus {
     let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
     // SAFETY: the set is as large as the size given, and all zeros is a valid set.
     let (status, set) = unsafe {
@@ -122,64 +146,38 @@ fn allowed() -> Vec<usize> {
         (libc::sched_getaffinity(0, size, set.as_mut_ptr()), set.assume_init())
     };
     if status != 0 {
-        return Vec::new();
+        return Cpus(Vec::new());
     }
     // SAFETY: every index is below the set's size.
     let is_set = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &set) };
-    (0..MAX_CPUS).filter(is_set).collect()
+    Cpus((0..MAX_CPUS).filter(is_set).collect())
 }
 
-/// Those of `cpus` that have the highest capacity, as the files below `sysfs` tell it.
-fn fastest_of(mut cpus: Vec<usize>, sysfs: &Path) -> Cpus {
-    let capacities = |file: &str| -> Option<Vec<u64>> {
-        cpus.iter().map(|cpu| read_number(&sysfs.join(format!("cpu{cpu}/{file}")))).collect()
-    };
-    let capacities = capacities("cpu_capacity").or_else(|| capacities("cpufreq/cpuinfo_max_freq"));
-    if let Some(capacities) = capacities {
-        let highest = capacities.iter().copied().max().unwrap_or(0);
-        let mut is_fast = capacities.iter().map(|capacity| capacity * 8 >= highest * 7);
-        cpus.retain(|_| is_fast.next().expect("every processor has a capacity"));
-    }
-    Cpus(cpus)
-}
-
-fn check_online(cpus: &Cpus, sysfs: &Path) -> Result<()> {
-    // Where the system does not say, a wrong number costs speed only.
-    let text = fs::read_to_string(sysfs.join("online")).unwrap_or_default();
-    if let Ok(online) = text.parse::<Cpus>() {
-        let missing = cpus.0.iter().find(|cpu| !online.0.contains(cpu));
-        ensure!(
-            missing.is_none(),
-            Code::BadArgument,
-            "there is no processor {}: choose among {online}",
-            missing.unwrap_or(&0)
-        );
-    }
-    Ok(())
-}
-
-fn read_number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+/// Those that are switched on; `None` where the system does not say.
+fn online(root: &Root) -> Option<Cpus> {
+    root.text(&format!("{FOLDER}/online"))?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// A made-up `/sys/devices/system/cpu` with these files.
-    fn sysfs(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
+    fn sysfs(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
         for (name, text) in files {
-            let path = root.path().join(name);
+            let path = root.path(&format!("{FOLDER}/{name}"));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        root
+        (folder, root)
     }
 
     fn fastest(cpus: &str, files: &[(&str, &str)]) -> String {
-        let cpus: Cpus = cpus.parse().unwrap();
-        fastest_of(cpus.0, sysfs(files).path()).to_string()
+        let (_folder, root) = sysfs(&[&[("online", cpus)], files].concat());
+        Cpus::fastest(&root).to_string()
     }
 
     #[test]
@@ -251,14 +249,15 @@ mod tests {
 
     #[test]
     fn processors_that_are_off_are_refused() {
-        let root = sysfs(&[("online", "0-2,5\n")]);
-        let check = |list: &str| check_online(&list.parse().unwrap(), root.path());
+        let (_folder, root) = sysfs(&[("online", "0-2,5\n")]);
+        let check = |list: &str| list.parse::<Cpus>().unwrap().check_online(&root);
         assert!(check("0,2,5").is_ok());
         let error = check("0,3").unwrap_err();
         assert_eq!(error.code(), Code::BadArgument);
         assert!(error.message().contains("no processor 3") && error.message().contains("0-2,5"));
         // A system that does not say.
-        assert!(check_online(&"900".parse().unwrap(), sysfs(&[]).path()).is_ok());
+        let (_folder, silent) = sysfs(&[]);
+        assert!("900".parse::<Cpus>().unwrap().check_online(&silent).is_ok());
     }
 
     #[test]
@@ -272,7 +271,7 @@ mod tests {
     #[test]
     fn threads_run_where_they_are_bound() {
         let here = allowed();
-        let last = Cpus(vec![*here.last().unwrap()]);
+        let last = Cpus(vec![*here.0.last().unwrap()]);
         let bound = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 last.bind();
@@ -280,7 +279,7 @@ mod tests {
             });
             thread.join().unwrap()
         });
-        assert_eq!(bound, last.0);
+        assert_eq!(bound, last);
         assert_eq!(allowed(), here, "other threads stay free");
     }
 
