@@ -31,7 +31,11 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         Ok((name, plan))
     });
     let plans: Vec<(&String, Planned)> = plans.collect::<Result<_>>()?;
-    if args.json {
+    if args.systemd {
+        let largest = plans.iter().map(|(_, plan)| plan.footprint.total_bytes()).max();
+        let largest = largest.expect("there is at least one model");
+        out::text(&format!("[Service]\nMemoryMax={largest}\n"))?;
+    } else if args.json {
         let documents: Vec<Value> = plans.iter().map(|(_, plan)| plan.document()).collect();
         match &documents[..] {
             [document] => out::json(document)?,
