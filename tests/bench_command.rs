@@ -57,7 +57,7 @@ const LLAMA_FIELDS: [&str; 44] = [
 ];
 
 /// Kinglet's own.
-const OWN_FIELDS: [&str; 10] = [
+const OWN_FIELDS: [&str; 19] = [
     "load_ns",
     "ttft_ns",
     "read_bytes_per_second",
@@ -68,6 +68,15 @@ const OWN_FIELDS: [&str; 10] = [
     "p50_ns",
     "p99_ns",
     "tier",
+    "texts",
+    "watts",
+    "joules_per_token",
+    "tokens_per_joule",
+    "throttled",
+    "throttle_flags",
+    "rested_ns",
+    "power",
+    "curve",
 ];
 
 /// A model with 512 positions.
@@ -118,7 +127,8 @@ fn csv_rows(text: &str) -> Vec<HashMap<String, String>> {
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next().unwrap().split(',').collect();
     let row = |line: &str| {
-        let values: Vec<&str> = line.trim_matches('"').split("\",\"").collect();
+        let inner = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap();
+        let values: Vec<&str> = inner.split("\",\"").collect();
         assert_eq!(values.len(), names.len(), "{line}");
         names.iter().zip(values).map(|(name, value)| (name.to_string(), value.into())).collect()
     };
@@ -146,6 +156,10 @@ fn documents_have_the_fields_of_llama_bench_and_their_types() {
         assert!(document["ttft_ns"].as_u64() > document["load_ns"].as_u64());
         assert!(document["peak_rss_bytes"].as_u64() > Some(0));
         assert_eq!(document["type_k"], "int8");
+        // Nobody asked for these.
+        for name in ["watts", "rested_ns", "power", "curve"] {
+            assert!(document[name].is_null(), "{name}");
+        }
     }
 }
 

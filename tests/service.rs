@@ -1,5 +1,5 @@
-//! The service of systemd that packages bring is one that systemd takes, and closed to the rest of the
-//! system.
+//! The service of systemd that packages bring is one that systemd takes, and closed to the rest of
+//! the system.
 
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::models::{SMALL, converted_path, small};

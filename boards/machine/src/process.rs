@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 /// A sensor that takes longer than this is as good as gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a program prints, of at most 64 KiB: its output where it succeeds, else an `Unreadable` that
-/// names it as `shown` and says what it wrote to standard error.
+/// What a program prints, of at most 64 KiB, where it succeeds; else an `Unreadable` that names it
+/// as `shown` and says what it wrote to standard error.
 pub fn output(command: &mut Command, shown: &str) -> Result<String> {
     let failed = |what: &dyn std::fmt::Display| {
         Error::new(Code::Unreadable, format_args!("the command {shown:?} {what}"))

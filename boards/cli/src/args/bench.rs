@@ -110,7 +110,7 @@ pub struct BenchArgs {
     pub power: Option<Request>,
     /// Seconds that reading and writing last at least when energy is measured
     #[arg(long, value_name = "N", default_value_t = 60, help_heading = "Energy")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=86400))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=86400), requires = "power")]
     pub power_seconds: u32,
     /// Go on for this long, such as 10m, and record how speed, power and temperature change
     #[arg(long, value_name = "TIME", help_heading = "Energy")]

@@ -292,13 +292,19 @@ impl Printer {
 fn power_cells(found: &Measured) -> [(&'static str, String); 4] {
     let energy = found.watched.energy.as_ref();
     let figures = energy.and_then(|energy| energy.whole.figures.as_ref().ok());
-    let shown = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.3}"));
+    let shown = |value: Option<f64>| value.map_or(String::new(), significant);
     [
         ("W", shown(figures.map(|figures| figures.watts))),
         ("J/token", shown(figures.map(|figures| figures.joules_per_token))),
         ("tokens/J", shown(figures.map(|figures| figures.tokens_per_joule))),
         ("throttled", throttling(found).into()),
     ]
+}
+
+/// Four digits, whatever the size.
+fn significant(value: f64) -> String {
+    let digits = (3.0 - value.abs().log10().floor()).clamp(0.0, 12.0) as usize;
+    format!("{value:.digits$}")
 }
 
 /// Whether the board slowed itself down; nothing where that is not known.
@@ -381,6 +387,12 @@ mod tests {
         assert_eq!(percentile(&times, 99), Some(Duration::from_nanos(198)));
         assert_eq!(percentile(&times[..1], 99), Some(Duration::from_nanos(1)));
         assert_eq!(percentile(&[], 99), None);
+    }
+
+    #[test]
+    fn figures_of_any_size_have_four_digits() {
+        let shown = [5.0, 0.000_926_375, 82744.2, 14.128].map(significant);
+        assert_eq!(shown, ["5.000", "0.0009264", "82744", "14.13"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::bench::watch::Point;
 /// Rows of a curve that a table shows at most.
 const CURVE_ROWS: usize = 12;
 
-/// A row of cells, each with the title of its column; with the head of the table if it is the first.
+/// A row of cells, each with the title of its column; the first row comes with the table's head.
 pub fn row(cells: &[(&'static str, String)], is_first: bool) -> String {
     // The first column, the model, is aligned as text, the others as numbers.
     let width = |title: &str| if title == "model" { 20 } else { title.len().max(10) };

@@ -6,7 +6,7 @@ use crate::bench::measure::{Measured, Settings, measure};
 use crate::bench::report::{Printer, to_stderr};
 use crate::bench::watch::Goal;
 use crate::bench::{plan, record};
-use crate::{interrupt, out, system};
+use crate::{interrupt, models, out, system};
 use kinglet::Result;
 use kinglet_quant::arrange::Preset;
 use std::time::Duration;
@@ -16,6 +16,11 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let tests = plan::tests(args)?;
     interrupt::install();
     let root = system::root();
+    let kind = args.kind.map(Preset::from);
+    if args.power.is_some() {
+        // Fetching and converting would warm the board that is to be idle.
+        tests.iter().try_for_each(|test| models::open_named(&test.model, kind).map(drop))?;
+    }
     let phase = Duration::from_secs(args.power_seconds.into());
     let repeats = args.repetitions as usize;
     let power = args.power.as_ref().map(|sensor| Power::start(sensor, phase, repeats, &root));
@@ -27,7 +32,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let settings = Settings {
         repetitions: args.repetitions,
         warmup: !args.no_warmup,
-        kind: args.kind.map(Preset::from),
+        kind,
         goal: Goal { each: power.is_some().then_some(phase), sustained: args.sustain },
         power: power.as_ref(),
         cool: args.cool.map(f64::from),

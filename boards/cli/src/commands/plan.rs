@@ -1,4 +1,5 @@
-//! `kinglet plan`: the memory that a model takes and the speed to expect, before anything is loaded.
+//! `kinglet plan`: the memory that a model takes and the speed to expect, before anything is
+//! loaded.
 
 use crate::args::PlanArgs;
 use crate::matrix;

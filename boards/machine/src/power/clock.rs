@@ -56,7 +56,7 @@ impl Clock for Monotonic {
     }
 }
 
-/// The ticks of finished children in the text of `/proc/*/stat`, whose second field may hold spaces.
+/// The ticks of finished children in a text of `/proc/*/stat`, whose second field may hold spaces.
 fn children_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(13);

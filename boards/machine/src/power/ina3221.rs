@@ -1,9 +1,10 @@
-//! The three-channel sensors of Jetsons (INA3221), in the layouts of JetPack 4 and of newer kernels.
+//! The three-channel sensors of Jetsons (INA3221), as JetPack 4 and as newer kernels lay them out.
 
-use super::meter::Meter;
-use super::source::{Quantity, Source, plausible};
+use super::meter::{Meter, RIGHT};
+use super::source::{Quantity, Source, plausible, unreadable};
 use crate::Root;
 use kinglet_quant::{Code, Error, Result};
+use std::io::ErrorKind;
 
 /// Rails that feed all others.
 const TOTALS: [&str; 2] = ["VDD_IN", "POM_5V_IN"];
@@ -27,8 +28,11 @@ pub struct Ina3221 {
 impl Ina3221 {
     /// The rails of this tree that make up the module: its input where a rail is that, else all of
     /// them. `None` where there are none.
-    pub fn find(root: &Root) -> Option<Self> {
-        let mut rails = rails(root);
+    pub fn find(root: &Root) -> Option<Result<Self>> {
+        let mut rails = match rails(root) {
+            Ok(rails) => rails,
+            Err(error) => return Some(Err(error)),
+        };
         let total = rails.iter().position(|rail| TOTALS.contains(&rail.label.as_str()));
         let boundary = match total {
             Some(at) => {
@@ -40,12 +44,12 @@ impl Ina3221 {
                 format!("sum of the rails {}, without the carrier board", labels.join(", "))
             }
         };
-        (!rails.is_empty()).then(|| Self { name: "ina3221".into(), boundary, rails })
+        (!rails.is_empty()).then(|| Ok(Self { name: "ina3221".into(), boundary, rails }))
     }
 
     /// One rail by its label. `NotFound` where the board has no such rail.
     pub fn rail(root: &Root, label: &str) -> Result<Self> {
-        let mut rails = rails(root);
+        let mut rails = rails(root)?;
         let labels: Vec<&str> = rails.iter().map(|rail| rail.label.as_str()).collect();
         let labels = if labels.is_empty() { "none".into() } else { labels.join(", ") };
         rails.retain(|rail| rail.label == label);
@@ -65,13 +69,14 @@ impl Ina3221 {
     }
 }
 
-/// Every connected channel of every chip, sorted by chip and channel.
-fn rails(root: &Root) -> Vec<Rail> {
+/// Every connected channel of every chip, sorted by chip and channel. `Unreadable` where a label
+/// may not be read.
+fn rails(root: &Root) -> Result<Vec<Rail>> {
     let mut found = Vec::new();
     for folder in folders(root, "/sys/bus/i2c/drivers/ina3221x", "iio:device", "") {
         for channel in 0..CHANNELS {
             let power = root.path(&format!("{folder}/in_power{channel}_input"));
-            if let Some(label) = root.text(&format!("{folder}/rail_name_{channel}")) {
+            if let Some(label) = label(root, &format!("{folder}/rail_name_{channel}"))? {
                 found.push(Rail { label, meter: Meter::Milliwatts(power) });
             }
         }
@@ -79,13 +84,21 @@ fn rails(root: &Root) -> Vec<Rail> {
     for folder in folders(root, "/sys/bus/i2c/drivers/ina3221", "hwmon", "hwmon") {
         // Channel 7, the sum of shunt voltages, is no rail.
         for channel in 1..=CHANNELS {
-            let label = root.text(&format!("{folder}/in{channel}_label"));
+            let label = label(root, &format!("{folder}/in{channel}_label"))?;
             let meter = Meter::of_channel(&root.path(&folder), channel);
             found.extend(label.zip(meter).map(|(label, meter)| Rail { label, meter }));
         }
     }
-    found.retain(|rail| rail.label != UNCONNECTED && !rail.label.is_empty());
-    found
+    Ok(found)
+}
+
+/// The label of a channel; `None` where the chip has no such channel or nothing is wired to it.
+fn label(root: &Root, path: &str) -> Result<Option<String>> {
+    match root.read(path) {
+        Ok(label) => Ok(Some(label).filter(|label| label != UNCONNECTED && !label.is_empty())),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(unreadable(&root.path(path), RIGHT, &cause)),
+    }
 }
 
 /// The folders `driver/*/prefix*`, or `driver/*/within/prefix*`.
@@ -165,7 +178,7 @@ mod tests {
                 ("curr7_input", "9"),
             ],
         );
-        let mut found = Ina3221::find(&root).unwrap();
+        let mut found = Ina3221::find(&root).unwrap().unwrap();
         assert_eq!(found.read().unwrap(), 6.0);
         assert!(found.has_total() && found.boundary().contains("VDD_IN"));
         let mut rail = Ina3221::rail(&root, "VDD_CPU_GPU_CV").unwrap();
@@ -197,7 +210,7 @@ mod tests {
             ("curr2_input", "200"),
         ];
         write(&root.path(&format!("{driver}/1-0041/hwmon/hwmon2")), &second);
-        let mut found = Ina3221::find(&root).unwrap();
+        let mut found = Ina3221::find(&root).unwrap().unwrap();
         assert_eq!(found.read().unwrap(), 2.0 + 1.0 + 1.0);
         assert!(!found.has_total());
         assert!(found.boundary().contains("VDD_GPU_SOC, VDD_CPU_CV, VDDQ_VDD2_1V8AO"));
@@ -215,7 +228,10 @@ mod tests {
             ("in_power1_input", "2500"),
         ];
         write(&root.path(chip), &files);
-        let mut found = Ina3221::find(&root).unwrap();
+        let mut found = Ina3221::find(&root).unwrap().unwrap();
         assert_eq!(found.read().unwrap(), 2.5);
+        // A label that cannot be read is not a rail that is missing.
+        fs::create_dir(root.path(&format!("{chip}/rail_name_2"))).unwrap();
+        assert_eq!(Ina3221::find(&root).unwrap().err().unwrap().code(), Code::Unreadable);
     }
 }

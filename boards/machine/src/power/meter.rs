@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// What gives the right to read channels.
 pub const RIGHT: &str = "put this line into /etc/udev/rules.d/60-kinglet.rules and restart: \
-                         SUBSYSTEM==\"hwmon|iio\", RUN+=\"/bin/sh -c 'chmod a+r /sys%p/*_input'\"";
+                         SUBSYSTEM==\"hwmon|iio\", RUN+=\"/bin/sh -c 'chmod a+r /sys%p/*_input \
+                         /sys%p/rail_name*'\"";
 
 /// The files of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -60,14 +60,14 @@ impl FromStr for Request {
 impl Request {
     /// The sensor, which has given a reading.
     ///
-    /// `NotFound` where there is none of this kind; `Unreadable` where it may not be read, which the
-    /// sentence says how to change, or where it makes no sense; `BadArgument` where several have
-    /// the name.
+    /// `NotFound` where there is none of this kind; `Unreadable` where it may not be read, and the
+    /// sentence says how to change that, or where it makes no sense; `BadArgument` where several
+    /// have the name.
     pub fn open(&self, root: &Root) -> Opened {
         match self {
             Self::Auto => auto(root),
             Self::Rapl => working(Rapl::find(root).ok_or_else(rapl::missing)?),
-            Self::Ina3221(None) => working(Ina3221::find(root).ok_or_else(ina3221::missing)),
+            Self::Ina3221(None) => working(Ina3221::find(root).ok_or_else(ina3221::missing)?),
             Self::Ina3221(Some(label)) => working(Ina3221::rail(root, label)),
             Self::Ina238 => working(ina238::open(root)),
             Self::Pmic => working(Pmic::find(root).ok_or_else(pmic::missing)?),
@@ -87,7 +87,8 @@ fn working(source: Result<impl Source + 'static>) -> Opened {
 /// The first sensor that works. One at the input of the board goes before a sum of rails.
 fn auto(root: &Root) -> Opened {
     let rails = |has_total: bool| {
-        Ina3221::find(root).filter(|found| found.has_total() == has_total).map(|x| working(Ok(x)))
+        let is_wanted = |found: &Ina3221| found.has_total() == has_total;
+        Ina3221::find(root).filter(|found| found.as_ref().map_or(true, is_wanted)).map(working)
     };
     let kinds: [&dyn Fn() -> Option<Opened>; 6] = [
         &|| Rapl::find(root).map(working),

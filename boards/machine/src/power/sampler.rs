@@ -12,8 +12,12 @@ use std::time::Duration;
 const MOST_COST: f64 = 0.005;
 /// The slowest rate to which reading falls back.
 const LEAST_RATE_HZ: f64 = 1.0;
-/// The cost is looked at after this time.
+/// The time between questions for the cost. To ask costs as much as a reading.
+const COST_STEP: Duration = Duration::from_millis(100);
+/// The time after which the rate follows the cost.
 const COST_WINDOW: Duration = Duration::from_secs(1);
+/// Its multiples lie more evenly between whole numbers than those of any other number.
+const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
 /// How long [`Sampler::settle`] waits for a sensor; any that works answers within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -62,8 +66,9 @@ impl Shared {
 }
 
 impl Sampler {
-    /// Starts to read, at the rate that suits the sensor or at a lower one if its readings would
-    /// take more than 0.5% of a processor's time. `Resource` when there is no thread to be had.
+    /// Starts to read, at uneven times, at the rate that suits the sensor or at a lower one if its
+    /// readings would take more than 0.5% of a processor's time. `Resource` when there is no thread
+    /// to be had.
     pub fn start(source: Box<dyn Source>, clock: Arc<dyn Clock>) -> Result<Self> {
         let rate_hz = source.rate_hz();
         let quantity = source.quantity();
@@ -153,12 +158,17 @@ impl Drop for Sampler {
 
 /// Reads until the sampler is dropped.
 fn run(mut source: Box<dyn Source>, clock: &dyn Clock, shared: &Shared) {
-    let mut looked: Option<Cost> = None;
+    let (mut counted, mut looked): (Option<Cost>, Option<Cost>) = (None, None);
+    let mut turn: f64 = 0.0;
     loop {
         let before = clock.now();
         let reading = source.read();
         let after = clock.now();
-        let cost = clock.cpu_time().map(|cpu| Cost { at: after, cpu });
+        let is_due = |last: Cost| after.saturating_sub(last.at) >= COST_STEP;
+        let cost = match counted.is_none_or(is_due) {
+            true => clock.cpu_time().map(|cpu| Cost { at: after, cpu }),
+            false => None,
+        };
         let mut state = shared.lock();
         if state.is_over {
             return;
@@ -168,9 +178,10 @@ fn run(mut source: Box<dyn Source>, clock: &dyn Clock, shared: &Shared) {
             Ok(reading) => state.trace.push(before + (after - before) / 2, reading),
             Err(error) => state.trace.fail(after, error.message().into()),
         }
-        state.cost_from = state.cost_from.or(cost);
-        state.cost_to = cost;
         if let Some(cost) = cost {
+            counted = Some(cost);
+            state.cost_from = state.cost_from.or(counted);
+            state.cost_to = counted;
             let last = *looked.get_or_insert(cost);
             if cost.at.saturating_sub(last.at) >= COST_WINDOW {
                 let share = last.share_until(cost).unwrap_or(0.0);
@@ -182,7 +193,10 @@ fn run(mut source: Box<dyn Source>, clock: &dyn Clock, shared: &Shared) {
         let step = state.trace.step();
         drop(state);
         shared.fresh.notify_all();
-        clock.sleep_until((before + step).max(after));
+        // Readings at regular times would find a load that comes and goes as regularly always in
+        // the same state.
+        turn = (turn + GOLDEN_RATIO).fract();
+        clock.sleep_until((before + step.mul_f64(0.5 + turn)).max(after));
     }
 }
 

@@ -76,7 +76,7 @@ fn first_line(path: &Path) -> io::Result<String> {
 }
 
 /// Why a file of a sensor cannot be read, and what to do.
-fn unreadable(path: &Path, right: &str, cause: &io::Error) -> Error {
+pub fn unreadable(path: &Path, right: &str, cause: &io::Error) -> Error {
     let path = path.display();
     match cause.kind() {
         ErrorKind::PermissionDenied => Error::new(
@@ -95,7 +95,7 @@ pub fn plausible(watts: f64, name: &str) -> Result<f64> {
     ensure!(
         watts >= LEAST_WATTS,
         Code::Unreadable,
-        "{name} reads {watts:.2} W: less than nothing, so its shunt may be wired the wrong way round"
+        "{name} reads {watts:.2} W, less than nothing: its shunt may be wired the wrong way round"
     );
     Ok(watts)
 }
