@@ -60,8 +60,8 @@ fn budgets_choose_what_fits() {
     a_budget_makes_passes_smaller_where_the_context_is_named();
 }
 
-/// What the plan says is enough: 1,000 tokens in a control group of that size, no page of a file read
-/// twice. Without the right to make such a group, the resident memory is measured instead.
+/// What the plan says is enough: 1,000 tokens in a control group of that size, no page of a file
+/// read twice. Without the right to make such a group, the resident memory is measured instead.
 #[test]
 fn a_process_keeps_to_its_plan() {
     /// Pages of code beside those in use, which the system maps along with them and can drop.

@@ -27,8 +27,8 @@ pub struct Footprint {
     pub device: Vec<Part>,
     /// Stacks of the session's threads.
     pub stack_bytes: usize,
-    /// The program: its heap and stacks as they are now, and 3.7 MB for the code that a session uses
-    /// and for what its work adds.
+    /// The program: its heap and stacks as they are now, and 3.7 MB for the code that a session
+    /// uses and for what its work adds.
     pub program_bytes: usize,
 }
 

@@ -29,7 +29,8 @@ impl Board {
         let score = |profile: &Profile| {
             let board = longest(&profile.detect.compatible, &|part| compatible.contains(part));
             let processor = longest(&profile.detect.cpu, &|word| words.contains(&word));
-            // The vendor's name and a field that every ARM processor has are no names of processors.
+            // The vendor's name and a field that every ARM processor has are no names of
+            // processors.
             (board, if is_generic(profile) { 0 } else { processor }, processor)
         };
         let best = Profile::all().into_iter().max_by_key(|profile| score(profile))?;

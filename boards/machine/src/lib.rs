@@ -1,4 +1,5 @@
-//! The computer that Kinglet runs on: what its system tells about it, and what is known about boards.
+//! The computer that Kinglet runs on: what its system tells about it, and what is known about
+//! boards.
 //!
 //! Everything is read from files below one [`Root`], which is `/` unless a test gives a recorded
 //! tree of some board.

@@ -1,8 +1,8 @@
 //! The speed of a model on a board that nobody has measured: its roofline.
 //!
-//! A token takes the longer of two times: that in which memory delivers its bytes, and that in which
-//! the cores execute its multiply-adds. On a GPU each launch of a kernel takes a time of its own.
-//! The source of the method: Williams, Waterman and Patterson, "Roofline" (2009).
+//! A token takes the longer of two times: that in which memory delivers its bytes, and that in
+//! which the cores execute its multiply-adds. On a GPU each launch of a kernel takes a time of its
+//! own. The source of the method: Williams, Waterman and Patterson, "Roofline" (2009).
 
 use crate::{Profile, profile::Cores};
 
@@ -22,7 +22,8 @@ const GPU_LAUNCHES_OF_LAYER: f64 = 11.0;
 const GPU_LAUNCHES: f64 = 7.0;
 
 /// What a core needs for a thousand multiply-adds, in cycles, with all data in its first cache:
-/// decoding and prefill below 8 bits, decoding and prefill with 8. Made by `tests/bench/predict.py`.
+/// decoding and prefill below 8 bits, decoding and prefill with 8. Made by
+/// `tests/bench/predict.py`.
 const CYCLES: [(&str, [f64; 4]); 6] = [
     ("Cortex-A53", [718.0, 549.0, 672.0, 567.0]),
     ("Cortex-A57", [217.0, 174.0, 205.0, 181.0]),
@@ -134,11 +135,12 @@ pub struct Prediction {
     pub prefill: Option<f64>,
     /// What limits decoding.
     pub limit: Limit,
-    /// By how much the speeds may be wrong, as a share: 0.35 where the bandwidth has a source, which
-    /// is what published results were within, and 0.5 where it has none.
+    /// By how much the speeds may be wrong, as a share: 0.35 where the bandwidth has a source,
+    /// which is what published results were within, and 0.5 where it has none.
     pub uncertainty: f64,
     /// Joules of a decoded token at the board's power under load; `None` where nobody has published
-    /// it. Wrong by as much as the speed, and by how much less than all cores' power decoding takes.
+    /// it. Wrong by as much as the speed, and by how much less than all cores' power decoding
+    /// takes.
     pub joules_per_token: Option<f64>,
 }
 

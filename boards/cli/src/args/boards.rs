@@ -30,6 +30,9 @@ pub struct PlanArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+    /// Print the limit of memory for a service of systemd, as kinglet@.service takes it
+    #[arg(long, conflicts_with_all = ["json", "all_boards", "board"])]
+    pub systemd: bool,
     /// Texts that go on in one pass, each with a cache of its own; at most 8
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]

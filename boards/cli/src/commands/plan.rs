@@ -1,4 +1,5 @@
-//! `kinglet plan`: the memory that a model takes and the speed to expect, before anything is loaded.
+//! `kinglet plan`: the memory that a model takes and the speed to expect, before anything is
+//! loaded.
 
 use crate::args::PlanArgs;
 use crate::matrix;
@@ -31,7 +32,11 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         Ok((name, plan))
     });
     let plans: Vec<(&String, Planned)> = plans.collect::<Result<_>>()?;
-    if args.json {
+    if args.systemd {
+        let largest = plans.iter().map(|(_, plan)| plan.footprint.total_bytes()).max();
+        let largest = largest.expect("there is at least one model");
+        out::text(&format!("[Service]\nMemoryMax={largest}\n"))?;
+    } else if args.json {
         let documents: Vec<Value> = plans.iter().map(|(_, plan)| plan.document()).collect();
         match &documents[..] {
             [document] => out::json(document)?,
