@@ -30,6 +30,10 @@ static void refuse_options(const kinglet_model *model) {
   options.reserved = 1;
   RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
   options = small_options();
+  options.memory_budget_bytes = 4096;
+  RETURNS(BUDGET_TOO_SMALL, kinglet_session_bytes(model, &options, &bytes));
+  CHECK(bytes == 0);
+  options = small_options();
   options.tier = "sse9";
   RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
   options.tier = "\xFF";
@@ -44,6 +48,30 @@ static void refuse_options(const kinglet_model *model) {
   RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, NULL));
   const void *misaligned = (const char *)&options + 1;
   RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, misaligned, &bytes));
+}
+
+// A budget for file and session chooses the context, or keeps the one that is named.
+static void prove_budgets(const kinglet_model *model) {
+  kinglet_model_info about = {.struct_size = sizeof about};
+  RETURNS(OK, kinglet_model_describe(model, &about));
+  kinglet_session_options options = small_options();
+  const size_t stacks = (options.threads ? options.threads : 1) * (size_t)32768;
+  size_t bytes = 0, less = 0;
+  options.context = 128;
+  RETURNS(OK, kinglet_session_bytes(model, &options, &bytes));
+  options.memory_budget_bytes = about.file_bytes + bytes + stacks;
+  RETURNS(OK, kinglet_session_bytes(model, &options, &less));
+  CHECK(less == bytes);
+  options.memory_budget_bytes--;
+  RETURNS(BUDGET_TOO_SMALL, kinglet_session_bytes(model, &options, &less));
+  // One byte less than 128 positions take: the next smaller context is 64.
+  options.context = 0;
+  kinglet_session *session = NULL;
+  RETURNS(OK, kinglet_session_new(model, &options, NULL, 0, &session, NULL, 0));
+  kinglet_session_info info = {.struct_size = sizeof info};
+  RETURNS(OK, kinglet_session_describe(session, &info));
+  CHECK(info.context == 64);
+  RETURNS(OK, kinglet_session_destroy(session));
 }
 
 // Options of a newer version: what this library does not know must be zero.
@@ -213,6 +241,7 @@ static void prove_handles(kinglet_model *model) {
 void prove_sessions(void) {
   kinglet_model *model = open_model(MODEL);
   refuse_options(model);
+  prove_budgets(model);
   prove_versions(model);
   refuse_places(model);
   prove_description(model);

@@ -192,6 +192,12 @@ pub struct SessionOptions {
     pub texts: u32,
     /// Zero.
     pub reserved_texts: u32,
+    /// Bytes that the weight file, of which every page is read in time, the session and 32 KiB for
+    /// each thread's stack may take together; 0 for no limit. Where `context` is 0 the context
+    /// becomes the largest that fits, at most the usual one. What does not fit is
+    /// `KINGLET_STATUS_BUDGET_TOO_SMALL`. The program itself is the caller's to count. A build
+    /// without an operating system takes 0 only: there the memory is the caller's in any case.
+    pub memory_budget_bytes: usize,
 }
 
 /// What a session is, and how far its text is.

@@ -12,6 +12,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod abi;
+mod budget;
 mod clock;
 mod handle;
 #[cfg(all(test, miri))]

@@ -128,10 +128,11 @@ fn locked(
 }
 
 /// Options, checked and resolved.
-struct Request {
-    limits: Limits,
-    backend: Backend,
-    options: SessionOptions,
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub limits: Limits,
+    pub backend: Backend,
+    pub options: SessionOptions,
 }
 
 impl Request {
@@ -175,11 +176,11 @@ impl Request {
             // SAFETY: as promised by the caller.
             Backend::from_name(unsafe { handle::text(options.tier, "the tier") }?)?
         };
-        Ok(Self { limits, backend, options })
+        Self { limits, backend, options }.within_budget(file)
     }
 
     /// Bytes of handle and buffers.
-    fn bytes(&self, file: &File<'_>) -> Result<usize> {
+    pub fn bytes(&self, file: &File<'_>) -> Result<usize> {
         let buffers = self.backend.plan(file, &self.limits)?.total_bytes();
         match buffers.checked_add(HANDLE_BYTES + sampling_bytes(self.limits.texts)) {
             Some(bytes) => Ok(bytes),

@@ -2,6 +2,7 @@
 
 use crate::runtime::SessionOptions;
 use crate::{KvType, Model, Part, Plan, Root};
+use kinglet_core::plan::{self, CONTEXT_STEP};
 use kinglet_machine::Resident;
 use kinglet_quant::{Code, Error, Result};
 
@@ -11,8 +12,6 @@ const STACK_BYTES: usize = 32 << 10;
 /// that are in use while a session works, and the heap that this work adds. `tests/budget.rs` runs
 /// sessions in exactly the sum of all.
 const PROGRAM_BYTES: usize = 7 << 19;
-/// Contexts that a budget chooses are multiples of this, so that caches need no padding.
-const CONTEXT_STEP: usize = 64;
 /// Tokens of a pass and rows of logits, from the fastest to the smallest.
 const PASSES: [(usize, usize); 4] = [(64, 6), (32, 4), (16, 2), (8, 1)];
 
@@ -141,24 +140,14 @@ impl<'a> Needs<'a> {
         Ok(self.fixed_bytes + self.model.plan(&options)?.total_bytes() + device)
     }
 
-    /// The largest context up to `most` that stays within the budget: `most`, or a multiple of
-    /// [`CONTEXT_STEP`].
+    /// As [`plan::largest_context`], of everything together.
     fn largest_context(
         &self,
         options: &SessionOptions,
         most: usize,
         budget_bytes: usize,
     ) -> Result<Option<usize>> {
-        if self.bytes(options, most)? <= budget_bytes {
-            return Ok(Some(most));
-        }
-        let (mut fits, mut exceeds) = (0, most.div_ceil(CONTEXT_STEP));
-        while fits + 1 < exceeds {
-            let middle = usize::midpoint(fits, exceeds);
-            let is_enough = self.bytes(options, middle * CONTEXT_STEP)? <= budget_bytes;
-            *(if is_enough { &mut fits } else { &mut exceeds }) = middle;
-        }
-        Ok((fits > 0).then_some(fits * CONTEXT_STEP))
+        plan::largest_context(most, budget_bytes, &|context| self.bytes(options, context))
     }
 }
 
