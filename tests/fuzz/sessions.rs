@@ -69,7 +69,7 @@ fn options(input: &mut Input<'_>) -> SessionOptions {
         clock_user: ptr::without_provenance_mut(input.pick(2)),
         texts: if input.rarely(2) { input.edge(8) } else { 0 },
         reserved_texts: u32::from(input.rarely(64)),
-        memory_budget_bytes: if input.rarely(16) { input.pick(1 << 22) } else { 0 },
+        memory_budget_bytes: if input.rarely(16) { input.pick(256) << 14 } else { 0 },
     }
 }
 
