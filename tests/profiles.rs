@@ -186,3 +186,29 @@ fn published_speeds_are_within_a_third() {
         assert!((0.65..1.35).contains(&ratio), "{} {}", row.board, row.model);
     }
 }
+
+/// Watts that others have measured while a board decoded, against the power under load of its profile:
+/// board, model, tokens/s, watts.
+#[rustfmt::skip]
+const PUBLISHED_POWER: [(&str, Unit, &str, f64, f64); 4] = [
+    ("pi-5", Unit::Processor, "Llama-3.2-3B, 8 GB board", 4.61, 13.9),
+    ("pi-5", Unit::Processor, "Llama-3.2-3B, 16 GB board", 4.88, 11.9),
+    ("pi-500", Unit::Processor, "Llama-3.2-3B", 5.55, 13.0),
+    ("orin-nano-super", Unit::Gpu, "SmolLM2-360M Q8_0 at 25 W", 102.2, 102.2 / 15.50),
+];
+
+#[test]
+fn published_energy_is_within_a_third() {
+    println!("board            model                          J/token predicted ratio");
+    for (id, unit, model, decode, watts) in PUBLISHED_POWER {
+        let board = Profile::named(id).unwrap();
+        let load = match unit {
+            Unit::Processor => board.power.load_watts.unwrap(),
+            Unit::Gpu => board.gpu.unwrap().load_watts.unwrap(),
+        };
+        let (measured, predicted) = (watts / decode, load / decode);
+        let ratio = predicted / measured;
+        println!("{id:<16} {model:<30} {measured:>7.3} {predicted:>9.3} {ratio:>5.2}");
+        assert!((0.65..1.35).contains(&ratio), "{id} {model}");
+    }
+}

@@ -17,6 +17,8 @@ const GPU_BANDWIDTH_SHARE: f64 = 0.8;
 /// Seconds of a launch in a graph, and of one outside; neither is measured on a board.
 const GPU_GRAPH_LAUNCH: f64 = 2e-6;
 const GPU_LAUNCH: f64 = 5e-6;
+/// By how much the power while decoding may differ from that of cores under full load, as a share.
+const POWER_UNCERTAINTY: f64 = 0.35;
 /// Launches of Kinglet's decoding: for a layer, and beside the layers.
 const GPU_LAUNCHES_OF_LAYER: f64 = 11.0;
 const GPU_LAUNCHES: f64 = 7.0;
@@ -139,9 +141,10 @@ pub struct Prediction {
     /// which is what published results were within, and 0.5 where it has none.
     pub uncertainty: f64,
     /// Joules of a decoded token at the board's power under load; `None` where nobody has published
-    /// it. Wrong by as much as the speed, and by how much less than all cores' power decoding
-    /// takes.
+    /// it.
     pub joules_per_token: Option<f64>,
+    /// By how much the energy may be wrong, as a share: speed and power together.
+    pub energy_uncertainty: f64,
 }
 
 impl Prediction {
@@ -160,12 +163,14 @@ impl Prediction {
         };
         let rate = ["read_gb_per_s", "theoretical_gb_per_s"][usize::from(unit == Unit::Gpu)];
         let has_source = board.fact("memory", rate).is_some_and(|fact| fact.source.is_some());
+        let uncertainty = if has_source { 0.35 } else { 0.5 };
         Some(Self {
             unit,
             decode: 1.0 / decode,
             prefill: prefill.map(|seconds| 1.0 / seconds),
             limit,
-            uncertainty: if has_source { 0.35 } else { 0.5 },
+            uncertainty,
+            energy_uncertainty: f64::hypot(uncertainty, POWER_UNCERTAINTY),
             joules_per_token: watts.map(|watts| watts * decode),
         })
     }

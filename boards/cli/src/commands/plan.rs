@@ -230,9 +230,11 @@ pub fn unit_name(unit: Unit) -> &'static str {
 }
 
 fn speed(prediction: &Prediction) -> String {
-    let Prediction { unit, decode, prefill, limit, uncertainty, joules_per_token } = prediction;
+    let Prediction { unit, decode, prefill, limit, uncertainty, .. } = prediction;
     let prefill = prefill.map_or("unknown".into(), |speed| format!("{speed:.0} tokens/s"));
-    let joules = joules_per_token.map_or("unknown".into(), |joules| format!("{joules:.3}"));
+    let joules = prediction.joules_per_token.map_or("unknown".into(), |joules| {
+        format!("{joules:.3} J ±{:.0}%", prediction.energy_uncertainty * 100.0)
+    });
     let limit = match limit {
         Limit::Memory => "memory limits it",
         Limit::Cores => "computing limits it",
@@ -240,7 +242,7 @@ fn speed(prediction: &Prediction) -> String {
     };
     format!(
         "predicted on the {}: decode {decode:.0} tokens/s ±{:.0}% ({limit}), prefill {prefill}, \
-         {joules} J/token",
+         energy of a decoded token {joules}",
         unit_name(*unit),
         uncertainty * 100.0
     )
@@ -254,5 +256,6 @@ fn predicted(prediction: &Prediction) -> Value {
         "limit": prediction.limit.name(),
         "uncertainty": prediction.uncertainty,
         "joules_per_token": prediction.joules_per_token,
+        "energy_uncertainty": prediction.energy_uncertainty,
     })
 }
