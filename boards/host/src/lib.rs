@@ -50,7 +50,7 @@ pub use kinglet_core::plan::{Part, Plan};
 pub use kinglet_core::sample::Sampling;
 pub use kinglet_core::tokenizer::{Specials, Tokenizer};
 pub use kinglet_core::top::Candidate;
-pub use kinglet_machine::{Cpus, Root, default_threads};
+pub use kinglet_machine::{Cooler, Cpus, Root, default_threads};
 pub use kinglet_quant::file::{File, TextKey};
 pub use kinglet_quant::{Code, Config, Error, Result, Role, Type};
 pub use map::Mapping;
