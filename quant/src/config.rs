@@ -1,6 +1,6 @@
 //! The shape of a model, as the `CONFIG` section holds it.
 
-use crate::{Code, Result, ensure};
+use crate::{Code, Float, Result, ensure};
 use bytemuck::{Pod, Zeroable};
 
 /// End-of-text tokens that a model can have.
@@ -73,13 +73,13 @@ impl Config {
             self.rope_theta.is_finite() && self.rope_theta >= 1.0,
             Code::Corrupt,
             "rope theta {} is not a number of at least 1",
-            self.rope_theta
+            Float(self.rope_theta)
         );
         ensure!(
             self.rms_eps.is_finite() && self.rms_eps > 0.0,
             Code::Corrupt,
             "RMSNorm epsilon {} is not a positive number",
-            self.rms_eps
+            Float(self.rms_eps)
         );
         for &token in self.eos_tokens().iter().chain([&self.bos, &self.pad]) {
             ensure!(

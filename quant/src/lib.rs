@@ -25,6 +25,7 @@ pub mod config;
 pub mod convert;
 pub mod error;
 pub mod file;
+pub mod float;
 #[cfg(feature = "import")]
 pub mod fold;
 pub mod format;
@@ -47,6 +48,7 @@ pub mod write;
 pub use config::Config;
 pub use error::{Code, Error, Result};
 pub use file::File;
+pub use float::Float;
 pub use format::Type;
 pub use matrix::Matrix;
 #[cfg(feature = "import")]

@@ -2,7 +2,7 @@
 
 use crate::abi::KINGLET_MAX_LOGIT_BIAS as MAX_LOGIT_BIAS;
 use kinglet_core::sample::{Sampler, Sampling};
-use kinglet_quant::{Code, Result, ensure, fail};
+use kinglet_quant::{Code, Float, Result, ensure, fail};
 
 /// How a text's tokens are chosen.
 pub(crate) struct TextSampling {
@@ -24,18 +24,21 @@ impl TextSampling {
     /// no sense, `TokenOutOfRange` for a bias of no token.
     pub fn new(sampling: &Sampling<'_>, vocabulary: u32) -> Result<Self> {
         let Sampling { temperature, top_p, min_p, repetition_penalty, logit_bias, .. } = *sampling;
-        let is_share = |share: f32| (0.0..=1.0).contains(&share);
         ensure!(
             temperature.is_finite() && temperature >= 0.0,
             Code::BadArgument,
-            "a temperature of {temperature}: give 0 or more"
+            "a temperature of {}: give 0 or more",
+            Float(temperature)
         );
-        ensure!(is_share(top_p), Code::BadArgument, "a top_p of {top_p}: give 0 to 1");
-        ensure!(is_share(min_p), Code::BadArgument, "a min_p of {min_p}: give 0 to 1");
+        for (name, share) in [("top_p", top_p), ("min_p", min_p)] {
+            let is_share = (0.0..=1.0).contains(&share);
+            ensure!(is_share, Code::BadArgument, "a {name} of {}: give 0 to 1", Float(share));
+        }
         ensure!(
             repetition_penalty.is_finite() && repetition_penalty > 0.0,
             Code::BadArgument,
-            "a repetition penalty of {repetition_penalty}: give more than 0"
+            "a repetition penalty of {}: give more than 0",
+            Float(repetition_penalty)
         );
         for &(token, bias) in logit_bias {
             ensure!(
