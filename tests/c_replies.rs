@@ -26,6 +26,9 @@ const COLD: Sampling<'static> = Sampling {
     logit_bias: &[],
     repetition_penalty: 1.0,
     repetition_window: 64,
+    presence_penalty: 0.0,
+    frequency_penalty: 0.0,
+    penalizes_prompt: false,
     temperature: 0.0,
     top_k: 0,
     top_p: 1.0,
@@ -35,7 +38,7 @@ const COLD: Sampling<'static> = Sampling {
 /// Replies that are drawn.
 const WARM: Sampling<'static> = Sampling { temperature: 0.7, ..COLD };
 /// Replies that every field has a part in.
-const ODD: [Sampling<'static>; 7] = [
+const ODD: [Sampling<'static>; 9] = [
     Sampling { seed: 7, ..WARM },
     Sampling { top_k: 5, ..WARM },
     Sampling { top_p: 0.6, ..WARM },
@@ -43,6 +46,8 @@ const ODD: [Sampling<'static>; 7] = [
     Sampling { repetition_penalty: 1.4, ..WARM },
     Sampling { repetition_penalty: 1.4, repetition_window: 3, ..WARM },
     Sampling { logit_bias: &[(41, 3.0), (44, -2.0)], ..WARM },
+    Sampling { presence_penalty: 0.7, frequency_penalty: 0.3, ..WARM },
+    Sampling { frequency_penalty: 0.5, penalizes_prompt: true, ..COLD },
 ];
 
 /// What a listener gets: tokens and text, how it ended, and its tokens, steps, guesses, and guesses
@@ -164,6 +169,10 @@ fn reply_by_c(library: &Library, session: Handle, case: Case, prompt: &[u32]) ->
         top_k: wanted.top_k as u32,
         top_p: wanted.top_p,
         min_p: wanted.min_p,
+        presence_penalty: wanted.presence_penalty,
+        frequency_penalty: wanted.frequency_penalty,
+        penalizes_prompt: wanted.penalizes_prompt.into(),
+        reserved_penalties: 0,
     };
     // SAFETY: numbers alone.
     let zero: Generation = unsafe { std::mem::zeroed() };

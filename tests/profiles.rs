@@ -187,8 +187,8 @@ fn published_speeds_are_within_a_third() {
     }
 }
 
-/// Watts that others have measured while a board decoded, against the power under load of its profile:
-/// board, model, tokens/s, watts.
+/// Watts that others have measured while a board decoded, against the power under load of its
+/// profile: board, model, tokens/s, watts.
 #[rustfmt::skip]
 const PUBLISHED_POWER: [(&str, Unit, &str, f64, f64); 4] = [
     ("pi-5", Unit::Processor, "Llama-3.2-3B, 8 GB board", 4.61, 13.9),

@@ -135,6 +135,29 @@ fn bias_and_penalty_change_the_choice() {
     assert_eq!(pick(penalty, &[0.0, 3.0, 2.4, 0.0], &[1, 1]), 1);
 }
 
+/// As the OpenAI protocol defines them: once for having occurred, and once for each time.
+#[test]
+fn penalties_count_occurrences() {
+    let greedy = Sampling::default();
+    let presence = Sampling { presence_penalty: 1.0, penalizes_prompt: true, ..greedy };
+    let frequency = Sampling { frequency_penalty: 0.6, penalizes_prompt: true, ..greedy };
+    // 3 − 1 is less than 2.5, however often the token came.
+    assert_eq!(pick(presence, &[0.0, 3.0, 2.5, 0.0], &[1]), 2);
+    assert_eq!(pick(presence, &[0.0, 3.0, 1.9, 0.0], &[1, 1, 1, 1]), 1);
+    // 3 − 0.6 is more than 2.3, and 3 − 1.2 is less.
+    assert_eq!(pick(frequency, &[0.0, 3.0, 2.3, 0.0], &[1]), 1);
+    assert_eq!(pick(frequency, &[0.0, 3.0, 2.3, 0.0], &[1, 1]), 2);
+    let negative = Sampling { presence_penalty: -1.0, ..presence };
+    assert_eq!(pick(negative, &[0.0, 3.0, 2.5, 0.0], &[2]), 2);
+    // The prompt counts only where that is asked for.
+    let reply = Sampling { penalizes_prompt: false, ..presence };
+    let mut sampler = Sampler::new(reply);
+    sampler.begin_reply(2);
+    let mut choose = |text: &[u32]| sampler.pick(&mut [0.0, 3.0, 2.5, 0.0], &mut [0; 4], text);
+    assert_eq!((choose(&[1, 1]), choose(&[1, 1, 1])), (1, 2));
+    assert_eq!(Sampler::new(presence).screen(), None, "every logit counts");
+}
+
 #[test]
 fn broken_logits_give_a_token() {
     let sampling = Sampling { temperature: 0.7, top_k: 3, top_p: 0.9, ..Sampling::default() };

@@ -6,6 +6,7 @@
 //! is the next token's. Every token is drawn once, so a text is the same with guesses and without,
 //! alone and beside others.
 
+use crate::chances::Chances;
 use crate::draft::{Draft, Drafter};
 use crate::engine::Engine;
 use crate::piece::{Cut, Piece, PieceStream};
@@ -82,6 +83,8 @@ pub struct Reply<'r> {
     sampler: Sampler<'r>,
     options: ReplyOptions<'r>,
     pieces: PieceStream<'r>,
+    /// Where the probabilities of its tokens are computed, if they are wanted.
+    chances: Option<Chances<'r>>,
     drafter: Option<Drafter>,
     /// Tokens of the last draft, and those of them that came.
     draft: (usize, usize),
@@ -114,6 +117,7 @@ impl<'r> Reply<'r> {
             sampler,
             options,
             pieces: PieceStream::new(model, options.stop)?,
+            chances: None,
             drafter: None,
             draft: (0, 0),
             is_guess: false,
@@ -122,6 +126,12 @@ impl<'r> Reply<'r> {
             counts: Counts::default(),
             stop_reason: None,
         })
+    }
+
+    /// Tells for each token how probable it was, and which were the most probable ones: see
+    /// [`Piece::candidates`]. Every logit of every token is computed then.
+    pub fn with_chances(self, chances: Chances<'r>) -> Self {
+        Self { chances: Some(chances), ..self }
     }
 
     /// What it took until now.
@@ -163,7 +173,8 @@ impl<'r> Reply<'r> {
         texts: &mut Texts<'_, E>,
         on_piece: crate::piece::OnPiece<'_>,
     ) -> Result<Option<StopReason>> {
-        let token = texts.sample(self.text, &mut self.sampler)?;
+        let copy = self.chances.as_mut().map(Chances::logits);
+        let token = texts.sample(self.text, &mut self.sampler, copy)?;
         self.is_asked = false;
         // Only now has the guess saved a pass.
         self.draft.1 += usize::from(self.is_guess);
@@ -177,7 +188,8 @@ impl<'r> Reply<'r> {
             self.is_guess = texts.append(self.text, token);
         }
         self.counts.tokens += 1;
-        Ok(self.pieces.push(token, on_piece).map(|cut| match cut {
+        let candidates = self.chances.as_mut().map_or(&[][..], |chances| chances.of(token));
+        Ok(self.pieces.push(token, candidates, on_piece).map(|cut| match cut {
             Cut::StopString => StopReason::StopString,
             Cut::Callback => StopReason::Cancelled,
         }))
@@ -224,7 +236,8 @@ impl<'r> Reply<'r> {
         self.draft = (draft.len(), 0);
         self.counts.steps += 1;
         self.counts.drafted += draft.len();
-        let screen = self.sampler.screen().filter(|_| !self.options.exact_head);
+        let is_exact = self.options.exact_head || self.chances.is_some();
+        let screen = self.sampler.screen().filter(|_| !is_exact);
         Turn { text: self.text, draft, screen }
     }
 }
@@ -253,7 +266,12 @@ pub fn generate<E: Engine>(
             "the session is empty: give it a prompt first"
         );
     }
-    replies.iter_mut().for_each(|reply| reply.is_asked = false);
+    for reply in replies.iter_mut() {
+        reply.is_asked = false;
+        if reply.counts == Counts::default() {
+            reply.sampler.begin_reply(texts.tokens(reply.text).len());
+        }
+    }
     let outcome = run(texts, replies, control, on_piece);
     for reply in replies {
         texts.state_mut(reply.text).drop_guesses();

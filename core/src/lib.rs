@@ -20,6 +20,8 @@
 extern crate std;
 
 pub mod arena;
+pub mod budget;
+pub mod chances;
 pub mod chat;
 #[cfg(feature = "check")]
 pub mod check;

@@ -2,16 +2,20 @@
 
 use crate::stop::StopMatcher;
 use crate::tokenizer::{TextStream, Tokenizer};
+use crate::top::Candidate;
 use core::ops::ControlFlow;
 use kinglet_quant::{File, Result};
 
 /// A step of the output: a chosen token, text that became certain, or both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Piece<'a> {
     /// The token, once for each.
     pub token: Option<u32>,
     /// Text; empty while a character or a possible stop string is incomplete.
     pub text: &'a str,
+    /// The token, then the most probable ones, with the logarithms of their probabilities; empty
+    /// without a token, and unless it was asked for.
+    pub candidates: &'a [Candidate],
 }
 
 /// Gets every [`Piece`] and says whether to go on.
@@ -52,11 +56,18 @@ impl<'a> PieceStream<'a> {
     }
 
     /// Hands on a token and the text that it makes certain. Control tokens have no text.
-    pub fn push(&mut self, token: u32, on_piece: OnPiece<'_>) -> Option<Cut> {
+    pub fn push(
+        &mut self,
+        token: u32,
+        candidates: &[Candidate],
+        on_piece: OnPiece<'_>,
+    ) -> Option<Cut> {
         let Self { tokenizer, stream, stops, .. } = self;
         let (mut announced, mut is_stopped, mut is_refused) = (Some(token), false, false);
         let mut hand_on = |text: &str| {
-            is_refused |= on_piece(Piece { token: announced.take(), text }).is_break();
+            let token = announced.take();
+            let candidates = if token.is_some() { candidates } else { &[] };
+            is_refused |= on_piece(Piece { token, text, candidates }).is_break();
         };
         if !tokenizer.vocab().is_control(token) {
             stream.push(tokenizer.decode(token), |text| {
@@ -64,7 +75,7 @@ impl<'a> PieceStream<'a> {
             });
         }
         if announced.is_some() {
-            is_refused |= on_piece(Piece { token: announced, text: "" }).is_break();
+            is_refused |= on_piece(Piece { token: announced, text: "", candidates }).is_break();
         }
         match (is_refused, is_stopped) {
             (true, _) => Some(Cut::Callback),
@@ -78,7 +89,7 @@ impl<'a> PieceStream<'a> {
         let Self { stream, stops, .. } = self;
         let mut hand_on = |text: &str| {
             // Nothing is left to stop.
-            let _ = on_piece(Piece { token: None, text });
+            let _ = on_piece(Piece { token: None, text, candidates: &[] });
         };
         stream.finish(|text| {
             stops.push(text, &mut hand_on);

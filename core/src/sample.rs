@@ -19,6 +19,13 @@ pub struct Sampling<'a> {
     pub repetition_penalty: f32,
     /// Tokens that count as recent.
     pub repetition_window: usize,
+    /// Subtracted from the logits of tokens that have occurred, as the OpenAI protocol defines it;
+    /// 0 is off.
+    pub presence_penalty: f32,
+    /// Subtracted from the logits of tokens once for each time that they have occurred; 0 is off.
+    pub frequency_penalty: f32,
+    /// Whether these two count what came before the reply, too.
+    pub penalizes_prompt: bool,
     /// Divides logits; 0 always takes the largest.
     pub temperature: f32,
     /// Keeps this many of the most probable tokens; 0 keeps all.
@@ -37,6 +44,9 @@ impl Default for Sampling<'_> {
             logit_bias: &[],
             repetition_penalty: 1.0,
             repetition_window: 64,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            penalizes_prompt: false,
             temperature: 0.0,
             top_k: 0,
             top_p: 1.0,
@@ -52,6 +62,8 @@ pub struct Sampler<'a> {
     sampling: Sampling<'a>,
     random: Pcg64Mcg,
     draws: u64,
+    /// Where the reply begins in the text.
+    reply_start: usize,
 }
 
 impl<'a> Sampler<'a> {
@@ -64,7 +76,12 @@ impl<'a> Sampler<'a> {
     pub fn resume(sampling: Sampling<'a>, draws: u64) -> Self {
         let mut random = Pcg64Mcg::seed_from_u64(sampling.seed);
         random.advance(draws.into());
-        Self { sampling, random, draws }
+        Self { sampling, random, draws, reply_start: 0 }
+    }
+
+    /// Tells where the reply begins in the text: see [`Sampling::penalizes_prompt`].
+    pub fn begin_reply(&mut self, tokens_before: usize) {
+        self.reply_start = tokens_before;
     }
 
     /// Random numbers taken so far. With the [`Sampling`] they are the sampler's whole state.
@@ -76,7 +93,7 @@ impl<'a> Sampler<'a> {
     /// of the same length, `recent` the text so far. A NaN counts as the least probable.
     pub fn pick(&mut self, logits: &mut [f32], candidates: &mut [u32], recent: &[u32]) -> u32 {
         assert_eq!(logits.len(), candidates.len());
-        self.adjust(logits, recent);
+        self.adjust(logits, candidates, recent);
         if self.sampling.temperature <= 0.0 {
             return arg_max(logits);
         }
@@ -100,7 +117,7 @@ impl<'a> Sampler<'a> {
     /// change their order.
     pub fn screen(&self) -> Option<Screen> {
         let Sampling { logit_bias, repetition_penalty, temperature, top_k, .. } = self.sampling;
-        let is_plain = logit_bias.is_empty() && repetition_penalty == 1.0;
+        let is_plain = logit_bias.is_empty() && repetition_penalty == 1.0 && !self.is_penalizing();
         is_plain.then(|| match temperature <= 0.0 {
             true => Screen { reach: 0.0, top: 0 },
             // A little wider than the range of weights that count: the division there rounds.
@@ -123,23 +140,48 @@ impl<'a> Sampler<'a> {
         *kept.iter().rfind(|&&t| logits[t as usize] > 0.0).unwrap_or(&kept[0])
     }
 
-    /// Bias and repetition penalty.
-    fn adjust(&self, logits: &mut [f32], recent: &[u32]) {
+    /// Whether tokens are penalized for having occurred.
+    fn is_penalizing(&self) -> bool {
+        (self.sampling.presence_penalty, self.sampling.frequency_penalty) != (0.0, 0.0)
+    }
+
+    /// Bias and penalties; `scratch` has the length of the logits.
+    fn adjust(&self, logits: &mut [f32], scratch: &mut [u32], recent: &[u32]) {
         for &(token, bias) in self.sampling.logit_bias {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit += bias;
             }
         }
-        let penalty = self.sampling.repetition_penalty;
-        if penalty == 1.0 {
-            return;
-        }
-        let window = &recent[recent.len().saturating_sub(self.sampling.repetition_window)..];
-        for (i, &token) in window.iter().enumerate() {
-            if !window[..i].contains(&token) {
-                let logit = &mut logits[token as usize];
-                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        let Sampling { repetition_penalty, repetition_window, .. } = self.sampling;
+        if repetition_penalty != 1.0 {
+            let window = &recent[recent.len().saturating_sub(repetition_window)..];
+            for (i, &token) in window.iter().enumerate() {
+                if !window[..i].contains(&token) {
+                    let logit = &mut logits[token as usize];
+                    *logit = match *logit > 0.0 {
+                        true => *logit / repetition_penalty,
+                        false => *logit * repetition_penalty,
+                    };
+                }
             }
+        }
+        if self.is_penalizing() {
+            self.penalize(logits, scratch, recent);
+        }
+    }
+
+    /// The penalties for presence and frequency; `seen` has the length of the logits.
+    fn penalize(&self, logits: &mut [f32], seen: &mut [u32], text: &[u32]) {
+        let start = if self.sampling.penalizes_prompt { 0 } else { self.reply_start };
+        let tokens = &text[start.min(text.len())..];
+        tokens.iter().for_each(|&token| seen[token as usize] = 0);
+        for &token in tokens {
+            let logit = &mut logits[token as usize];
+            if seen[token as usize] == 0 {
+                *logit -= self.sampling.presence_penalty;
+                seen[token as usize] = 1;
+            }
+            *logit -= self.sampling.frequency_penalty;
         }
     }
 

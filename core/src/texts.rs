@@ -407,9 +407,16 @@ impl<'a, E: Engine> Texts<'a, E> {
         Ok((self.engine.logits(row)?, self.candidates))
     }
 
-    /// Chooses the token behind a text, which is not appended. The logits are used up by that.
-    pub(crate) fn sample(&mut self, text: usize, sampler: &mut Sampler<'_>) -> Result<u32> {
-        let row = self.compute_logits(text, sampler.screen())?;
+    /// Chooses the token behind a text, which is not appended. The logits are used up by that; all
+    /// of them are computed and copied where there is a place for a copy.
+    pub(crate) fn sample(
+        &mut self,
+        text: usize,
+        sampler: &mut Sampler<'_>,
+        copy: Option<&mut [f32]>,
+    ) -> Result<u32> {
+        let screen = if copy.is_some() { None } else { sampler.screen() };
+        let row = self.compute_logits(text, screen)?;
         let Self { engine, candidates, states, .. } = self;
         let State { history, length, rows, .. } = &mut states[text];
         let survivors = match rows.screen {
@@ -417,6 +424,9 @@ impl<'a, E: Engine> Texts<'a, E> {
             None => None,
         };
         let logits = engine.logits(row)?;
+        if let Some(copy) = copy {
+            copy.copy_from_slice(logits);
+        }
         let token = match survivors {
             Some(count) => sampler.pick_among(logits, &mut candidates[..count]),
             None => sampler.pick(logits, candidates, &history[..*length]),

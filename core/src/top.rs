@@ -1,5 +1,6 @@
 //! The most probable next tokens and their probabilities.
 
+use crate::exp::exp;
 use crate::sample::{by_weight, most_probable};
 
 /// A token and how probable it is.
@@ -30,9 +31,7 @@ pub fn top(logits: &[f32], scratch: &mut [u32], out: &mut [Candidate]) -> usize 
     }
     let logit = |token: u32| f64::from(logits[token as usize]);
     let known = &mut scratch[..count];
-    let max = known.iter().map(|&token| logit(token)).fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = known.iter().map(|&token| libm::exp(logit(token) - max)).sum();
-    let log_sum = max + libm::log(sum);
+    let log_sum = log_sum_exp(logits);
     let best = most_probable(logits, known, wanted);
     best.sort_unstable_by(|&a, &b| by_weight(logits, a, b));
     for (candidate, &token) in out.iter_mut().zip(&*best) {
@@ -40,6 +39,15 @@ pub fn top(logits: &[f32], scratch: &mut [u32], out: &mut [Candidate]) -> usize 
         *candidate = Candidate { token, log_probability };
     }
     wanted
+}
+
+/// The logarithm of the sum of `e^logit`; NaN counts nothing. The terms are within 2 units in the
+/// last place of f32, and are added in f64.
+pub fn log_sum_exp(logits: &[f32]) -> f64 {
+    // Comparing with NaN keeps the maximum.
+    let max = logits.iter().fold(f32::NEG_INFINITY, |max, &logit| max.max(logit));
+    let term = |&logit: &f32| if logit.is_nan() { 0.0 } else { f64::from(exp(logit - max)) };
+    f64::from(max) + libm::log(logits.iter().map(term).sum())
 }
 
 #[cfg(test)]

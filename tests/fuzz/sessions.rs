@@ -175,6 +175,10 @@ impl World<'_> {
             top_k: input.edge(10),
             top_p: input.float(),
             min_p: input.float() / 8.0,
+            presence_penalty: if input.rarely(3) { input.float() } else { 0.0 },
+            frequency_penalty: if input.rarely(3) { input.float() } else { 0.0 },
+            penalizes_prompt: u32::from(input.rarely(4)) + u32::from(input.rarely(64)),
+            reserved_penalties: u32::from(input.rarely(64)),
         };
         let mut sampling = Sized::new(sampling, input);
         let sampling = sampling.pointer::<Sampling>(input).cast_const();

@@ -389,6 +389,17 @@ typedef struct kinglet_sampling {
   float top_p;
   // Keeps tokens at least this probable relative to the most probable; 0 keeps all.
   float min_p;
+  // Subtracted from the logits of tokens that have occurred in the reply, as the OpenAI protocol
+  // defines it; 0 is off.
+  float presence_penalty;
+  // Subtracted from the logits of tokens once for each time that they have occurred in the
+  // reply; 0 is off.
+  float frequency_penalty;
+  // 1 when these two count what came before the reply, too, else 0. With `kinglet_session_next`
+  // there is no reply, and they count the whole text.
+  uint32_t penalizes_prompt;
+  // Zero.
+  uint32_t reserved_penalties;
 } kinglet_sampling;
 
 // Told before every batch of a prompt how many of its tokens are done. Returns 0 to go on.

@@ -278,6 +278,17 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keeps tokens at least this probable relative to the most probable; 0 keeps all.
     pub min_p: f32,
+    /// Subtracted from the logits of tokens that have occurred in the reply, as the OpenAI protocol
+    /// defines it; 0 is off.
+    pub presence_penalty: f32,
+    /// Subtracted from the logits of tokens once for each time that they have occurred in the
+    /// reply; 0 is off.
+    pub frequency_penalty: f32,
+    /// 1 when these two count what came before the reply, too, else 0. With `kinglet_session_next`
+    /// there is no reply, and they count the whole text.
+    pub penalizes_prompt: u32,
+    /// Zero.
+    pub reserved_penalties: u32,
 }
 
 /// How to generate. Zero, and no struct at all, generates until the model ends or the context is

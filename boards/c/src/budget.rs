@@ -4,7 +4,7 @@ use crate::session::Request;
 #[cfg(feature = "std")]
 use kinglet_core::Limits;
 #[cfg(feature = "std")]
-use kinglet_core::plan::{CONTEXT_STEP, largest_context};
+use kinglet_core::budget::{CONTEXT_STEP, largest_context};
 use kinglet_quant::{Code, File, Result, ensure};
 
 /// What a thread's stack holds at most.

@@ -40,6 +40,16 @@ impl TextSampling {
             "a repetition penalty of {}: give more than 0",
             Float(repetition_penalty)
         );
+        let penalties =
+            [("presence", sampling.presence_penalty), ("frequency", sampling.frequency_penalty)];
+        for (name, penalty) in penalties {
+            ensure!(
+                penalty.is_finite(),
+                Code::BadArgument,
+                "a {name} penalty of {}: give a number, usually between -2 and 2",
+                Float(penalty)
+            );
+        }
         for &(token, bias) in logit_bias {
             ensure!(
                 token < vocabulary,

@@ -38,7 +38,17 @@ pub unsafe extern "C" fn kinglet_session_set_sampling(
 unsafe fn read_sampling(sampling: *const Sampling, vocabulary: u32) -> Result<TextSampling> {
     // SAFETY: as promised by the caller.
     let given = unsafe { abi::read(sampling) }?;
-    ensure!(given.reserved == 0, Code::BadArgument, "the reserved field is not zero");
+    ensure!(
+        (given.reserved, given.reserved_penalties) == (0, 0),
+        Code::BadArgument,
+        "a reserved field is not zero"
+    );
+    ensure!(
+        given.penalizes_prompt <= 1,
+        Code::BadArgument,
+        "penalizes_prompt is {}: give 0 or 1",
+        given.penalizes_prompt
+    );
     // SAFETY: as promised by the caller.
     let bias = unsafe { array(given.logit_bias, given.logit_bias_count, "the logit bias") }?;
     let mut logit_bias = heapless::Vec::<(u32, f32), { abi::KINGLET_MAX_LOGIT_BIAS }>::new();
@@ -62,6 +72,9 @@ unsafe fn read_sampling(sampling: *const Sampling, vocabulary: u32) -> Result<Te
         top_k: given.top_k as usize,
         top_p: or_one(given.top_p),
         min_p: given.min_p,
+        presence_penalty: given.presence_penalty,
+        frequency_penalty: given.frequency_penalty,
+        penalizes_prompt: given.penalizes_prompt == 1,
         seed: given.seed,
     };
     TextSampling::new(&sampling, vocabulary)

@@ -3,16 +3,18 @@
 mod bench;
 mod boards;
 mod formats;
+mod run;
+mod sampling;
 mod session;
 
-use crate::units;
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
 pub use bench::BenchArgs;
 pub use boards::{BoardsArgs, BoardsCommand, DoctorArgs, PlanArgs};
 pub use formats::{Format, KvArg, TypeArg};
+pub use run::RunArgs;
+pub use sampling::SamplingArgs;
 pub use session::{MemoryArgs, SessionArgs};
 
 const AFTER_HELP: &str = "\
@@ -86,42 +88,6 @@ pub struct ModelArgs {
     pub kind: Option<TypeArg>,
 }
 
-/// How to choose tokens.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling")]
-pub struct SamplingArgs {
-    /// Temperature; 0 always takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 0.2, value_parser = units::parse_non_negative)]
-    pub temp: f32,
-    /// Choose among the K likeliest tokens only; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub top_k: u32,
-    /// Choose among the likeliest tokens that together have probability P
-    #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = units::parse_fraction)]
-    pub top_p: f32,
-    /// Drop tokens less likely than P times the likeliest one
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = units::parse_fraction)]
-    pub min_p: f32,
-    /// Make tokens that already occurred less likely; 1 changes nothing
-    #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = units::parse_positive)]
-    pub repeat_penalty: f32,
-    /// Add BIAS to the logit of a token (repeatable)
-    #[arg(long, value_name = "TOKEN=BIAS", value_parser = units::parse_bias)]
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Seed of the random choices; the same seed gives the same text
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// Compute the logits of all tokens, not only of those that can be chosen; slower
-    #[arg(long)]
-    pub exact_head: bool,
-    /// Stop before this text (repeatable)
-    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
-    pub stop: Vec<String>,
-    /// Generate one token at a time; guessing from the text so far changes only the speed
-    #[arg(long)]
-    pub no_speculation: bool,
-}
-
 /// Arguments of `kinglet pull`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -193,46 +159,6 @@ pub struct InspectArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
-}
-
-/// Arguments of `kinglet run`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The prompt is continued as it stands, without a chat template; `kinglet chat` applies the
-model's own. Without -p and -f the prompt is read from standard input.
-
-Examples:
-  kinglet run smollm2-135m-instruct -p \"def print_hello_world():\"
-  kinglet run model.kinglet -f prompt.txt -n 64 --temp 0 --json
-  git diff | kinglet run smollm2-360m --stop END")]
-pub struct RunArgs {
-    /// Which model
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// The text to continue
-    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
-    pub prompt: Option<String>,
-    /// Read the prompt from a file
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
-    /// Tokens to generate at most
-    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256)]
-    pub max_tokens: u32,
-    /// Go on after the model's end-of-text token
-    #[arg(long)]
-    pub ignore_eos: bool,
-    /// Rest between tokens so that the board stays under this temperature
-    #[arg(long, value_name = "CELSIUS", value_parser = units::parse_positive)]
-    pub cool: Option<f32>,
-    /// Print one JSON document instead of streaming the text
-    #[arg(long)]
-    pub json: bool,
-    /// Sampling
-    #[command(flatten)]
-    pub sampling: SamplingArgs,
-    /// Session
-    #[command(flatten)]
-    pub session: SessionArgs,
 }
 
 /// Arguments of `kinglet chat`.

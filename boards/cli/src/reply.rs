@@ -1,5 +1,6 @@
 //! One generation, streamed, with what it cost.
 
+use crate::likelihood::Chosen;
 use crate::units::Bytes;
 use crate::{interrupt, out, system};
 use kinglet::{Code, GenerateOptions, Generation, Model, Result, Session};
@@ -19,6 +20,8 @@ pub struct Reply {
     pub prefill: Duration,
     /// The generation behind the prompt.
     pub generation: Generation,
+    /// How probable each token was; empty unless the options ask for it.
+    pub likelihoods: Vec<Chosen>,
 }
 
 /// Appends a prompt and generates. `on_text` gets the text as it comes, and `pause` is called after
@@ -31,16 +34,22 @@ pub fn generate(
     pause: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Reply> {
     let start = Instant::now();
-    session.prefill_with(prompt, &mut |_| {
-        pause()?;
-        ensure!(!interrupt::requested(), Code::Interrupted, "interrupted while reading the prompt");
-        Ok(())
-    })?;
+    // The session may have the whole prompt already.
+    if !prompt.is_empty() {
+        session.prefill_with(prompt, &mut |_| {
+            pause()?;
+            let message = "interrupted while reading the prompt";
+            ensure!(!interrupt::requested(), Code::Interrupted, "{message}");
+            Ok(())
+        })?;
+    }
     let prefill = start.elapsed();
     let (mut text, mut tokens, mut failure) = (String::new(), Vec::new(), None);
+    let (model, mut likelihoods) = (session.model().clone(), Vec::new());
     let generation = session.generate(&[], options, &mut |piece| {
         tokens.extend(piece.token);
         text.push_str(piece.text);
+        likelihoods.extend(Chosen::new(&model, piece.candidates));
         failure = on_text(piece.text).and_then(|()| pause()).err();
         if failure.is_some() || interrupt::requested() {
             return ControlFlow::Break(());
@@ -49,7 +58,10 @@ pub fn generate(
     })?;
     match failure {
         Some(error) => Err(error),
-        None => Ok(Reply { text, tokens, prompt_tokens: prompt.len(), prefill, generation }),
+        None => {
+            let prompt_tokens = prompt.len();
+            Ok(Reply { text, tokens, prompt_tokens, prefill, generation, likelihoods })
+        }
     }
 }
 

@@ -86,6 +86,9 @@ pub fn sampling<'a>(args: &'a SamplingArgs, config: &Config) -> Result<Sampling<
     Ok(Sampling {
         logit_bias: &args.logit_bias,
         repetition_penalty: args.repeat_penalty,
+        presence_penalty: args.presence_penalty,
+        frequency_penalty: args.frequency_penalty,
+        penalizes_prompt: args.penalize_prompt,
         temperature: args.temp,
         top_k: args.top_k as usize,
         top_p: args.top_p,

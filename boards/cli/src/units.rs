@@ -19,7 +19,12 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     Ok((value * unit as f64) as u64)
 }
 
-fn parse_number(text: &str, fits: fn(f32) -> bool, rule: &str) -> Result<f32, String> {
+/// Reads a number.
+pub fn parse_number(text: &str) -> Result<f32, String> {
+    parse_number_that(text, |_| true, "write a number")
+}
+
+fn parse_number_that(text: &str, fits: fn(f32) -> bool, rule: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if value.is_finite() && fits(value) => Ok(value),
         _ => Err(rule.into()),
@@ -28,12 +33,12 @@ fn parse_number(text: &str, fits: fn(f32) -> bool, rule: &str) -> Result<f32, St
 
 /// Reads a number of at least 0.
 pub fn parse_non_negative(text: &str) -> Result<f32, String> {
-    parse_number(text, |x| x >= 0.0, "write a number of at least 0")
+    parse_number_that(text, |x| x >= 0.0, "write a number of at least 0")
 }
 
 /// Reads a number above 0.
 pub fn parse_positive(text: &str) -> Result<f32, String> {
-    parse_number(text, |x| x > 0.0, "write a number above 0")
+    parse_number_that(text, |x| x > 0.0, "write a number above 0")
 }
 
 /// Reads a stretch of time such as `90s`, `10m` or `1h 30m`, of a day at most.
@@ -45,7 +50,7 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
 
 /// Reads a number between 0 and 1.
 pub fn parse_fraction(text: &str) -> Result<f32, String> {
-    parse_number(text, |x| (0.0..=1.0).contains(&x), "write a number between 0 and 1")
+    parse_number_that(text, |x| (0.0..=1.0).contains(&x), "write a number between 0 and 1")
 }
 
 /// Reads `TOKEN=BIAS`, such as `2=-5`. Infinite biases forbid or force a token.

@@ -2,7 +2,7 @@
 
 use crate::runtime::SessionOptions;
 use crate::{KvType, Model, Part, Plan, Root};
-use kinglet_core::plan::{self, CONTEXT_STEP};
+use kinglet_core::budget::{self, CONTEXT_STEP};
 use kinglet_machine::Resident;
 use kinglet_quant::{Code, Error, Result};
 
@@ -140,14 +140,14 @@ impl<'a> Needs<'a> {
         Ok(self.fixed_bytes + self.model.plan(&options)?.total_bytes() + device)
     }
 
-    /// As [`plan::largest_context`], of everything together.
+    /// As [`budget::largest_context`], of everything together.
     fn largest_context(
         &self,
         options: &SessionOptions,
         most: usize,
         budget_bytes: usize,
     ) -> Result<Option<usize>> {
-        plan::largest_context(most, budget_bytes, &|context| self.bytes(options, context))
+        budget::largest_context(most, budget_bytes, &|context| self.bytes(options, context))
     }
 }
 

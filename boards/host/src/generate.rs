@@ -2,8 +2,10 @@
 
 use crate::Session;
 use crate::runtime::Texts;
+use kinglet_core::chances::Chances;
 use kinglet_core::generate::{self as core, Counts, Reply, ReplyOptions};
 use kinglet_core::sample::{Sampler, Sampling};
+use kinglet_core::top::Candidate;
 use kinglet_quant::{Code, Result, ensure};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +35,10 @@ pub struct GenerateOptions<'a> {
     /// Computes every logit of every token, instead of those alone that can be chosen. The text is
     /// the same; see `kinglet_core::screen` for why that is not a theorem.
     pub exact_head: bool,
+    /// Tells with each token how probable it was, and so many of the most probable ones: see
+    /// [`Piece::candidates`]. Every logit is computed then, and generating takes 8 bytes of the
+    /// heap for each token of the vocabulary.
+    pub candidates: Option<usize>,
     /// Time for the prompt and the reply, looked at before each token and before each pass of a
     /// prompt: a reply ends with
     /// [`StopReason::Deadline`], a prompt with the error `DeadlinePassed`.
@@ -52,6 +58,7 @@ impl Default for GenerateOptions<'_> {
             ignore_eos: false,
             speculation: true,
             exact_head: false,
+            candidates: None,
             deadline: None,
             cancel: None,
         }
@@ -59,11 +66,29 @@ impl Default for GenerateOptions<'_> {
 }
 
 impl<'a> GenerateOptions<'a> {
-    fn reply(&self, texts: &Texts, text: usize) -> Result<Reply<'a>> {
+    /// Memory for [`GenerateOptions::candidates`]; none where they are not wanted.
+    fn candidates(&self, texts: &Texts) -> Option<Candidates> {
+        let vocabulary = texts.model().config().vocab_size as usize;
+        self.candidates.map(|count| Candidates::new(vocabulary, count))
+    }
+
+    fn reply<'b>(
+        &self,
+        texts: &Texts,
+        text: usize,
+        candidates: &'b mut Option<Candidates>,
+    ) -> Result<Reply<'b>>
+    where
+        'a: 'b,
+    {
         let sampler = Sampler::resume(self.sampling, self.draws);
         let Self { max_tokens, stop, ignore_eos, speculation, exact_head, .. } = *self;
         let options = ReplyOptions { max_tokens, stop, ignore_eos, speculation, exact_head };
-        Reply::new(texts.model(), text, sampler, options)
+        let reply = Reply::new(texts.model(), text, sampler, options)?;
+        Ok(match candidates {
+            Some(candidates) => reply.with_chances(candidates.chances()),
+            None => reply,
+        })
     }
 
     /// What ends a reply that began at `start`.
@@ -73,6 +98,27 @@ impl<'a> GenerateOptions<'a> {
         }
         let is_late = self.deadline.is_some_and(|deadline| start.elapsed() >= deadline);
         is_late.then_some(StopReason::Deadline)
+    }
+}
+
+/// Memory in which the probabilities of a reply's tokens are computed.
+struct Candidates {
+    logits: Vec<f32>,
+    scratch: Vec<u32>,
+    out: Vec<Candidate>,
+}
+
+impl Candidates {
+    fn new(vocabulary: usize, count: usize) -> Self {
+        Self {
+            logits: vec![0.0; vocabulary],
+            scratch: vec![0; vocabulary],
+            out: vec![Candidate::default(); 1 + count.min(vocabulary)],
+        }
+    }
+
+    fn chances(&mut self) -> Chances<'_> {
+        Chances::new(&mut self.logits, &mut self.scratch, &mut self.out)
     }
 }
 
@@ -164,7 +210,8 @@ pub(crate) fn generate(
 ) -> Result<Generation> {
     let start = Instant::now();
     let texts = &mut session.runtime().texts;
-    let mut reply = options.reply(texts, 0)?;
+    let mut candidates = options.candidates(texts);
+    let mut reply = options.reply(texts, 0, &mut candidates)?;
     if !prompt.is_empty() || texts.tokens(0).is_empty() {
         texts.text(0).prefill(prompt, &mut |_| {
             let reason = options.reason_to_end(start);
@@ -199,7 +246,10 @@ pub(crate) fn generate_all(
     on_piece: &mut dyn FnMut(usize, Piece<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Generation>> {
     let start = Instant::now();
-    let replies = requests.iter().map(|(text, options)| options.reply(texts, *text));
+    let memories = requests.iter().map(|(_, options)| options.candidates(texts));
+    let mut memories: Vec<Option<Candidates>> = memories.collect();
+    let replies = requests.iter().zip(&mut memories);
+    let replies = replies.map(|((text, options), memory)| options.reply(texts, *text, memory));
     let mut replies: Vec<Reply<'_>> = replies.collect::<Result<_>>()?;
     let mut first_tokens = vec![None; requests.len()];
     // Texts that are not there are refused below.

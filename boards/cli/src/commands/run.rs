@@ -1,8 +1,9 @@
 //! `kinglet run`: continues a text.
 
 use crate::args::RunArgs;
+use crate::likelihood::Chosen;
 use crate::reply::{self, Reply};
-use crate::{input, interrupt, models, out, settings, system};
+use crate::{input, interrupt, models, out, replies, saved, settings, system};
 use kinglet::{Code, GenerateOptions, Model, Result, Session, SessionOptions, Specials, Work};
 use kinglet_machine::Cooler;
 use kinglet_quant::{ensure, fail};
@@ -28,6 +29,9 @@ struct Document<'a> {
     file_bytes: usize,
     threads: usize,
     tier: &'static str,
+    /// Tokens of the prompt that a loaded state had already.
+    loaded_tokens: usize,
+    logprobs: Option<&'a [Chosen]>,
 }
 
 /// Generates, and streams the text or prints one document.
@@ -41,7 +45,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let work = Work { prompt_tokens: prompt.len(), new_tokens: args.max_tokens as usize };
     let options = SessionOptions { work, ..options };
     let options = settings::fitted(&model, &options, &args.session.memory)?;
-    let mut session = model.session(&options)?;
+    let session_options = options;
     let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();
     let options = GenerateOptions {
         max_tokens: args.max_tokens as usize,
@@ -50,8 +54,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         exact_head: args.sampling.exact_head,
         ignore_eos: args.ignore_eos,
         speculation: !args.sampling.no_speculation,
+        candidates: args.logprobs.map(|count| count as usize),
         ..GenerateOptions::default()
     };
+    if args.replies > 1 {
+        return replies::run(args, &model, &session_options, &prompt, &options);
+    }
+    let mut session = model.session(&session_options)?;
+    let loaded = args.load_state.as_deref();
+    let loaded = loaded.map_or(Ok(0), |path| saved::load(&mut session, path, &prompt))?;
     let streams = !args.json;
     let cool = args.cool.map(|limit| Cooler::new(system::root(), f64::from(limit)));
     let mut cooler = cool.transpose()?;
@@ -60,20 +71,24 @@ pub fn run(args: &RunArgs) -> Result<()> {
         Some(cooler) => cooler.pause(&mut || !interrupt::requested()),
         None => Ok(()),
     };
-    let reply = reply::generate(&mut session, &prompt, &options, &mut on_text, &mut pause)?;
+    let reply =
+        reply::generate(&mut session, &prompt[loaded..], &options, &mut on_text, &mut pause)?;
     if args.json {
-        print_document(&reply, &model, &session)?;
+        print_document(&reply, loaded, &model, &session)?;
     } else if stdout().is_terminal() && !reply.text.ends_with('\n') {
         out::text("\n")?;
     }
     reply.note_cost(&model, &session);
+    if let Some(path) = &args.save_state {
+        saved::save(&mut session, path)?;
+    }
     if interrupt::requested() {
         fail!(Code::Interrupted, "interrupted: the text is incomplete");
     }
     Ok(())
 }
 
-fn print_document(reply: &Reply, model: &Model, session: &Session) -> Result<()> {
+fn print_document(reply: &Reply, loaded: usize, model: &Model, session: &Session) -> Result<()> {
     out::json(&Document {
         text: &reply.text,
         tokens: &reply.tokens,
@@ -90,5 +105,7 @@ fn print_document(reply: &Reply, model: &Model, session: &Session) -> Result<()>
         file_bytes: model.file_bytes(),
         threads: session.threads(),
         tier: session.backend().name(),
+        loaded_tokens: loaded,
+        logprobs: (!reply.likelihoods.is_empty()).then_some(&reply.likelihoods[..]),
     })
 }

@@ -1,0 +1,65 @@
+//! The arguments of `kinglet run`.
+
+use crate::args::{ModelArgs, SamplingArgs, SessionArgs};
+use crate::units;
+use clap::{Args, ValueHint};
+use std::path::PathBuf;
+
+/// Arguments of `kinglet run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The prompt is continued as it stands, without a chat template; `kinglet chat` applies the
+model's own. Without -p and -f the prompt is read from standard input.
+
+Examples:
+  kinglet run smollm2-135m-instruct -p \"def print_hello_world():\"
+  kinglet run model.kinglet -f prompt.txt -n 64 --temp 0 --json
+  git diff | kinglet run smollm2-360m --stop END
+  kinglet run model.kinglet -p \"Once\" --temp 0.8 --replies 4 --json --logprobs 3
+  kinglet run model.kinglet -f manual.txt -n 1 --save-state manual.state
+  cat manual.txt question.txt | kinglet run model.kinglet --load-state manual.state")]
+pub struct RunArgs {
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text to continue
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// Read the prompt from a file
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Tokens to generate at most
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256)]
+    pub max_tokens: u32,
+    /// Go on after the model's end-of-text token
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Rest between tokens so that the board stays under this temperature
+    #[arg(long, value_name = "CELSIUS", value_parser = units::parse_positive)]
+    pub cool: Option<f32>,
+    /// Replies to the prompt, made in one pass with seeds that follow one another; at most 8
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub replies: u32,
+    /// Tell with each token how probable it was, and the K most probable ones; needs --json
+    #[arg(long, value_name = "K", requires = "json")]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=100))]
+    pub logprobs: Option<u32>,
+    /// Read a text that was saved: what the prompt has in common with it is not computed again
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with = "replies")]
+    pub load_state: Option<PathBuf>,
+    /// Save prompt and reply with their keys and values, for --load-state
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with = "replies")]
+    pub save_state: Option<PathBuf>,
+    /// Print one JSON document instead of streaming the text
+    #[arg(long)]
+    pub json: bool,
+    /// Sampling
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Session
+    #[command(flatten)]
+    pub session: SessionArgs,
+}
