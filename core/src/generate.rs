@@ -47,6 +47,19 @@ impl StopReason {
     }
 }
 
+/// What happens when the context is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The reply ends.
+    #[default]
+    Stop,
+    /// The text slides on: see [`Texts::slide`].
+    Slide {
+        /// Tokens at the text's beginning that stay.
+        sinks: usize,
+    },
+}
+
 /// What a reply may do.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyOptions<'r> {
@@ -61,6 +74,8 @@ pub struct ReplyOptions<'r> {
     pub speculation: bool,
     /// Computes every logit of every token, instead of those alone that can be chosen.
     pub exact_head: bool,
+    /// What happens when the context is full.
+    pub overflow: Overflow,
 }
 
 /// What a reply took.
@@ -74,6 +89,8 @@ pub struct Counts {
     pub drafted: usize,
     /// Guesses that came true; each saved a pass.
     pub accepted: usize,
+    /// How often the text slid on.
+    pub slides: usize,
 }
 
 /// A reply in the making: the text that it goes on with, and how.
@@ -183,7 +200,7 @@ impl<'r> Reply<'r> {
         if !self.options.ignore_eos && self.pieces.is_end(token) {
             return Ok(Some(StopReason::EndOfText));
         }
-        self.is_full = texts.room(self.text) == 0;
+        self.make_room(texts)?;
         if !self.is_full {
             self.is_guess = texts.append(self.text, token);
         }
@@ -193,6 +210,18 @@ impl<'r> Reply<'r> {
             Cut::StopString => StopReason::StopString,
             Cut::Callback => StopReason::Cancelled,
         }))
+    }
+
+    /// Lets the text slide on if it is full and may; notes whether it is full.
+    fn make_room<E: Engine>(&mut self, texts: &mut Texts<'_, E>) -> Result<()> {
+        let is_full = |texts: &Texts<'_, E>| texts.room(self.text) == 0;
+        if let (true, Overflow::Slide { sinks }) = (is_full(texts), self.options.overflow) {
+            let dropped = texts.slide(self.text, sinks)?;
+            self.sampler.drop_tokens(dropped);
+            self.counts.slides += 1;
+        }
+        self.is_full = is_full(texts);
+        Ok(())
     }
 
     /// Goes on as far as the engine has logits.

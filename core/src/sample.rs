@@ -84,6 +84,11 @@ impl<'a> Sampler<'a> {
         self.reply_start = tokens_before;
     }
 
+    /// Tells that so many tokens of the text are gone, all of them behind its first ones.
+    pub fn drop_tokens(&mut self, count: usize) {
+        self.reply_start = self.reply_start.saturating_sub(count);
+    }
+
     /// Random numbers taken so far. With the [`Sampling`] they are the sampler's whole state.
     pub fn draws(&self) -> u64 {
         self.draws

@@ -436,6 +436,36 @@ impl<'a, E: Engine> Texts<'a, E> {
         Ok(token)
     }
 
+    /// Makes room in a text: keeps its first tokens, up to `sinks`, and its last ones, together half of
+    /// the context, and computes the last ones anew where they are then. Returns how many it dropped:
+    /// 0 when the text is not longer than that.
+    ///
+    /// The first tokens get much attention whatever they are, so a text that loses them falls apart:
+    /// Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (2023). If the engine
+    /// fails, the text is what was computed so far.
+    pub fn slide(&mut self, text: usize, sinks: usize) -> Result<usize> {
+        let batch = self.plan().limits().batch;
+        let State { history, length, .. } = &self.states[text];
+        let most = (history.len() / 2).max(1);
+        let (length, sinks) = (*length, sinks.min(most / 2));
+        let Some(dropped) = length.checked_sub(most).filter(|&dropped| dropped > 0) else {
+            return Ok(0);
+        };
+        let state = &mut self.states[text];
+        state.drop_guesses();
+        state.drop_logits();
+        state.history.copy_within(sinks + dropped..length, sinks);
+        state.cached = state.cached.min(sinks);
+        let end = length - dropped;
+        while self.states[text].cached < end {
+            let count = (end - self.states[text].cached).min(batch);
+            self.states[text].length = self.states[text].cached;
+            self.run_one(text, count, Logits::None, None)?;
+        }
+        self.states[text].length = end;
+        Ok(dropped)
+    }
+
     /// Appends a chosen token to a text that has room. Whether the cache has it already.
     pub(crate) fn append(&mut self, text: usize, token: u32) -> bool {
         self.states[text].append(token)

@@ -3,7 +3,7 @@
 use crate::aligned::Aligned;
 use kinglet::{Model, Sampling};
 use kinglet_core::engine::Engine;
-use kinglet_core::generate::{Reply, ReplyOptions, generate};
+use kinglet_core::generate::{Overflow, Reply, ReplyOptions, generate};
 use kinglet_core::kernels::Alone;
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
@@ -61,6 +61,7 @@ pub fn everything<E: Engine>(texts: &mut Texts<'_, E>) -> Result<Observed> {
         ignore_eos: true,
         speculation: true,
         exact_head: false,
+        overflow: Overflow::Stop,
     };
     let mut replies = Vec::new();
     for text in [2, 0, 1] {

@@ -92,6 +92,11 @@
 // `kinglet_generate_options.flags`: goes on behind tokens that end a reply.
 #define KINGLET_GENERATE_IGNORE_END 1
 
+// `kinglet_generate_options.flags`: goes on when the context is full, with the text's first 4 tokens
+// and its last ones, together half of the context, which are computed anew. A text that was begun
+// with `kinglet_session_prefill` loses its middle by that.
+#define KINGLET_GENERATE_SLIDE 2
+
 // Why generation ended: as many tokens as asked for.
 #define KINGLET_STOP_MAX_TOKENS 1
 
@@ -449,6 +454,10 @@ typedef struct kinglet_generation {
   uint32_t accepted;
   // Zero.
   uint32_t reserved;
+  // How often the context was full and the text went on, see `KINGLET_GENERATE_SLIDE`.
+  uint32_t slides;
+  // Zero.
+  uint32_t reserved_slides;
 } kinglet_generation;
 
 // A reply to one of several texts. Never changes.

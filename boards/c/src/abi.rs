@@ -50,6 +50,11 @@ pub const KINGLET_CHAT_REPLY_NEXT: u32 = 1;
 /// `kinglet_generate_options.flags`: goes on behind tokens that end a reply.
 pub const KINGLET_GENERATE_IGNORE_END: u32 = 1;
 
+/// `kinglet_generate_options.flags`: goes on when the context is full, with the text's first 4 tokens
+/// and its last ones, together half of the context, which are computed anew. A text that was begun
+/// with `kinglet_session_prefill` loses its middle by that.
+pub const KINGLET_GENERATE_SLIDE: u32 = 2;
+
 /// Why generation ended: as many tokens as asked for.
 pub const KINGLET_STOP_MAX_TOKENS: u32 = 1;
 /// Why generation ended: the model ended its reply.
@@ -326,6 +331,10 @@ pub struct Generation {
     pub accepted: u32,
     /// Zero.
     pub reserved: u32,
+    /// How often the context was full and the text went on, see `KINGLET_GENERATE_SLIDE`.
+    pub slides: u32,
+    /// Zero.
+    pub reserved_slides: u32,
 }
 
 /// A token and how probable it is. Never changes.

@@ -7,13 +7,16 @@ use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
 use core::ffi::{c_char, c_void};
 use core::ops::ControlFlow;
-use kinglet_core::generate::{self, Counts, Reply, ReplyOptions, StopReason};
+use kinglet_core::generate::{self, Counts, Overflow, Reply, ReplyOptions, StopReason};
 use kinglet_core::piece::Piece;
 use kinglet_core::plan::MAX_TEXTS;
 use kinglet_core::stop::MAX_STOPS;
 use kinglet_quant::{Code, Result, ensure};
 
 const _: () = assert!(abi::KINGLET_MAX_STOP == MAX_STOPS);
+
+/// First tokens of a text that stay when it slides on.
+const SINKS: usize = 4;
 
 /// Goes on with the text until something ends it, and streams it.
 ///
@@ -99,6 +102,8 @@ fn report() -> Generation {
         drafted: 0,
         accepted: 0,
         reserved: 0,
+        slides: 0,
+        reserved_slides: 0,
     }
 }
 
@@ -109,7 +114,7 @@ fn report() -> Generation {
 /// The options' array must be as long as it says, and its strings end with a zero.
 unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a str, MAX_STOPS>> {
     ensure!(
-        options.flags & !abi::KINGLET_GENERATE_IGNORE_END == 0,
+        options.flags & !(abi::KINGLET_GENERATE_IGNORE_END | abi::KINGLET_GENERATE_SLIDE) == 0,
         Code::BadArgument,
         "there are no flags {:#x}",
         options.flags
@@ -172,6 +177,10 @@ unsafe fn generate<const MOST: usize>(
             ignore_eos: options.flags & abi::KINGLET_GENERATE_IGNORE_END != 0,
             speculation: true,
             exact_head: false,
+            overflow: match options.flags & abi::KINGLET_GENERATE_SLIDE {
+                0 => Overflow::Stop,
+                _ => Overflow::Slide { sinks: SINKS },
+            },
         };
         let reply = Reply::new(texts.model(), number, samplings[number].sampler(), options)?;
         assert!(replies.push(reply).is_ok(), "the number was checked");
@@ -261,7 +270,7 @@ unsafe fn check_requests(session: &SessionHandle, requests: &[abi::Reply]) -> Re
 
 /// What a reply did.
 fn told(reply: &Reply<'_>, is_cancelled: bool) -> Generation {
-    let Counts { tokens, steps, drafted, accepted } = reply.counts();
+    let Counts { tokens, steps, drafted, accepted, slides } = reply.counts();
     Generation {
         tokens: tokens as u32,
         stop_reason: reply.stop_reason().map_or(0, |reason| match reason {
@@ -276,6 +285,7 @@ fn told(reply: &Reply<'_>, is_cancelled: bool) -> Generation {
         steps: steps as u32,
         drafted: drafted as u32,
         accepted: accepted as u32,
+        slides: slides as u32,
         ..report()
     }
 }

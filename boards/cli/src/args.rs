@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use bench::BenchArgs;
 pub use boards::{BoardsArgs, BoardsCommand, DoctorArgs, PlanArgs};
-pub use formats::{Format, KvArg, TypeArg};
+pub use formats::{Format, KvArg, OverflowArg, TypeArg};
 pub use run::RunArgs;
 pub use sampling::SamplingArgs;
 pub use session::{MemoryArgs, SessionArgs};
@@ -180,6 +180,9 @@ pub struct ChatArgs {
     /// Tokens of one reply at most [default: as many as fit]
     #[arg(short = 'n', long = "tokens", value_name = "N")]
     pub max_tokens: Option<u32>,
+    /// What happens when the context is full
+    #[arg(long, value_name = "WAY", default_value = "stop")]
+    pub ctx_overflow: OverflowArg,
     /// Sampling
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -241,6 +244,10 @@ pub struct EvalArgs {
     /// Chunks to score at most [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunks: Option<u32>,
+    /// Score the text as one that never ends, going on as `run --ctx-overflow slide` does
+    #[arg(long, value_name = "WAY", default_value = "stop")]
+    #[arg(conflicts_with_all = ["choices", "reference"])]
+    pub ctx_overflow: OverflowArg,
     /// Model to compare with, its cache in f16: adds KL divergence and agreement
     #[arg(long, value_name = "OTHER", value_hint = ValueHint::AnyPath)]
     pub reference: Option<String>,

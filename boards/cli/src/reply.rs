@@ -96,6 +96,12 @@ impl Reply {
             self.decode_gbps(model),
             self.generation.stop_reason.name()
         ));
+        if self.generation.slides > 0 {
+            out::note(format_args!(
+                "the context was full {} times: the text went on with its beginning and its end",
+                self.generation.slides
+            ));
+        }
         if self.generation.accepted > 0 {
             out::note(format_args!(
                 "speculation {} of {} guessed tokens were right and saved a step each",

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-pub use kinglet_core::generate::StopReason;
+pub use kinglet_core::generate::{Overflow, StopReason};
 pub use kinglet_core::piece::Piece;
 pub use kinglet_core::stop::MAX_STOPS as MAX_STOP_STRINGS;
 
@@ -35,6 +35,10 @@ pub struct GenerateOptions<'a> {
     /// Computes every logit of every token, instead of those alone that can be chosen. The text is
     /// the same; see `kinglet_core::screen` for why that is not a theorem.
     pub exact_head: bool,
+    /// What happens when the context is full. A text that slides on keeps as many of its first
+    /// tokens as it says, and its last ones, together half of the context; these are computed anew,
+    /// which takes as long as a prompt of that length.
+    pub overflow: Overflow,
     /// Tells with each token how probable it was, and so many of the most probable ones: see
     /// [`Piece::candidates`]. Every logit is computed then, and generating takes 8 bytes of the
     /// heap for each token of the vocabulary.
@@ -58,6 +62,7 @@ impl Default for GenerateOptions<'_> {
             ignore_eos: false,
             speculation: true,
             exact_head: false,
+            overflow: Overflow::Stop,
             candidates: None,
             deadline: None,
             cancel: None,
@@ -82,8 +87,9 @@ impl<'a> GenerateOptions<'a> {
         'a: 'b,
     {
         let sampler = Sampler::resume(self.sampling, self.draws);
-        let Self { max_tokens, stop, ignore_eos, speculation, exact_head, .. } = *self;
-        let options = ReplyOptions { max_tokens, stop, ignore_eos, speculation, exact_head };
+        let Self { max_tokens, stop, ignore_eos, speculation, exact_head, overflow, .. } = *self;
+        let options =
+            ReplyOptions { max_tokens, stop, ignore_eos, speculation, exact_head, overflow };
         let reply = Reply::new(texts.model(), text, sampler, options)?;
         Ok(match candidates {
             Some(candidates) => reply.with_chances(candidates.chances()),
@@ -137,6 +143,8 @@ pub struct Generation {
     pub drafted: usize,
     /// Guesses that came true; each saved a step.
     pub accepted: usize,
+    /// How often the context was full and the text slid on, see [`Overflow`].
+    pub slides: usize,
     /// Random numbers taken, those before it included: with the same sampling, the next reply goes
     /// on behind them.
     pub draws: u64,
@@ -184,7 +192,7 @@ struct Times {
 
 impl Generation {
     fn new(reply: &Reply<'_>, prompt_tokens: usize, times: Times) -> Self {
-        let Counts { tokens, steps, drafted, accepted } = reply.counts();
+        let Counts { tokens, steps, drafted, accepted, slides } = reply.counts();
         let first_token = times.first_token.unwrap_or(times.end);
         Self {
             stop_reason: reply.stop_reason().expect("a reply that did not fail has ended"),
@@ -193,6 +201,7 @@ impl Generation {
             decode_steps: steps,
             drafted,
             accepted,
+            slides,
             draws: reply.draws(),
             prefill: times.prefill,
             first_token,

@@ -74,6 +74,13 @@ impl Session {
         self.runtime.texts.room(0)
     }
 
+    /// Makes room: keeps the first tokens, up to `sinks`, and the last ones, together half of the
+    /// context, and computes these anew. Returns how many were dropped; see
+    /// [`crate::Overflow::Slide`].
+    pub fn slide(&mut self, sinks: usize) -> Result<usize> {
+        self.runtime.texts.slide(0, sinks)
+    }
+
     /// Forgets everything from `position` on. Panics when the text is not that long.
     pub fn rewind(&mut self, position: usize) {
         self.text().rewind(position).expect("a session is rewound to what it has");

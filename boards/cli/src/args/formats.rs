@@ -1,7 +1,7 @@
 //! The formats of numbers and documents that the command line names.
 
 use clap::ValueEnum;
-use kinglet::KvType;
+use kinglet::{KvType, Overflow};
 use kinglet_quant::arrange::Preset;
 
 /// Number format of converted weights.
@@ -49,6 +49,27 @@ impl From<KvArg> for KvType {
         match arg {
             KvArg::F16 => Self::F16,
             KvArg::Int8 => Self::Int8,
+        }
+    }
+}
+
+/// What happens when the context is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OverflowArg {
+    /// The reply ends
+    Stop,
+    /// The text goes on with its first 4 tokens and its last ones, half of the context
+    Slide,
+}
+
+/// First tokens of a text that stay when it slides on.
+const SINKS: usize = 4;
+
+impl From<OverflowArg> for Overflow {
+    fn from(arg: OverflowArg) -> Self {
+        match arg {
+            OverflowArg::Stop => Self::Stop,
+            OverflowArg::Slide => Self::Slide { sinks: SINKS },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The arguments of `kinglet run`.
 
-use crate::args::{ModelArgs, SamplingArgs, SessionArgs};
+use crate::args::{ModelArgs, OverflowArg, SamplingArgs, SessionArgs};
 use crate::units;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -37,6 +37,9 @@ pub struct RunArgs {
     /// Rest between tokens so that the board stays under this temperature
     #[arg(long, value_name = "CELSIUS", value_parser = units::parse_positive)]
     pub cool: Option<f32>,
+    /// What happens when the context is full
+    #[arg(long, value_name = "WAY", default_value = "stop")]
+    pub ctx_overflow: OverflowArg,
     /// Replies to the prompt, made in one pass with seeds that follow one another; at most 8
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=8))]

@@ -47,6 +47,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         exact_head: args.sampling.exact_head,
         ignore_eos: false,
         speculation: !args.sampling.no_speculation,
+        overflow: args.ctx_overflow.into(),
         ..GenerateOptions::default()
     };
     lines.hint();

@@ -5,7 +5,7 @@ use crate::args::EvalArgs;
 use crate::progress::{Meter, Unit};
 use crate::{errors, interrupt, models, out, settings};
 use kinglet::score::Score;
-use kinglet::{Code, KvType, Model, Result, Session, SessionOptions, Specials, Work};
+use kinglet::{Code, KvType, Model, Overflow, Result, Session, SessionOptions, Specials, Work};
 use kinglet_quant::{ensure, fail};
 use serde::Serialize;
 use std::fs;
@@ -75,6 +75,14 @@ fn score(args: &EvalArgs, path: &Path) -> Result<()> {
     options.kv = KvType::F16;
     let mut reference = reference.map(|model| Judge::new(&model, &options)).transpose()?;
     let mut meter = Meter::new("chunks", Unit::Pieces, 0, chunks as u64);
+    if let Overflow::Slide { sinks } = args.ctx_overflow.into() {
+        let tokens = &tokens[..chunks * context];
+        judge.score_stream(tokens, options.logit_rows, sinks, &mut |done| {
+            meter.set((done / context) as u64);
+        })?;
+        meter.finish();
+        return report(args, &judge.score, None, chunks, context);
+    }
     for (done, chunk) in tokens.chunks_exact(context).take(chunks).enumerate() {
         judge.score_chunk(reference.as_mut(), chunk, options.logit_rows)?;
         meter.set(done as u64 + 1);
@@ -137,7 +145,6 @@ impl Judge {
     fn new(model: &Model, options: &SessionOptions) -> Result<Self> {
         let session = model.session(options)?;
         out::note_selection(session.selection());
-        out::note_selection(session.selection());
         Ok(Self { session, score: Score::default() })
     }
 
@@ -169,6 +176,30 @@ impl Judge {
                     score.compare(logits, expected);
                 }
             })?;
+        }
+        Ok(())
+    }
+
+    /// Scores every token but the first, each predicted from what the context has of those before.
+    fn score_stream(
+        &mut self,
+        tokens: &[u32],
+        rows: usize,
+        sinks: usize,
+        on_progress: &mut dyn FnMut(usize),
+    ) -> Result<()> {
+        let last = tokens.len() - 1;
+        let mut done = 0;
+        while done < last {
+            interrupt::check()?;
+            if self.session.room() == 0 {
+                self.session.slide(sinks)?;
+            }
+            let count = rows.min(self.session.room()).min(last - done);
+            let (inputs, targets) = (&tokens[done..][..count], &tokens[done + 1..][..count]);
+            self.score_tokens(inputs, targets, &mut |_, _, _| {})?;
+            done += count;
+            on_progress(done);
         }
         Ok(())
     }

@@ -54,6 +54,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         exact_head: args.sampling.exact_head,
         ignore_eos: args.ignore_eos,
         speculation: !args.sampling.no_speculation,
+        overflow: args.ctx_overflow.into(),
         candidates: args.logprobs.map(|count| count as usize),
         ..GenerateOptions::default()
     };
