@@ -64,7 +64,7 @@ static void refuse_options(kinglet_session *session) {
   REFUSED(longest, 1);
 #undef REFUSED
   options = right;
-  options.flags = 2;
+  options.flags = 4;
   RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, NULL));
   options.struct_size = 1;
   RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, NULL));
@@ -141,6 +141,24 @@ static void prove_full_context(kinglet_session *session) {
   CHECK(count == 64 && next[63] == tokens[room - 1]);
   CHECK(generate_tokens(session, next, 70, &told) == 1 && next[0] == tokens[room]);
   CHECK(told.stop_reason == KINGLET_STOP_CONTEXT_FULL);
+}
+
+// A text that goes on keeps its first tokens, its last ones, and the session's memory.
+static void prove_slide(kinglet_session *session) {
+  listener own = {0};
+  kinglet_generation told;
+  kinglet_generate_options options = endless(200);
+  CHECK(reply(session, &options, &own, &told) == KINGLET_STOP_CONTEXT_FULL && told.slides == 0);
+  options.flags |= KINGLET_GENERATE_SLIDE;
+  CHECK(reply(session, &options, &own, &told) == KINGLET_STOP_MAX_TOKENS);
+  CHECK(told.tokens == 200 && told.slides >= 5 && told.reserved_slides == 0);
+  uint32_t left[64];
+  size_t count = 0;
+  RETURNS(OK, kinglet_session_tokens(session, left, 64, &count));
+  CHECK(count <= 64 && memcmp(left, PROMPT, 4 * sizeof *left) == 0);
+  // What came after the prompt is gone, so the prompt is given anew.
+  RETURNS(OK, kinglet_session_reset(session));
+  RETURNS(OK, kinglet_session_prefill(session, PROMPT, PROMPT_TOKENS));
 }
 
 static void prove_cancellation(kinglet_session *session) {
@@ -244,6 +262,7 @@ void prove_replies(void) {
   prove_text(session);
   prove_end(session);
   prove_full_context(session);
+  prove_slide(session);
   prove_cancellation(session);
   RETURNS(OK, kinglet_session_destroy(session));
   prove_deadlines(model);

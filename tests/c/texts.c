@@ -145,7 +145,7 @@ static void refuse(const kinglet_model *model, kinglet_session *session) {
   RETURNS(BAD_ARGUMENT, kinglet_session_generate_all(session, replies, 2, NULL, NULL));
   replies[1].reserved = 0;
   kinglet_generate_options wrong = endless();
-  wrong.flags = 2;
+  wrong.flags = 4;
   replies[1].options = &wrong;
   RETURNS(BAD_ARGUMENT, kinglet_session_generate_all(session, replies, 2, NULL, NULL));
   replies[1].options = NULL;

@@ -138,7 +138,7 @@ impl World<'_> {
         let options = GenerateOptions {
             struct_size: 0,
             max_tokens: input.mostly(most, 8),
-            flags: input.flags(1),
+            flags: input.flags(3),
             stop: if input.rarely(24) { ptr::null() } else { stops.as_ptr() },
             stop_count: if input.rarely(4) { stops.len() } else { 0 },
         };
@@ -163,7 +163,7 @@ impl World<'_> {
         let options = GenerateOptions {
             struct_size: size_of::<GenerateOptions>(),
             max_tokens: 1 + u32::from(input.byte() / 8),
-            flags: input.flags(1),
+            flags: input.flags(3),
             stop: ptr::null(),
             stop_count: 0,
         };
