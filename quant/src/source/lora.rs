@@ -4,6 +4,7 @@ use super::disk::DiskFile;
 use super::gguf_llama::permuted_row;
 use super::stored::Stored;
 use crate::Result;
+use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 /// The update of one matrix.
@@ -50,20 +51,47 @@ impl LowRank {
 ///
 /// Each sum goes over the ranks in ascending order with fused multiplications, then it is
 /// multiplied by the scale and added. So does PyTorch on x86 where `peft` merges a model in f32, up
-/// to some hundred ranks, and so the bits are the same. They are the same on every processor.
+/// to rank 192, and so the bits are the same. They are the same on every processor.
 pub(super) fn add_product(a: &[f32], b: &[f32], rank: usize, scale: f32, weights: &mut [f32]) {
-    let cols = a.len() / rank;
-    assert!(a.len() == rank * cols && b.len() * cols == weights.len() * rank);
-    let mut product = vec![0.0_f32; cols];
-    pulp::Arch::new().dispatch(|| {
+    pulp::Arch::new().dispatch(Product { a, b, rank, scale, weights });
+}
+
+/// What [`add_product`] computes.
+struct Product<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    rank: usize,
+    scale: f32,
+    weights: &'a mut [f32],
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { a, b, rank, scale, weights } = self;
+        let cols = a.len() / rank;
+        assert!(a.len() == rank * cols && b.len() * cols == weights.len() * rank);
+        let mut product = vec![0.0; cols];
         for (weights, b) in weights.chunks_exact_mut(cols).zip(b.chunks_exact(rank)) {
             product.fill(0.0);
             for (&b, a) in b.iter().zip(a.chunks_exact(cols)) {
-                product.iter_mut().zip(a).for_each(|(sum, &a)| *sum = b.mul_add(a, *sum));
+                let (sums, last_sums) = S::as_mut_simd_f32s(&mut product);
+                let (a, last_a) = S::as_simd_f32s(a);
+                let all_b = simd.splat_f32s(b);
+                for (sum, &a) in sums.iter_mut().zip(a) {
+                    *sum = simd.mul_add_f32s(all_b, a, *sum);
+                }
+                for (sum, &a) in last_sums.iter_mut().zip(last_a) {
+                    *sum = b.mul_add(a, *sum);
+                }
             }
-            weights.iter_mut().zip(&product).for_each(|(weight, sum)| *weight += sum * scale);
+            for (weight, sum) in weights.iter_mut().zip(&product) {
+                *weight += sum * scale;
+            }
         }
-    });
+    }
 }
 
 #[cfg(test)]
