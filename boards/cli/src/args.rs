@@ -161,8 +161,8 @@ pub struct ConvertArgs {
     /// The file to write; an existing one is replaced once the new one is complete
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
-    /// Merge a LoRA adapter, a folder as peft writes it or a GGUF file, multiplied by SCALE if there
-    /// is one (repeatable)
+    /// Merge a LoRA adapter, a folder as peft writes it or a GGUF file, multiplied by SCALE where
+    /// one is given (repeatable)
     #[arg(long, value_name = "DIR[=SCALE]", value_hint = ValueHint::AnyPath)]
     pub lora: Vec<AdapterArg>,
     /// Number format of the weights

@@ -1,6 +1,7 @@
 //! LoRA adapters in GGUF files, as llama.cpp's `convert_lora_to_gguf.py` writes them.
 
-use super::adapter::{Collector, Found, Part, factor, hash};
+use super::adapter::{Found, hash};
+use super::collector::{Collector, Part, factor};
 use super::gguf::Gguf;
 use super::gguf_llama::tensor_name;
 use super::lora::LowRank;

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod blocks;
+mod collector;
 mod disk;
 mod gguf;
 mod gguf_llama;

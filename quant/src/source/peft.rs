@@ -1,6 +1,7 @@
 //! LoRA adapters in the folders that `peft` writes.
 
-use super::adapter::{Collector, Found, Part, factor, hash};
+use super::adapter::{Found, hash};
+use super::collector::{Collector, Part, factor};
 use super::disk::{DiskFile, unreadable};
 use super::hf;
 use super::lora::LowRank;

@@ -13,8 +13,8 @@ pub(super) const NAME: &str = "adapter_config.json";
 /// `peft`'s values of `r` and `lora_alpha` where the file has none.
 const DEFAULT: f64 = 8.0;
 
-/// Ways to begin a training that leave the model's own weights as they are.
-const PLAIN_STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+/// Initialisations that leave the model's own weights as they are.
+const PLAIN_INITS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
 /// Settings that make an adapter more than a sum of products, with what to say of each.
 const UNSUPPORTED: [(&str, &str); 14] = [
@@ -171,11 +171,11 @@ fn reject_unsupported(file: &str, settings: &Map<String, Value>) -> Result<()> {
         Code::UnsupportedArchitecture,
         "{file} sets bias to {bias}: models have no biases here, train a LoRA with bias none"
     );
-    let start = text("init_lora_weights").unwrap_or("gaussian");
+    let init = text("init_lora_weights").unwrap_or("gaussian");
     ensure!(
-        PLAIN_STARTS.contains(&start),
+        PLAIN_INITS.contains(&init),
         Code::UnsupportedArchitecture,
-        "{file} sets init_lora_weights to {start}, which changes the model's own weights: save the \
+        "{file} sets init_lora_weights to {init}, which changes the model's own weights: save the \
          adapter with path_initial_model_for_weight_conversion, or merge it with peft"
     );
     Ok(())

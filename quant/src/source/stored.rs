@@ -74,8 +74,8 @@ impl Stored {
             ensure!(
                 values.iter().all(|value| value.is_finite()),
                 Code::BadSource,
-                "tensor {name} in {} has values that are not finite numbers: the training failed or \
-                 the file is damaged, take an earlier checkpoint or fetch it again",
+                "tensor {name} in {} has values that are not finite numbers: the training failed \
+                 or the file is damaged, take an earlier checkpoint or fetch it again",
                 file.name()
             );
         }

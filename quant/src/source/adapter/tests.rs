@@ -337,17 +337,18 @@ fn paths_that_hold_no_adapter_say_what_to_name() {
     let merge = |path: &std::path::Path| base().merge(path, 1.0).unwrap_err();
     let folder = Lora::new().write();
     let weights = folder.path().join("adapter_model.safetensors");
+    let settings = folder.path().join("adapter_config.json");
     assert_says(&merge(&folder.path().join("no")), Code::NotFound, &["does not exist"]);
-    assert_says(&merge(&weights), Code::BadSource, &["no GGUF file"]);
+    assert_says(&merge(&weights), Code::BadArgument, &["name the folder"]);
+    assert_says(&merge(&settings), Code::BadSource, &["no GGUF file"]);
     assert_says(&merge(&every_type()), Code::BadSource, &["is no adapter", "general.type"]);
     let model = Checkpoint::new().write();
     assert_says(&merge(model.path()), Code::NotFound, &["no adapter_config.json"]);
     fs::rename(&weights, folder.path().join("adapter_model.bin")).unwrap();
     assert_says(&merge(folder.path()), Code::NotFound, &["adapter_model.bin", "as safetensors"]);
-    let config = folder.path().join("adapter_config.json");
-    fs::write(&config, "{\"r\": 4,\n oops").unwrap();
+    fs::write(&settings, "{\"r\": 4,\n oops").unwrap();
     assert_says(&merge(folder.path()), Code::BadSource, &["damaged at line 2"]);
-    fs::write(&config, "[]").unwrap();
+    fs::write(&settings, "[]").unwrap();
     assert_says(&merge(folder.path()), Code::BadSource, &["holds no settings"]);
 }
 
