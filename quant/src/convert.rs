@@ -10,7 +10,7 @@ use crate::calibrate::gptq::{self, Errors};
 use crate::file::TextKey;
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::{Power, Tiles, encode};
-use crate::source::Source;
+use crate::source::{Merged, Source};
 use crate::template::Template;
 use crate::tensor::{self, NO_LAYER};
 use crate::write::{Writer, text_section};
@@ -185,9 +185,15 @@ fn chat_frame(source: &Source) -> Option<String> {
 /// The `TEXT` section.
 fn make_text(source: &Source, options: &Options, is_calibrated: bool) -> Vec<u8> {
     let texts = source.texts();
+    let adapters: Vec<String> = source.adapters().map(Merged::to_string).collect();
     let provenance = format!(
-        "Converted from {} to {}{} by Kinglet {}.",
+        "Converted from {}{} to {}{} by Kinglet {}.",
         texts.origin,
+        match adapters.len() {
+            0 => String::new(),
+            1 => ", an adapter merged,".to_owned(),
+            count => format!(", {count} adapters merged,"),
+        },
         options.mix.preset().name(),
         match (is_calibrated, source.is_folded()) {
             (true, _) => ", calibrated,",
@@ -197,6 +203,7 @@ fn make_text(source: &Source, options: &Options, is_calibrated: bool) -> Vec<u8>
         env!("CARGO_PKG_VERSION")
     );
     let frame = chat_frame(source);
+    let adapters = (!adapters.is_empty()).then(|| adapters.join("\n"));
     let entries = [
         (TextKey::Name, Some(options.name.as_ref().unwrap_or(&texts.name))),
         (TextKey::ChatTemplate, texts.chat_template.as_ref()),
@@ -204,6 +211,7 @@ fn make_text(source: &Source, options: &Options, is_calibrated: bool) -> Vec<u8>
         (TextKey::Provenance, Some(&provenance)),
         (TextKey::GenerationConfig, texts.generation_config.as_ref()),
         (TextKey::ChatFrame, frame.as_ref()),
+        (TextKey::Adapters, adapters.as_ref()),
     ];
     let present = entries.iter().filter_map(|&(key, text)| Some((key, text?.as_str())));
     text_section(&present.collect::<Vec<_>>())

@@ -98,6 +98,8 @@ pub enum TextKey {
     GenerationConfig = 5,
     /// The chat template as a [`Frame`], where it can be reduced to one.
     ChatFrame = 6,
+    /// The adapters that were merged, one a line.
+    Adapters = 7,
 }
 
 /// SHA-256 of the header page: everything in `header` before the hash, then the section table.

@@ -1,5 +1,6 @@
 //! The command line as data: every command, flag and help text.
 
+mod adapter;
 mod bench;
 mod boards;
 mod formats;
@@ -10,6 +11,7 @@ mod session;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
+pub use adapter::AdapterArg;
 pub use bench::BenchArgs;
 pub use boards::{BoardsArgs, BoardsCommand, DoctorArgs, PlanArgs};
 pub use formats::{Format, KvArg, OverflowArg, TypeArg};
@@ -116,6 +118,7 @@ how many. A conversion that was stopped continues when the same command runs aga
 Examples:
   kinglet convert ./SmolLM2-135M-Instruct -o smollm2-135m.kinglet
   kinglet convert model.Q4_K_M.gguf -o model.q4.kinglet --type q4
+  kinglet convert smollm2-135m -o mine.kinglet --type q4 --lora ./style --lora task.gguf=0.5
   kinglet convert smollm2-360m -o 360m.kinglet --type q3 --calibrate mine.txt --mix up=q4")]
 pub struct ConvertArgs {
     /// A Hugging Face folder, a .gguf file, a known name, or owner/name
@@ -124,6 +127,10 @@ pub struct ConvertArgs {
     /// The file to write; an existing one is replaced once the new one is complete
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
+    /// Merge a LoRA adapter, a folder as peft writes it or a GGUF file, multiplied by SCALE where
+    /// one is given (repeatable)
+    #[arg(long, value_name = "DIR[=SCALE]", value_hint = ValueHint::AnyPath)]
+    pub lora: Vec<AdapterArg>,
     /// Number format of the weights
     #[arg(long = "type", value_name = "TYPE", default_value = "q8")]
     pub kind: TypeArg,

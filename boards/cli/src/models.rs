@@ -1,6 +1,6 @@
 //! MODEL arguments: from what the user names to an opened weight file.
 
-use crate::args::ModelArgs;
+use crate::args::{AdapterArg, ModelArgs};
 use crate::cache::Cache;
 use crate::progress::{Meter, Unit};
 use crate::units::Bytes;
@@ -34,6 +34,28 @@ pub struct Checkpoint {
     pub name: Option<String>,
     /// The licence that was fetched with a single file, which has no text of it inside.
     pub licence: Option<String>,
+    /// What is merged into it, in this order.
+    pub adapters: Vec<AdapterArg>,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint and merges its adapters.
+    pub fn open(&self) -> Result<Source> {
+        let mut source = Source::open(&self.path)?;
+        let was_tied = source.config().tied == 1;
+        for AdapterArg { path, scale } in &self.adapters {
+            source.merge(path, *scale)?;
+        }
+        for merged in source.adapters() {
+            out::note(format_args!("merging {merged}"));
+        }
+        if was_tied && source.config().tied == 0 {
+            out::note(format_args!(
+                "an adapter parts the head from the embedding: the model gets a matrix more"
+            ));
+        }
+        Ok(source)
+    }
 }
 
 /// Opens a model; fetches and converts it first where that is needed.
@@ -50,12 +72,13 @@ pub fn open_named(name: &str, kind: Option<Preset>) -> Result<Model> {
 pub fn checkpoint(name: &str) -> Result<Checkpoint> {
     let path = PathBuf::from(name);
     if path.exists() {
-        return Ok(Checkpoint { path, name: None, licence: None });
+        return Ok(Checkpoint { path, name: None, licence: None, adapters: Vec::new() });
     }
     let model = resolve(name)?;
     let path = fetch::fetch(&Cache::from_env()?, &model)?;
     let licence = path.is_file().then(|| fs::read_to_string(path.with_file_name("LICENSE")).ok());
-    Ok(Checkpoint { path, name: Some(model.key), licence: licence.flatten() })
+    let (name, licence) = (Some(model.key), licence.flatten());
+    Ok(Checkpoint { path, name, licence, adapters: Vec::new() })
 }
 
 /// What weights are rounded by.
@@ -91,7 +114,7 @@ pub fn convert_checkpoint(
     work: &Path,
     threads: usize,
 ) -> Result<Report> {
-    let mut source = Source::open(&checkpoint.path)?;
+    let mut source = checkpoint.open()?;
     let preset = mix.preset();
     let Checkpoint { name, licence, .. } = checkpoint.clone();
     let options = Options { name, licence, ..Options::new(mix.clone(), threads) };

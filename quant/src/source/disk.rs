@@ -41,7 +41,12 @@ impl DiskFile {
         Ok(Self { file, name: file_name(path), bytes: metadata.len() })
     }
 
-    /// The file's name without its folder.
+    /// The same file under another name in messages.
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The file's name without its folder, unless it was given another.
     pub fn name(&self) -> &str {
         &self.name
     }

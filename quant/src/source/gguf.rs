@@ -4,6 +4,7 @@
 
 use super::blocks::Encoding;
 use super::disk::DiskFile;
+use super::stored::Stored;
 use crate::{Code, Result, ensure, fail};
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -85,6 +86,27 @@ impl Gguf {
     /// The file that the tensors are in.
     pub fn file(&self) -> &DiskFile {
         &self.file
+    }
+
+    /// The file itself, for reading what is [`Gguf::stored`].
+    pub fn into_file(self) -> DiskFile {
+        self.file
+    }
+
+    /// The matrix or vector with this name, which the file has.
+    pub fn stored(&self, name: &str) -> Result<Stored> {
+        let tensor = self.tensor(name).expect("the file has the tensor");
+        let widths = tensor.shape().map(|(rows, cols)| (usize::try_from(rows), cols.try_into()));
+        let Some((Ok(rows), Ok(cols))) = widths else {
+            fail!(
+                Code::WrongShape,
+                "tensor {name} in {} has the widths {:?}: only matrices can be merged",
+                self.file.name(),
+                tensor.dims
+            );
+        };
+        let offset = self.data_start.saturating_add(tensor.offset);
+        Stored::new(offset, tensor.encoding(name)?, rows, cols, name)
     }
 
     /// The tensor with this name.

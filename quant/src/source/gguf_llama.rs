@@ -1,6 +1,8 @@
 //! Llama models in GGUF files.
 
+use super::adapter::no_model;
 use super::gguf::{Gguf, Value};
+use super::gguf_lora;
 use super::{Kind, Opened, Texts, checked, set_eos, to_u32};
 use crate::config::{Config, NO_TOKEN};
 use crate::tensor;
@@ -19,6 +21,9 @@ pub(super) struct Model {
 /// Opens a GGUF file and checks that it holds a whole model.
 pub(super) fn open(path: &Path) -> Result<Opened> {
     let gguf = Gguf::open(path)?;
+    if gguf_lora::is_adapter(&gguf) {
+        return Err(no_model(path, gguf.text("general.base_model.0.name")));
+    }
     reject_unsupported(&gguf)?;
     let config = checked(read_config(&gguf)?, gguf.file().name())?;
     let model = Model { gguf };
@@ -197,13 +202,14 @@ impl Model {
 ///
 /// Its rotary embedding turns neighbouring rows, so `LlamaModel.permute` in `convert_hf_to_gguf.py`
 /// interleaves the two halves of each head: row `i` of half `h` goes to `2i + h`.
-fn permuted_row(row: usize, head_dim: usize) -> usize {
+pub(super) fn permuted_row(row: usize, head_dim: usize) -> usize {
     let (head, within) = (row / head_dim, row % head_dim);
     let (half, i) = (within / (head_dim / 2), within % (head_dim / 2));
     head * head_dim + 2 * i + half
 }
 
-fn tensor_name(role: Role, layer: u16) -> String {
+/// The name of a tensor in a GGUF file.
+pub(super) fn tensor_name(role: Role, layer: u16) -> String {
     let part = match role {
         Role::Embedding => return "token_embd.weight".to_owned(),
         Role::Head => return "output.weight".to_owned(),

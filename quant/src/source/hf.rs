@@ -1,7 +1,9 @@
 //! Folders as the Hugging Face hub has them.
 
+use super::adapter::no_model;
 use super::disk::{file_name, unreadable};
 use super::hf_config::{GenerationConfig, ModelConfig, TokenizerConfig, parse};
+use super::peft_config;
 use super::safetensors::Shards;
 use super::{Kind, Opened, Texts};
 use crate::config::Config;
@@ -24,6 +26,7 @@ pub(super) struct Folder {
 
 /// Opens a folder and checks that it holds a whole model.
 pub(super) fn open(folder: &Path) -> Result<Opened> {
+    reject_adapter(folder)?;
     let model: ModelConfig = parse("config.json", &read_text(folder, "config.json")?)?;
     model.reject_unsupported()?;
     let generation_text = read_optional(folder, "generation_config.json")?;
@@ -60,6 +63,17 @@ pub(super) fn open(folder: &Path) -> Result<Opened> {
     Ok(Opened { config, texts, tokenizer, kind: Kind::Folder(Folder { shards }) })
 }
 
+/// Fails for a folder that has an adapter and no model.
+fn reject_adapter(folder: &Path) -> Result<()> {
+    let is_model = Shards::is_in(folder);
+    match read_optional(folder, peft_config::NAME)? {
+        Some(settings) if !is_model => {
+            Err(no_model(folder, peft_config::base_of(&settings).as_deref()))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Folder {
     /// Appends rows of a tensor to `out`.
     pub fn load_rows(
@@ -76,7 +90,8 @@ impl Folder {
     }
 }
 
-fn tensor_name(role: Role, layer: u16) -> String {
+/// The name of a tensor in a Hugging Face checkpoint.
+pub(super) fn tensor_name(role: Role, layer: u16) -> String {
     let part = match role {
         Role::Embedding => return "model.embed_tokens.weight".to_owned(),
         Role::Head => return "lm_head.weight".to_owned(),
@@ -109,7 +124,7 @@ fn read_optional(folder: &Path, name: &str) -> Result<Option<String>> {
 }
 
 /// The folder's own name, also of `.` and of paths that end in `..`.
-fn name_of(folder: &Path) -> String {
+pub(super) fn name_of(folder: &Path) -> String {
     file_name(&folder.canonicalize().unwrap_or_else(|_| folder.to_owned()))
 }
 

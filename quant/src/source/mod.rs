@@ -2,15 +2,22 @@
 //!
 //! A [`Source`] reads the small parts when it is opened and checks that every tensor of the model
 //! is there with the right shape and in a known number format. Weights are read when asked for, by
-//! rows, so that converting takes little memory.
+//! rows, so that converting takes little memory. Adapters can be merged into it.
 
+mod adapter;
 mod blocks;
+mod collector;
 mod disk;
 mod gguf;
 mod gguf_llama;
+mod gguf_lora;
 mod hf;
 mod hf_config;
+mod lora;
+mod peft;
+mod peft_config;
 mod safetensors;
+mod stored;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -19,6 +26,8 @@ mod tests;
 use crate::fold::Folds;
 use crate::vocab_build::TokenizerTables;
 use crate::{Code, Config, Error, Result, Role, ensure, fail};
+use adapter::Adapter;
+pub use adapter::Merged;
 use std::ops::Range;
 use std::path::Path;
 
@@ -47,6 +56,9 @@ pub struct Source {
     texts: Texts,
     tokenizer: TokenizerTables,
     kind: Kind,
+    /// Whether the head is read from the embedding.
+    is_tied: bool,
+    adapters: Vec<Adapter>,
     folds: Vec<Folds>,
 }
 
@@ -86,7 +98,37 @@ impl Source {
         // Replies of instruction-tuned models end with a token of their own, now and then with
         // this.
         set_eos(&mut config, tokenizer.token_id(END_OF_TEXT))?;
-        Ok(Self { config, texts, tokenizer, kind, folds: Vec::new() })
+        let is_tied = config.tied == 1;
+        let (adapters, folds) = (Vec::new(), Vec::new());
+        Ok(Self { config, texts, tokenizer, kind, is_tied, adapters, folds })
+    }
+
+    /// Merges a LoRA adapter into everything that is loaded from now on: `W += scale · f · B A`,
+    /// with the factor `f` that the adapter asks for (its alpha over its rank, or over the root of
+    /// it). All of it is computed in f32, also where the checkpoint has fewer bits. `path` is a
+    /// folder as `peft` writes it, or a GGUF file; several adapters are added one after the other.
+    ///
+    /// Where the head is the embedding and the adapter changes one of them only, or each by itself,
+    /// the model gets a head of its own, as it was while the adapter was trained.
+    ///
+    /// Errors name the file and what to do: `NotFound`, `BadSource` and `Truncated` for what cannot
+    /// be read, `UnsupportedArchitecture` for other adapters than plain LoRA, `MissingTensor` and
+    /// `WrongShape` for those of another model, `BadArgument` for a scale that makes no sense.
+    /// Panics when channels have been re-scaled before.
+    pub fn merge(&mut self, path: &Path, scale: f64) -> Result<()> {
+        assert!(self.folds.is_empty(), "adapters come before re-scaling");
+        let adapter = Adapter::open(path, scale, &self.config)?;
+        self.adapters.iter().try_for_each(|other| adapter.check_beside(other))?;
+        if adapter.unties {
+            self.config.tied = 0;
+        }
+        self.adapters.push(adapter);
+        Ok(())
+    }
+
+    /// The adapters that are merged, in their order.
+    pub fn adapters(&self) -> impl Iterator<Item = &Merged> {
+        self.adapters.iter().map(|adapter| &adapter.merged)
     }
 
     /// The shape of the model.
@@ -136,16 +178,31 @@ impl Source {
         assert!(rows.start <= rows.end && rows.end <= all);
         out.clear();
         out.reserve_exact(rows.len() * cols);
+        // A head of its own that a tied model got from an adapter begins as the embedding.
+        let from = if self.is_tied && role == Role::Head { Role::Embedding } else { role };
         let range = rows.clone();
         match &self.kind {
-            Kind::Folder(folder) => folder.load_rows(&self.config, role, layer, range, out)?,
-            Kind::Gguf(model) => model.load_rows(&self.config, role, layer, range, out)?,
+            Kind::Folder(folder) => folder.load_rows(&self.config, from, layer, range, out)?,
+            Kind::Gguf(model) => model.load_rows(&self.config, from, layer, range, out)?,
+        }
+        let is_finite = |out: &Vec<f32>| out.iter().all(|value| value.is_finite());
+        ensure!(
+            is_finite(out),
+            Code::BadSource,
+            "tensor {} has values that are not finite numbers: the checkpoint is damaged",
+            crate::tensor::name(role, layer)
+        );
+        for adapter in &self.adapters {
+            adapter.load_base(role, layer, rows.clone(), out)?;
+        }
+        for adapter in &self.adapters {
+            adapter.merge(role, layer, rows.clone(), out)?;
         }
         self.folds.iter().for_each(|folds| folds.apply(role, layer, rows.clone(), out));
         ensure!(
-            out.iter().all(|value| value.is_finite()),
+            is_finite(out),
             Code::BadSource,
-            "tensor {} has values that are not finite numbers: the checkpoint is damaged",
+            "tensor {} overflows with its adapters or re-scaled channels: take smaller scales",
             crate::tensor::name(role, layer)
         );
         Ok(())

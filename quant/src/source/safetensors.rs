@@ -2,6 +2,7 @@
 
 use super::blocks::Encoding;
 use super::disk::{DiskFile, unreadable};
+use super::stored::Stored;
 use crate::{Code, Result, ensure, fail};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -11,6 +12,8 @@ use std::path::Path;
 
 /// Longest header that the format allows.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// Name of a file with all tensors.
+const SINGLE: &str = "model.safetensors";
 /// Name of the list of shards.
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -20,8 +23,9 @@ pub(super) struct Shards {
     shards: Vec<Shard>,
 }
 
+/// One file of tensors.
 #[derive(Debug)]
-struct Shard {
+pub(super) struct Shard {
     file: DiskFile,
     metadata: Metadata,
     data_start: u64,
@@ -42,15 +46,20 @@ pub(super) struct Found<'a> {
 }
 
 impl Shards {
+    /// Whether a folder has a model's weights.
+    pub fn is_in(folder: &Path) -> bool {
+        [SINGLE, INDEX].iter().any(|name| folder.join(name).exists())
+    }
+
     /// Opens `model.safetensors`, or the shards that the index names.
     pub fn open(folder: &Path) -> Result<Self> {
-        let single = folder.join("model.safetensors");
+        let single = folder.join(SINGLE);
         let index = folder.join(INDEX);
         if single.exists() || !index.exists() {
             ensure!(
                 single.exists(),
                 Code::NotFound,
-                "{} has neither model.safetensors nor {INDEX}: fetch the weights as safetensors",
+                "{} has neither {SINGLE} nor {INDEX}: fetch the weights as safetensors",
                 folder.display()
             );
             return Ok(Self { shards: vec![Shard::open(&single)?] });
@@ -82,16 +91,7 @@ impl Shards {
             "tensor {name} has the shape {:?}, the model needs [{rows}, {cols}]",
             info.shape
         );
-        let encoding = match info.dtype {
-            Dtype::F32 => Encoding::F32,
-            Dtype::F16 => Encoding::F16,
-            Dtype::BF16 => Encoding::Bf16,
-            other => fail!(
-                Code::UnsupportedTensorType,
-                "tensor {name} is stored as {other:?}: use a checkpoint in F32, F16 or BF16"
-            ),
-        };
-        Ok(Found { shard, info, encoding })
+        Ok(Found { shard, info, encoding: encoding(info, name)? })
     }
 
     /// Whether some tensor's name ends like this.
@@ -109,8 +109,13 @@ impl Shards {
 }
 
 impl Shard {
-    fn open(path: &Path) -> Result<Self> {
-        let file = DiskFile::open(path)?;
+    /// Opens a file and checks that its tensors lie within it.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::read(DiskFile::open(path)?)
+    }
+
+    /// [`Shard::open`] of a file that is open.
+    pub fn read(file: DiskFile) -> Result<Self> {
         let mut length = [0; 8];
         file.read_at(0, &mut length)?;
         let header_bytes = u64::from_le_bytes(length);
@@ -124,7 +129,9 @@ impl Shard {
         file.read_at(8, &mut header)?;
         let metadata: Metadata = match serde_json::from_slice(&header) {
             Ok(metadata) => metadata,
-            Err(e) => fail!(Code::BadSource, "the header of {} is damaged: {e}", file.name()),
+            Err(_) => {
+                fail!(Code::BadSource, "the header of {} is damaged: fetch it again", file.name())
+            }
         };
         let data_start = 8 + header_bytes;
         ensure!(
@@ -135,6 +142,46 @@ impl Shard {
         );
         Ok(Self { file, metadata, data_start })
     }
+
+    /// Names of all tensors, in the order of the alphabet.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.metadata.offset_keys().into_iter().collect()
+    }
+
+    /// The matrix or vector with this name, which the file has.
+    pub fn stored(&self, name: &str) -> Result<Stored> {
+        let info = self.metadata.info(name).expect("the file has the tensor");
+        let (rows, cols) = match info.shape[..] {
+            [cols] => (1, cols),
+            [rows, cols] => (rows, cols),
+            _ => fail!(
+                Code::WrongShape,
+                "tensor {name} in {} has {} dimensions: only matrices can be merged",
+                self.file.name(),
+                info.shape.len()
+            ),
+        };
+        let offset = self.data_start + info.data_offsets.0 as u64;
+        Stored::new(offset, encoding(info, name)?, rows, cols, name)
+    }
+
+    /// The file itself, for reading what is [`Shard::stored`].
+    pub fn into_file(self) -> DiskFile {
+        self.file
+    }
+}
+
+/// How the elements of a tensor are stored.
+fn encoding(info: &TensorInfo, name: &str) -> Result<Encoding> {
+    Ok(match info.dtype {
+        Dtype::F32 => Encoding::F32,
+        Dtype::F16 => Encoding::F16,
+        Dtype::BF16 => Encoding::Bf16,
+        other => fail!(
+            Code::UnsupportedTensorType,
+            "tensor {name} is stored as {other:?}: use a checkpoint in F32, F16 or BF16"
+        ),
+    })
 }
 
 impl Found<'_> {

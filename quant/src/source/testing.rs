@@ -108,7 +108,8 @@ impl Checkpoint {
     }
 }
 
-fn encode(dtype: Dtype, values: &[f32]) -> Vec<u8> {
+/// Values as bytes of a number format.
+pub(crate) fn encode(dtype: Dtype, values: &[f32]) -> Vec<u8> {
     match dtype {
         Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Dtype::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),

@@ -1,15 +1,15 @@
 //! `kinglet convert`: from a checkpoint to a weight file.
 
 use crate::args::ConvertArgs;
-use crate::models::Rounding;
+use crate::models::{Checkpoint, Rounding};
 use crate::units::Bytes;
 use crate::{errors, interrupt, models, out};
 use kinglet::{Code, Result, Role};
 use kinglet_quant::arrange::{CLASSES, Mix, Preset};
 use kinglet_quant::calibrate::smooth::sensitivity;
 use kinglet_quant::convert::{Report, Row};
+use kinglet_quant::ensure;
 use kinglet_quant::format::TILE_ROWS;
-use kinglet_quant::{Source, ensure};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
@@ -36,7 +36,7 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
         "{} is not rounded, so there is nothing to calibrate: leave --calibrate out",
         mix.preset().name()
     );
-    let checkpoint = models::checkpoint(&args.source)?;
+    let checkpoint = checkpoint(args)?;
     let threads = args.threads.map_or_else(kinglet::default_threads, |n| n as usize);
     let name = args.output.file_name().unwrap_or_default().to_string_lossy();
     let work = args.output.with_file_name(format!(".{name}.calibration"));
@@ -69,6 +69,12 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
     out::text(&table)
 }
 
+/// What to convert, with its adapters.
+fn checkpoint(args: &ConvertArgs) -> Result<Checkpoint> {
+    let adapters = args.lora.clone();
+    Ok(Checkpoint { adapters, ..models::checkpoint(&args.source)? })
+}
+
 /// What each class of matrices takes, and what its rounding costs.
 fn classes(report: &Report) -> String {
     let mut text = format!("\n{:<10} {:<5} {:>9} {:>8}\n", "class", "type", "size", "cost");
@@ -93,7 +99,7 @@ fn cost(rows: &[&Row]) -> Option<f64> {
 
 /// Prints how the classes of a mix are stored and what they take.
 fn show_mix(args: &ConvertArgs, mix: &Mix) -> Result<()> {
-    let source = Source::open(&models::checkpoint(&args.source)?.path)?;
+    let source = checkpoint(args)?.open()?;
     let config = source.config();
     let mut text = format!("{:<10} {:<7} {:>9}\n", "class", "type", "size");
     for class in CLASSES {

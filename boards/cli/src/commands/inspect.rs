@@ -54,6 +54,11 @@ fn tensors<'a>(file: &File<'a>) -> impl Iterator<Item = (Role, u16, &'a Record)>
     tensor::order(file.config()).zip(records).map(|((role, layer), record)| (role, layer, record))
 }
 
+/// The adapters that were merged, each as a line.
+fn adapters<'a>(file: &File<'a>) -> impl Iterator<Item = &'a str> {
+    file.text(TextKey::Adapters).unwrap_or_default().lines()
+}
+
 fn describe(model: &Model) -> String {
     let (file, config) = (model.file(), model.config());
     let first_line = |key| file.text(key).and_then(|text| text.lines().find(|l| !l.is_empty()));
@@ -63,6 +68,9 @@ fn describe(model: &Model) -> String {
     };
     line("name", first_line(TextKey::Name).unwrap_or("unnamed"));
     line("origin", first_line(TextKey::Provenance).unwrap_or("unknown"));
+    for adapter in adapters(&file) {
+        line("adapter", adapter);
+    }
     line("licence", first_line(TextKey::Licence).unwrap_or("unknown").trim());
     let size = Bytes(model.file_bytes() as u64);
     line("file", &format!("{size}, {} bytes, version {VERSION}", model.file_bytes()));
@@ -147,6 +155,7 @@ fn document(model: &Model, verified: bool) -> Value {
         "verified": verified,
         "name": file.text(TextKey::Name),
         "provenance": file.text(TextKey::Provenance),
+        "adapters": adapters(&file).collect::<Vec<_>>(),
         "licence": file.text(TextKey::Licence),
         "chat_template": file.text(TextKey::ChatTemplate),
         "chat_frame": file.text(TextKey::ChatFrame),

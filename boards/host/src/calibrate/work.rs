@@ -187,12 +187,16 @@ fn given(model: &Model, text: &[u8], longest: usize) -> Result<Vec<Vec<u32>>> {
     Ok((0..taken).map(|i| parts[i * parts.len() / taken].to_vec()).collect())
 }
 
-/// A name for what a source holds: its shape, where it comes from, and a part of the weights as
-/// they are after any re-scaling.
+/// A name for what a source holds: its shape, where it comes from, its adapters, and a part of the
+/// weights as they are after any re-scaling.
 fn source_key(source: &Source) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(bytemuck::bytes_of(source.config()));
     hash.update(source.texts().origin.as_bytes());
+    for adapter in source.adapters() {
+        hash.update(adapter.scale.to_le_bytes());
+        hash.update(adapter.sha256);
+    }
     for layer in 0..source.config().layers as u16 {
         for role in LAYER_ROLES {
             let mut row = Vec::new();
