@@ -3,6 +3,7 @@
 mod bench;
 mod boards;
 mod formats;
+mod report;
 mod run;
 mod sampling;
 mod session;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 pub use bench::BenchArgs;
 pub use boards::{BoardsArgs, BoardsCommand, DoctorArgs, PlanArgs};
 pub use formats::{Format, KvArg, TypeArg};
+pub use report::ReportArgs;
 pub use run::RunArgs;
 pub use sampling::SamplingArgs;
 pub use session::{MemoryArgs, SessionArgs};
@@ -66,6 +68,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Measure speed, with llama-bench's flags and fields
     Bench(BenchArgs),
+    /// Write a page with pictures of what bench and plan have written
+    Report(ReportArgs),
     /// Show what this machine has, and what a model runs on
     Doctor(DoctorArgs),
     /// List the boards that Kinglet knows, or show one
