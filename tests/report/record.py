@@ -3,11 +3,12 @@
 
     tests/report/record.py target/debug/kinglet 135m.q4.kinglet 360m.q4.kinglet
 
-Speeds are measured on this machine. Power and temperature are simulated from its load, since few
-machines that run tests have sensors: a board that takes 3 W idle and 8 W busy, and warms up.
+Speeds are measured on this machine. Power and temperature are simulated, since few machines that
+run tests have sensors: a board that takes 3 W, and 2.5 W for each busy thread of the command.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,16 +20,17 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # Enough for every field to be seen.
 SAMPLES = 3
+# Seconds between two states of the sensors. Ticks of processor time are a tenth of that.
+STEP = 0.1
 
 
-def busy_and_idle():
-    fields = [int(x) for x in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-    idle = fields[3] + fields[4]
-    return sum(fields) - idle, idle
+def processor_seconds(process):
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Board:
-    """A tree of system files whose sensors follow the load of this machine."""
+    """A tree of system files whose sensors follow how busy the command is."""
 
     def __init__(self, root):
         self.root = Path(root)
@@ -39,46 +41,51 @@ class Board:
             file.parent.mkdir(parents=True)
             (file.parent / name).write_text(text + "\n")
         self.celsius = 41.0
+        self.steps = 0
         self.step(0.0, 0.0)
-        self.stopped = threading.Event()
-        threading.Thread(target=self.follow, daemon=True).start()
 
     def step(self, load, seconds):
-        watts = 3.0 + 5.0 * load
+        self.steps += 1
+        watts = 3.0 + 2.5 * load + 0.05 * math.sin(self.steps)
         self.celsius += (38.0 + 5.0 * watts - self.celsius) * seconds / 25.0
         for file, value in ((self.power, watts * 1e6), (self.heat, self.celsius * 1e3)):
             new = file.with_suffix(".new")
             new.write_text(f"{value:.0f}\n")
             os.replace(new, file)
 
-    def follow(self):
-        before = busy_and_idle()
-        while not self.stopped.wait(0.1):
-            now = busy_and_idle()
-            busy, idle = now[0] - before[0], now[1] - before[1]
-            before = now
-            self.step(busy / max(busy + idle, 1), 0.1)
+    def follow(self, process):
+        """Until the process ends."""
+        before, then = 0.0, time.monotonic()
+        while process.poll() is None:
+            time.sleep(STEP)
+            try:
+                used, now = processor_seconds(process.pid), time.monotonic()
+            except (FileNotFoundError, ProcessLookupError, IndexError):
+                break
+            self.step(min((used - before) / (now - then), os.cpu_count()), now - then)
+            before, then = used, now
 
 
-def documents(kinglet, args, root):
+def documents(kinglet, args, root, board=None):
+    command = [kinglet, "-q", *args]
     environment = dict(os.environ, KINGLET_ROOT=str(root))
-    done = subprocess.run([kinglet, "-q", *args], env=environment, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    if board:
+        threading.Thread(target=board.follow, args=[process], daemon=True).start()
+    output = process.communicate()[0]
+    assert process.returncode == 0, command
+    return json.loads(output)
 
 
 def main():
     kinglet, *models = sys.argv[1:]
-    tests = []
     with tempfile.TemporaryDirectory() as root:
         board = Board(root)
-        by_depth = ["-p", "128", "-n", "32", "-d", "0,256,512,1024", "-r", "2"]
-        tests += documents(kinglet, ["bench", *models, *by_depth, "-o", "json"], root)
-        power = ["--power", "hwmon:ina226", "--power-seconds", "5", "--sustain", "16s", "-r", "2"]
-        for shape in (["-p", "256", "-n", "0"], ["-p", "0", "-n", "32"]):
-            args = ["bench", *models, *shape, *power, "-o", "json"]
-            tests += documents(kinglet, args, root)
-            time.sleep(8)
-        board.stopped.set()
+        by_depth = ["-p", "128", "-n", "32", "-d", "0,256,512,1024", "-r", "3", "-o", "json"]
+        tests = documents(kinglet, ["bench", *models, *by_depth], root)
+        power = ["--power", "hwmon:ina226", "--power-seconds", "8", "--sustain", "16s", "-r", "3"]
+        args = ["bench", *models, "-p", "256", "-n", "32", *power, "-o", "json"]
+        tests += documents(kinglet, args, root, board)
     for test in tests:
         test["model_filename"] = Path(test["model_filename"]).name
         for samples in ("samples_ns", "samples_ts"):

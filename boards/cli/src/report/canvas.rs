@@ -12,7 +12,6 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{
     Circle, Drawable, EmptyElement, PathElement, PointCollection, Polygon, Rectangle, Text,
 };
-use plotters::series::DashedLineSeries;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, ShapeStyle, TextStyle};
 use serde::Serialize;
@@ -22,6 +21,9 @@ const NEVER_FAILS: &str = "drawing into a string does not fail";
 
 /// Room at the right of a picture for half of the last mark of the axis, in pixels.
 const RIGHT: i32 = 24;
+
+/// The length of a dash and of the gap behind it, in pixels.
+const DASH: [f64; 2] = [8.0, 5.0];
 
 /// A size of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +74,18 @@ impl Size {
         }
     }
 
-    /// The height of letters, in pixels.
-    pub fn font(self) -> i32 {
+    /// The height of a line of text as plotters counts it: letters get 1 / 1.24 of it, which is
+    /// 14 and 12 pixels.
+    fn font(self) -> i32 {
         match self {
-            Self::Wide => 14,
-            Self::Narrow => 12,
+            Self::Wide => 17,
+            Self::Narrow => 15,
         }
+    }
+
+    /// Pixels that a letter is wide at most, on average over a text.
+    fn letter(self) -> f64 {
+        f64::from(self.font()) / 1.24 * 0.65
     }
 
     /// Marks of a horizontal axis at most.
@@ -107,12 +115,12 @@ impl<'b> Canvas<'b> {
     /// Draws both axes with their titles: the vertical one's stands above it.
     pub fn axes(&self, x: (Scale, &str), y: (Scale, &str)) -> Plane<'_, 'b> {
         let font = self.size.font();
-        let left = (y.0.longest_mark() as i32 * font * 6 / 10 + 14).max(RIGHT);
+        let left = (y.0.longest_mark() as f64 * self.size.letter()) as i32 + 14;
         self.text(4, font / 2 + 2, y.1);
         let mut chart = ChartBuilder::on(&self.area)
-            .margin_top(font + 10)
+            .margin_top(font + 18)
             .margin_right(RIGHT)
-            .x_label_area_size(font * 3 + 6)
+            .x_label_area_size(font * 2 + 14)
             .y_label_area_size(left)
             .build_cartesian_2d(x.0, y.0)
             .expect(NEVER_FAILS);
@@ -132,11 +140,11 @@ impl<'b> Canvas<'b> {
     /// A plane with a horizontal axis only. Its vertical scale counts pixels downwards.
     pub fn bars(&self, x: (Scale, &str)) -> Plane<'_, 'b> {
         let font = self.size.font();
-        let rows = self.height - (font * 3 + 6);
+        let rows = self.height - (font * 2 + 14);
         let mut chart = ChartBuilder::on(&self.area)
             .margin_left(8)
             .margin_right(RIGHT)
-            .x_label_area_size(font * 3 + 6)
+            .x_label_area_size(font * 2 + 14)
             .build_cartesian_2d(x.0, Scale::linear(-f64::from(rows), 0.0, 2))
             .expect(NEVER_FAILS);
         chart
@@ -170,11 +178,23 @@ impl<'b> Plane<'_, 'b> {
         self.draw(PathElement::new(points.to_vec(), stroke));
     }
 
-    /// A line of dashes.
-    pub fn dashes(&mut self, points: &[(f64, f64)], ink: Ink) {
+    /// A straight line of dashes.
+    pub fn dashes(&mut self, points: [(f64, f64); 2], ink: Ink) {
         let stroke = ink.colour().stroke_width(2);
-        let line = DashedLineSeries::new(points.to_vec(), 8, 5, stroke);
-        self.chart.draw_series(line).expect(NEVER_FAILS);
+        let (from, to) =
+            (self.chart.backend_coord(&points[0]), self.chart.backend_coord(&points[1]));
+        let (x, y) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
+        let length = x.hypot(y);
+        let place = |along: f64| {
+            let share = along.min(length) / length;
+            ((x * share).round() as i32, (y * share).round() as i32)
+        };
+        let mut start = 0.0;
+        while start < length {
+            let dash = vec![place(start), place(start + DASH[0])];
+            self.draw(EmptyElement::at(points[0]) + PathElement::new(dash, stroke));
+            start += DASH[0] + DASH[1];
+        }
     }
 
     /// A point.
@@ -209,9 +229,8 @@ impl<'b> Plane<'_, 'b> {
     /// A text that begins at a point of the plane, cut where it would leave the picture.
     pub fn text(&mut self, at: (f64, f64), text: &str) {
         let (left, _) = self.chart.backend_coord(&at);
-        // Letters are at most six tenths as wide as high, on average.
-        let room = (self.size.width() - left) * 10 / (self.size.font() * 6);
-        let text = cut(text, room.max(1) as usize);
+        let room = f64::from(self.size.width() - left) / self.size.letter();
+        let text = cut(text, room as usize);
         self.draw(Text::new(text, at, style(self.size.font())));
     }
 

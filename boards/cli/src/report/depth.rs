@@ -3,6 +3,7 @@
 use crate::report::canvas::Picture;
 use crate::report::figure::{Figure, Titled};
 use crate::report::format::short;
+use crate::report::points::Mark;
 use crate::report::scale::Scale;
 use crate::report::series::Series;
 use crate::report::table::Table;
@@ -11,9 +12,11 @@ use crate::report::test::{Task, Test};
 /// The height of a picture, in pixels.
 const HEIGHT: i32 = 340;
 
-/// The tests of one series: depth, speed and its standard deviation, by depth.
-struct Line {
+/// Tests that differ in their depth only.
+struct Line<'a> {
+    first: &'a Test,
     series: usize,
+    /// Depth, speed and its standard deviation, by depth.
     points: Vec<[f64; 3]>,
 }
 
@@ -24,10 +27,7 @@ pub fn figure(tests: &[Test], series: &Series) -> Figure {
         [(Task::Decode, "Decode: generating tokens"), (Task::Prefill, "Prefill: reading a prompt")]
     {
         let lines = lines(tests, series, task);
-        if lines
-            .iter()
-            .any(|line| line.points.first().map(|p| p[0]) != line.points.last().map(|p| p[0]))
-        {
+        if !lines.is_empty() {
             figure.pictures.push(titled(title, &lines, series));
         }
     }
@@ -48,46 +48,62 @@ pub fn figure(tests: &[Test], series: &Series) -> Figure {
     figure
 }
 
-fn lines(tests: &[Test], series: &Series, task: Task) -> Vec<Line> {
+/// Those with several depths.
+fn lines<'a>(tests: &'a [Test], series: &Series, task: Task) -> Vec<Line<'a>> {
     let mut lines: Vec<Line> = Vec::new();
     for (i, test) in tests.iter().enumerate().filter(|(_, test)| test.task() == task) {
         let number = series.of(i);
         let point = [test.depth, test.speed, test.deviation];
-        match lines.iter_mut().find(|line| line.series == number) {
+        let is_same = |line: &&mut Line| {
+            let Line { first, series, .. } = line;
+            *series == number && first.name() == test.name() && first.is_long() == test.is_long()
+        };
+        match lines.iter_mut().find(is_same) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line { series: number, points: vec![point] }),
+            None => lines.push(Line { first: test, series: number, points: vec![point] }),
         }
     }
     for line in &mut lines {
         line.points.sort_by(|a, b| a[0].total_cmp(&b[0]));
     }
+    lines.retain(|line| line.points[0][0] < line.points[line.points.len() - 1][0]);
     lines
 }
 
-fn titled(title: &str, lines: &[Line], series: &Series) -> Titled {
+fn titled(title: &str, lines: &[Line<'_>], series: &Series) -> Titled {
+    // Where a series has several lines, each gets a mark of its own.
+    let is_repeated = |i: usize| lines[..i].iter().any(|other| other.series == lines[i].series);
+    let has_several = (0..lines.len()).any(is_repeated);
+    let mark = |i: usize| Mark::of_series(if has_several { i } else { lines[i].series });
+    let name = |line: &Line| {
+        let long = if line.first.is_long() { ", long" } else { "" };
+        match has_several {
+            true => format!("{}, {}{long}", series.name(line.series), line.first.name()),
+            false => series.name(line.series).to_owned(),
+        }
+    };
     let all = || lines.iter().flat_map(|line| &line.points);
     let deepest = all().map(|point| point[0]).fold(0.0, f64::max);
     let fastest = all().map(|point| point[1] + point[2]).fold(0.0, f64::max);
     let label = format!(
         "{title}. Tokens per second against context, for {}. The table below has the figures.",
-        lines.iter().map(|line| series.name(line.series)).collect::<Vec<_>>().join("; ")
+        lines.iter().map(name).collect::<Vec<_>>().join("; ")
     );
     let picture = Picture::new(label, HEIGHT, |canvas| {
         let x = Scale::linear(0.0, deepest * 1.02, canvas.size.marks());
         let y = Scale::from_zero(fastest, 6);
         let mut plane = canvas.axes((x, "context, tokens"), (y, "tokens/s"));
-        for line in lines {
-            let mark = series.mark(line.series);
+        for (i, line) in lines.iter().enumerate() {
             let path: Vec<_> = line.points.iter().map(|point| (point[0], point[1])).collect();
-            plane.line(&path, mark.ink);
+            plane.line(&path, mark(i).ink);
             for &[depth, speed, deviation] in &line.points {
-                plane.spread((depth, speed), deviation.min(speed), mark.ink);
-                plane.point((depth, speed), mark);
+                plane.spread((depth, speed), deviation.min(speed), mark(i).ink);
+                plane.point((depth, speed), mark(i));
             }
         }
     });
-    let entry = |line: &Line| series.mark(line.series).entry(series.name(line.series));
-    Titled { title: title.into(), picture, legend: lines.iter().map(entry).collect() }
+    let legend = lines.iter().enumerate().map(|(i, line)| mark(i).entry(name(line))).collect();
+    Titled { title: title.into(), picture, legend }
 }
 
 fn table(tests: &[Test], series: &Series) -> Table {

@@ -123,14 +123,14 @@ fn table(bars: &[Bar<'_>], times: f64, unit: &str) -> Table {
         "idle W",
         "seconds",
         "tokens",
-        "°C before",
-        "°C after",
-        "sensor",
+        "°C before and after",
     ];
     let row = |bar: &Bar<'_>| {
         let Phase { net_joules_per_token: net, spread_joules_per_token: spread, .. } = bar.phase;
-        let stands = if bar.phase.unchanging { " (stood still)" } else { "" };
-        let celsius = |value: Option<f64>| value.map_or(String::new(), short);
+        let celsius = match bar.power.celsius {
+            [Some(before), Some(after)] => format!("{} → {}", short(before), short(after)),
+            _ => String::new(),
+        };
         vec![
             bar.title.clone(),
             bar.kind.to_owned(),
@@ -143,9 +143,7 @@ fn table(bars: &[Bar<'_>], times: f64, unit: &str) -> Table {
             known(bar.power.idle_watts),
             short(bar.phase.seconds),
             short(bar.phase.tokens),
-            celsius(bar.power.celsius[0]),
-            celsius(bar.power.celsius[1]),
-            format!("{}{stands}", bar.power.source),
+            celsius,
         ]
     };
     Table::new("Energy of every phase", &heads, bars.iter().map(row).collect())

@@ -33,12 +33,18 @@ pub fn figure(plans: &[Plan]) -> Figure {
     figure
 }
 
-/// What a plan is called: the model and the session.
-fn title(plan: &Plan) -> String {
-    let Plan { model, board, kv, .. } = plan;
-    let board = board.as_ref().map_or(String::new(), |board| format!(" on {board}"));
-    let texts = if plan.texts > 1.0 { format!(", {} texts", plan.texts) } else { String::new() };
-    format!("{model}{board}, context {}, {kv} cache{texts}", short(plan.context))
+/// What plans are called: the model, the board and the context, and what else differs.
+fn titles(plans: &[Plan]) -> Vec<String> {
+    let differs = |of: fn(&Plan) -> String| plans.iter().any(|plan| of(plan) != of(&plans[0]));
+    let kv: fn(&Plan) -> String = |plan| format!(", {} cache", plan.kv);
+    let texts: fn(&Plan) -> String = |plan| format!(", {} texts", plan.texts);
+    let details: Vec<_> = [kv, texts].into_iter().filter(|detail| differs(*detail)).collect();
+    let title = |plan: &Plan| {
+        let board = plan.board.as_ref().map_or(String::new(), |board| format!(" on {board}"));
+        let details: String = details.iter().map(|detail| detail(plan)).collect();
+        format!("{}{board}, context {}{details}", plan.model, short(plan.context))
+    };
+    plans.iter().map(title).collect()
 }
 
 /// The memory that a plan must not exceed.
@@ -56,13 +62,14 @@ fn titled(plans: &[Plan]) -> Titled {
         "Memory of {} plans in MB, as bars of their parts. The table below has the figures.",
         plans.len()
     );
+    let titles = titles(plans);
     let picture = Picture::new(label, height, |canvas| {
         let x = Scale::from_zero(widest / MEGABYTE, canvas.size.marks());
         let mut plane = canvas.bars((x, "MB"));
         for (i, plan) in plans.iter().enumerate() {
             let top = -(i as f64 * ROW);
             let (from, to) = (top - TITLE, top - TITLE - BAR);
-            plane.text((0.0, top - 4.0), &title(plan));
+            plane.text((0.0, top - 4.0), &titles[i]);
             let mut left = 0.0;
             for (bytes, ink) in plan.parts.iter().zip(SERIES) {
                 let right = left + bytes / MEGABYTE;
@@ -90,8 +97,8 @@ fn table(plans: &[Plan]) -> Table {
     heads.extend(["together, MB".into(), "allowed, MB".into(), "fits".into()]);
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     let megabytes = |bytes: f64| short(bytes / MEGABYTE);
-    let row = |plan: &Plan| {
-        let mut row = vec![title(plan)];
+    let row = |(plan, title): (&Plan, String)| {
+        let mut row = vec![title];
         row.extend(plan.parts.iter().map(|&bytes| megabytes(bytes)));
         row.push(megabytes(plan.process_bytes));
         row.push(limit(plan).map_or("unknown".into(), megabytes));
@@ -102,5 +109,5 @@ fn table(plans: &[Plan]) -> Table {
         });
         row
     };
-    Table::new("Memory of every plan", &heads, plans.iter().map(row).collect())
+    Table::new("Memory of every plan", &heads, plans.iter().zip(titles(plans)).map(row).collect())
 }

@@ -215,12 +215,12 @@ fn titled(spots: &[Spot<'_>], limits: &[Limit], series: &Series) -> Titled {
         let mut plane = canvas.axes((x, "multiply-adds per byte"), (y, "billion multiply-adds/s"));
         limits.iter().for_each(|limit| draw(limit, &corners, limits, &mut plane));
         for spot in spots {
-            let mark = spot.mark(series);
-            if let Some((speed, _)) = spot.predicted {
-                let hollow = Mark { is_hollow: true, ..mark };
-                plane.point((spot.intensity, spot.rate(speed)), hollow);
-            }
-            plane.point((spot.intensity, spot.rate(spot.test.speed)), mark);
+            plane.point((spot.intensity, spot.rate(spot.test.speed)), spot.mark(series));
+        }
+        for spot in spots {
+            let Some((speed, _)) = spot.predicted else { continue };
+            let mark = Mark { is_hollow: true, ..spot.mark(series) };
+            plane.point((spot.intensity, spot.rate(speed)), mark);
         }
     });
     Titled { title: "Measured and possible".into(), picture, legend: legend(spots, limits, series) }
@@ -273,7 +273,7 @@ fn draw(limit: &Limit, corners: &[f64; 4], limits: &[Limit], plane: &mut Plane<'
         return;
     }
     if limit.is_dashed {
-        plane.dashes(&[from, to], limit.ink);
+        plane.dashes([from, to], limit.ink);
     } else {
         plane.line(&[from, to], limit.ink);
     }

@@ -1,10 +1,10 @@
 //! Which tests belong together, and what tells them apart.
 
 use crate::report::points::Mark;
-use crate::report::test::{Task, Test};
+use crate::report::test::{Test, stem};
 
 /// What can differ between tests of one model on one tier, as names show it.
-const DETAILS: [fn(&Test) -> String; 6] = [
+const DETAILS: [fn(&Test) -> String; 5] = [
     |test| test.machine.clone(),
     |test| match test.threads {
         1.0 => "1 thread".into(),
@@ -16,7 +16,6 @@ const DETAILS: [fn(&Test) -> String; 6] = [
         1.0 => "1 text".into(),
         texts => format!("{texts} texts"),
     },
-    Test::name,
 ];
 
 /// All tests, each with the series that it belongs to.
@@ -31,21 +30,28 @@ pub struct Series {
 impl Series {
     /// Sorts tests into series: one for each model and tier, and for each detail that differs.
     pub fn new(tests: &[Test]) -> Self {
-        let differs = |detail: &fn(&Test) -> String| {
-            // A prompt and a generation always have different names: only equal tasks count.
-            [Task::Prefill, Task::Decode, Task::Both].iter().any(|task| {
-                let mut found = tests.iter().filter(|test| test.task() == *task).map(detail);
-                let first = found.next();
-                found.any(|other| Some(&other) != first.as_ref())
-            })
+        let differs = |detail: &&fn(&Test) -> String| {
+            let mut found = tests.iter().map(detail);
+            let first = found.next();
+            found.any(|other| Some(&other) != first.as_ref())
         };
-        let details: Vec<_> = DETAILS.iter().filter(|detail| differs(detail)).collect();
+        let details: Vec<_> = DETAILS.iter().filter(differs).collect();
+        let name = |test: &Test| {
+            let details = details.iter().map(|detail| format!(", {}", detail(test)));
+            format!("{}, {}{}", test.model, test.tier, details.collect::<String>())
+        };
+        let names: Vec<String> = tests.iter().map(name).collect();
+        let is_same = |i: usize, j: usize| {
+            let same = |test: &Test| (test.name(), test.depth.to_bits(), test.is_long());
+            names[i] == names[j] && same(&tests[i]) == same(&tests[j])
+        };
+        let count = tests.len();
+        let repeats =
+            (0..count).any(|i| (0..i).any(|j| tests[i].file != tests[j].file && is_same(i, j)));
         let mut series = Self { names: Vec::new(), of_test: Vec::new() };
-        for test in tests {
-            let mut name = format!("{}, {}", test.model, test.tier);
-            for detail in &details {
-                name.push_str(", ");
-                name.push_str(&detail(test));
+        for (test, mut name) in tests.iter().zip(names) {
+            if repeats {
+                name = format!("{name}, {}", stem(&test.file));
             }
             let number = series.names.iter().position(|known| *known == name);
             series.of_test.push(number.unwrap_or(series.names.len()));

@@ -150,6 +150,11 @@ impl Test {
         }
     }
 
+    /// Whether it went on for long, to show how speed changes.
+    pub fn is_long(&self) -> bool {
+        !self.curve.is_empty()
+    }
+
     /// What computed.
     pub fn unit(&self) -> Unit {
         if self.tier == "cuda" { Unit::Gpu } else { Unit::Processor }

@@ -31,13 +31,31 @@ struct Quantity {
     title: &'static str,
     unit: &'static str,
     of: fn(&Point) -> Option<f64>,
-    is_from_zero: bool,
+    /// Whether it is a mean over the time of a point, and no reading at its end.
+    is_mean: bool,
 }
 
 const QUANTITIES: [Quantity; 2] = [
-    Quantity { title: "Power", unit: "W", of: |point| point.watts, is_from_zero: true },
-    Quantity { title: "Temperature", unit: "°C", of: |point| point.celsius, is_from_zero: false },
+    Quantity { title: "Power", unit: "W", of: |point| point.watts, is_mean: true },
+    Quantity { title: "Temperature", unit: "°C", of: |point| point.celsius, is_mean: false },
 ];
+
+impl Quantity {
+    /// Its line in a test that starts at `start`.
+    fn line(&self, test: &Test, start: f64) -> Vec<(f64, f64)> {
+        let mut line = Vec::new();
+        let mut before = start;
+        for point in &test.curve {
+            let now = start + point.seconds;
+            if let Some(value) = (self.of)(point) {
+                line.extend(self.is_mean.then_some((before, value)));
+                line.push((now, value));
+            }
+            before = now;
+        }
+        line
+    }
+}
 
 /// Pictures and a table for each file with long tests.
 pub fn figure(tests: &[Test], series: &Series) -> Figure {
@@ -94,7 +112,7 @@ fn titled(quantity: &Quantity, stretches: &[Stretch<'_>], place: &str) -> Option
     let most = values().reduce(f64::max)?;
     let least = values().fold(most, f64::min);
     let idle = |test: &Test| {
-        let power = test.power.as_ref().filter(|_| quantity.is_from_zero)?;
+        let power = test.power.as_ref().filter(|_| quantity.is_mean)?;
         power.idle_watts
     };
     let end = stretches.last()?.end;
@@ -108,7 +126,7 @@ fn titled(quantity: &Quantity, stretches: &[Stretch<'_>], place: &str) -> Option
     let highest = stretches.iter().filter_map(|stretch| idle(stretch.test)).fold(most, f64::max);
     let picture = Picture::new(label, HEIGHT, |canvas| {
         let x = Scale::linear(0.0, end, canvas.size.marks());
-        let (low, high) = match quantity.is_from_zero {
+        let (low, high) = match quantity.is_mean {
             true => (0.0, highest.max(1e-3) * 1.12),
             false => (least - 2.0, most + 2.0),
         };
@@ -117,12 +135,11 @@ fn titled(quantity: &Quantity, stretches: &[Stretch<'_>], place: &str) -> Option
         for Stretch { test, start, end, .. } in stretches {
             plane.area([(*start, low), (*end, high)], ink(test.task()), SHADE);
             if let Some(watts) = idle(test) {
-                plane.dashes(&[(*start, watts), (*end, watts)], IDLE);
+                plane.dashes([(*start, watts), (*end, watts)], IDLE);
             }
-            let at = |point: &Point| Some((start + point.seconds, (quantity.of)(point)?));
-            let points: Vec<(f64, f64)> = test.curve.iter().filter_map(at).collect();
-            plane.line(&points, TEXT);
-            if let [only] = points[..] {
+            let line = quantity.line(test, *start);
+            plane.line(&line, TEXT);
+            if let [only] = line[..] {
                 plane.point(only, Mark { shape: Shape::Circle, ink: TEXT, is_hollow: false });
             }
         }
