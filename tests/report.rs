@@ -206,6 +206,26 @@ fn every_test_and_plan_is_in_a_table() {
 }
 
 #[test]
+fn predictions_are_those_of_plan() {
+    let page = Place::new().text_of_page(&[TESTS], &["--board", "pi-zero-2w"]);
+    let table =
+        page.split("<table>").find(|table| table.contains("<caption>Points of the picture<"));
+    let plans: Vec<Value> = serde_json::from_str(PLANS).unwrap();
+    let mut compared = 0;
+    for row in table.unwrap().split("<tr>").filter(|row| row.contains(">pp128<")) {
+        let cells: Vec<&str> =
+            row.split('>').filter_map(|part| part.split_once("</t")).map(|c| c.0).collect();
+        let model = format!("{}.kinglet", cells[0].split(',').next().unwrap());
+        let plan = plans.iter().find(|plan| plan["model"] == model).unwrap();
+        let planned = plan["predictions"][0]["prefill_tokens_per_second"].as_f64().unwrap();
+        let shown: f64 = cells[7].parse().unwrap();
+        assert!((shown / planned - 1.0).abs() < 1e-3, "{model}: {shown}, not {planned}");
+        compared += 1;
+    }
+    assert_eq!(compared, 8);
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let place = Place::new();
     let page = place.text_of_page(&[PLANS], &[]);

@@ -54,10 +54,8 @@ fn lines<'a>(tests: &'a [Test], series: &Series, task: Task) -> Vec<Line<'a>> {
     for (i, test) in tests.iter().enumerate().filter(|(_, test)| test.task() == task) {
         let number = series.of(i);
         let point = [test.depth, test.speed, test.deviation];
-        let is_same = |line: &&mut Line| {
-            let Line { first, series, .. } = line;
-            *series == number && first.name() == test.name() && first.is_long() == test.is_long()
-        };
+        let is_same =
+            |line: &&mut Line| line.series == number && line.first.title() == test.title();
         match lines.iter_mut().find(is_same) {
             Some(line) => line.points.push(point),
             None => lines.push(Line { first: test, series: number, points: vec![point] }),
@@ -75,12 +73,9 @@ fn titled(title: &str, lines: &[Line<'_>], series: &Series) -> Titled {
     let is_repeated = |i: usize| lines[..i].iter().any(|other| other.series == lines[i].series);
     let has_several = (0..lines.len()).any(is_repeated);
     let mark = |i: usize| Mark::of_series(if has_several { i } else { lines[i].series });
-    let name = |line: &Line| {
-        let long = if line.first.is_long() { ", long" } else { "" };
-        match has_several {
-            true => format!("{}, {}{long}", series.name(line.series), line.first.name()),
-            false => series.name(line.series).to_owned(),
-        }
+    let name = |line: &Line| match has_several {
+        true => format!("{}, {}", series.name(line.series), line.first.title()),
+        false => series.name(line.series).to_owned(),
     };
     let all = || lines.iter().flat_map(|line| &line.points);
     let deepest = all().map(|point| point[0]).fold(0.0, f64::max);
@@ -121,7 +116,7 @@ fn table(tests: &[Test], series: &Series) -> Table {
         vec![
             series.name(series.of(i)).to_owned(),
             test.kind.clone(),
-            test.name(),
+            test.title(),
             short(test.depth),
             short(test.speed),
             short(test.deviation),

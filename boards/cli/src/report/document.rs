@@ -125,7 +125,7 @@ mod tests {
             ("[1]", "x.json, document 1 is no JSON object"),
             ("{\"a\": 1}", "x.json, document 1 is neither a test nor a plan"),
             ("{\"board\": \"pi-5\", \"models\": []}", "x.json compares boards and has no plan"),
-            ("{\"avg_ts\": 1, \"model_filename\": 2}", "`model_filename` is 2: it must be a text"),
+            ("{\"avg_ts\": 1, \"model_filename\": 2}", "`cpu_info` is missing: take a document"),
             (&"[".repeat(500), "line 1 is not JSON"),
         ] {
             let message = message(text);
@@ -136,8 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_all_there_is_is_refused() {
-        let text = "{}\n".repeat(3);
-        assert!(message(&text).contains("document 1 is neither"));
+    fn too_many_documents_are_refused() {
+        let plan = "{\"model\": \"m\", \"context\": 1, \"kv\": \"int8\", \"texts\": 1, \"parts\": [], \
+                    \"total_bytes\": 1, \"file_bytes\": 1, \"device_bytes\": 0, \"stack_bytes\": 0, \
+                    \"program_bytes\": 1, \"process_bytes\": 3}\n";
+        let mut documents = Documents::default();
+        documents.add_text("x.json", plan.repeat(MOST_DOCUMENTS).as_bytes()).unwrap();
+        assert_eq!(documents.plans.len(), MOST_DOCUMENTS);
+        let error = documents.add_text("y.json", plan.as_bytes()).unwrap_err();
+        assert!(error.message().contains("more than 1000 tests and plans: give fewer files"));
     }
 }

@@ -123,18 +123,18 @@ fn table(bars: &[Bar<'_>], times: f64, unit: &str) -> Table {
         "idle W",
         "seconds",
         "tokens",
-        "°C before and after",
+        "°C",
     ];
     let row = |bar: &Bar<'_>| {
         let Phase { net_joules_per_token: net, spread_joules_per_token: spread, .. } = bar.phase;
         let celsius = match bar.power.celsius {
-            [Some(before), Some(after)] => format!("{} → {}", short(before), short(after)),
+            [Some(before), Some(after)] => format!("{before:.1} → {after:.1}"),
             _ => String::new(),
         };
         vec![
             bar.title.clone(),
             bar.kind.to_owned(),
-            bar.task.title().to_owned(),
+            if bar.task == Task::Prefill { "prefill" } else { "decode" }.to_owned(),
             short(bar.joules_per_token * times),
             spread.map_or(String::new(), |spread| short(spread * times)),
             known(net.map(|net| net * times)),

@@ -299,7 +299,7 @@ fn table(spots: &[Spot<'_>], series: &Series) -> Table {
         vec![
             series.name(spot.series).to_owned(),
             test.kind.clone(),
-            test.name(),
+            test.title(),
             short(test.depth),
             short(spot.intensity),
             short(spot.rate(test.speed)),

@@ -42,7 +42,7 @@ impl Series {
         };
         let names: Vec<String> = tests.iter().map(name).collect();
         let is_same = |i: usize, j: usize| {
-            let same = |test: &Test| (test.name(), test.depth.to_bits(), test.is_long());
+            let same = |test: &Test| (test.title(), test.depth.to_bits());
             names[i] == names[j] && same(&tests[i]) == same(&tests[j])
         };
         let count = tests.len();

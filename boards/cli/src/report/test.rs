@@ -150,6 +150,11 @@ impl Test {
         }
     }
 
+    /// The same, and whether it went on for long.
+    pub fn title(&self) -> String {
+        self.name() + if self.is_long() { ", long" } else { "" }
+    }
+
     /// Whether it went on for long, to show how speed changes.
     pub fn is_long(&self) -> bool {
         !self.curve.is_empty()
