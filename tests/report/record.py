@@ -77,6 +77,12 @@ def documents(kinglet, args, root, board=None):
     return json.loads(output)
 
 
+def write(name, documents):
+    """A list with a document on each line."""
+    lines = ",\n".join(json.dumps(document) for document in documents)
+    (HERE / name).write_text(f"[\n{lines}\n]\n")
+
+
 def main():
     kinglet, *models = sys.argv[1:]
     with tempfile.TemporaryDirectory() as root:
@@ -90,7 +96,7 @@ def main():
         test["model_filename"] = Path(test["model_filename"]).name
         for samples in ("samples_ns", "samples_ts"):
             test[samples] = test[samples][:SAMPLES]
-    (HERE / "bench.json").write_text(json.dumps(tests, indent=1) + "\n")
+    write("bench.json", tests)
     plans = []
     for model in models:
         for context in ("1024", "4096"):
@@ -98,7 +104,7 @@ def main():
             plan = documents(kinglet, args, "/")
             plan["model"] = Path(plan["model"]).name
             plans.append(plan)
-    (HERE / "plan.json").write_text(json.dumps(plans, indent=1) + "\n")
+    write("plan.json", plans)
 
 
 if __name__ == "__main__":

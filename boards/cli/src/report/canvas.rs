@@ -149,9 +149,7 @@ impl<'b> Canvas<'b> {
             .expect(NEVER_FAILS);
         chart
             .configure_mesh()
-            .disable_y_mesh()
-            .light_line_style(GRID.colour().mix(0.0))
-            .bold_line_style(GRID.colour())
+            .disable_mesh()
             .axis_style(AXIS.colour())
             .label_style(style(font))
             .axis_desc_style(style(font))

@@ -56,8 +56,8 @@ impl Documents {
                 Ok(value) => values.push(value),
                 Err(error) if error.is_eof() => fail!(
                     Code::BadArgument,
-                    "{shown} ends in the middle of a document: was bench interrupted? With -o jsonl, \
-                     the tests that had ended are whole lines"
+                    "{shown} ends in the middle of a document: was bench interrupted? With -o \
+                     jsonl, the tests that had ended are whole lines"
                 ),
                 Err(error) => fail!(
                     Code::BadArgument,
@@ -137,9 +137,12 @@ mod tests {
 
     #[test]
     fn too_many_documents_are_refused() {
-        let plan = "{\"model\": \"m\", \"context\": 1, \"kv\": \"int8\", \"texts\": 1, \"parts\": [], \
-                    \"total_bytes\": 1, \"file_bytes\": 1, \"device_bytes\": 0, \"stack_bytes\": 0, \
-                    \"program_bytes\": 1, \"process_bytes\": 3}\n";
+        let bytes = ["total", "file", "device", "stack", "program", "process"];
+        let bytes: String = bytes.iter().map(|part| format!("\"{part}_bytes\": 9, ")).collect();
+        let plan = format!(
+            "{{{bytes}\"model\": \"m\", \"kv\": \"int8\", \"context\": 1, \"texts\": 1, \
+             \"parts\": []}}\n"
+        );
         let mut documents = Documents::default();
         documents.add_text("x.json", plan.repeat(MOST_DOCUMENTS).as_bytes()).unwrap();
         assert_eq!(documents.plans.len(), MOST_DOCUMENTS);

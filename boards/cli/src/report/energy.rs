@@ -85,8 +85,8 @@ fn titled(bars: &[Bar<'_>], times: f64, unit: &str) -> Titled {
     let most = bars.iter().map(|bar| bar.joules_per_token).fold(0.0, f64::max) * times;
     let height = (bars.len() as f64 * ROW) as i32 + 54;
     let label = format!(
-        "Energy of a token in {unit}, a bar for each of {} phases of tests. The table below has the \
-         figures.",
+        "Energy of a token in {unit}, a bar for each of {} phases of tests. The table below has \
+         the figures.",
         bars.len()
     );
     let picture = Picture::new(label, height, |canvas| {

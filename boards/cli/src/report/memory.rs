@@ -21,8 +21,8 @@ pub fn figure(plans: &[Plan]) -> Figure {
     let mut figure = Figure { title: "Memory", ..Figure::default() };
     if plans.is_empty() {
         figure.lack = Some(
-            "The picture needs plans: kinglet plan MODEL --json > plan.json, with --board BOARD for \
-             another machine."
+            "The picture needs plans: kinglet plan MODEL --json > plan.json, with --board BOARD \
+             for another machine."
                 .into(),
         );
         return figure;
@@ -45,6 +45,11 @@ fn titles(plans: &[Plan]) -> Vec<String> {
         format!("{}{board}, context {}{details}", plan.model, short(plan.context))
     };
     plans.iter().map(title).collect()
+}
+
+/// Which parts any plan has.
+fn is_used(plans: &[Plan]) -> [bool; PARTS.len()] {
+    std::array::from_fn(|part| plans.iter().any(|plan| plan.parts[part] > 0.0))
 }
 
 /// The memory that a plan must not exceed.
@@ -82,7 +87,8 @@ fn titled(plans: &[Plan]) -> Titled {
             }
         }
     });
-    let used = (0..PARTS.len()).filter(|&part| plans.iter().any(|plan| plan.parts[part] > 0.0));
+    let is_used = is_used(plans);
+    let used = (0..PARTS.len()).filter(|&part| is_used[part]);
     let mut legend: Vec<Entry> =
         used.map(|part| Entry::area(SERIES[part], 1.0, PARTS[part])).collect();
     if plans.iter().any(|plan| shown(plan).is_some()) {
@@ -96,10 +102,14 @@ fn table(plans: &[Plan]) -> Table {
     heads.extend(PARTS.iter().map(|part| format!("{part}, MB")));
     heads.extend(["together, MB".into(), "allowed, MB".into(), "fits".into()]);
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let is_used = is_used(plans);
     let megabytes = |bytes: f64| short(bytes / MEGABYTE);
     let row = |(plan, title): (&Plan, String)| {
         let mut row = vec![title];
-        row.extend(plan.parts.iter().map(|&bytes| megabytes(bytes)));
+        row.extend(plan.parts.iter().zip(is_used).map(|(&bytes, is_used)| match is_used {
+            true => megabytes(bytes),
+            false => String::new(),
+        }));
         row.push(megabytes(plan.process_bytes));
         row.push(limit(plan).map_or("unknown".into(), megabytes));
         row.push(match limit(plan) {

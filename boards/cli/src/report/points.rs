@@ -112,10 +112,8 @@ impl Entry {
 
     /// An area; shades are pale.
     pub fn area(ink: Ink, opacity: f64, name: impl Into<String>) -> Self {
-        let area = format!(
-            "<rect x=\"-7\" y=\"-7\" width=\"14\" height=\"14\" fill=\"{}\" opacity=\"{opacity}\"/>",
-            ink.light()
-        );
+        let area =
+            format!("<path d=\"M-7 -7H7V7H-7Z\" fill=\"{}\" opacity=\"{opacity}\"/>", ink.light());
         Self::new(&area, name)
     }
 }

@@ -204,8 +204,8 @@ fn titled(spots: &[Spot<'_>], limits: &[Limit], series: &Series) -> Titled {
     let corners = corners(spots, limits);
     let [left, right, bottom, top] = corners;
     let label = format!(
-        "Multiply-adds per second against multiply-adds per byte, both logarithmic: {} tests and {} \
-         limits. The tables below have the figures.",
+        "Multiply-adds per second against multiply-adds per byte, both logarithmic: {} tests and \
+         {} limits. The tables below have the figures.",
         spots.len(),
         limits.len()
     );

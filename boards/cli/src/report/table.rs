@@ -14,7 +14,7 @@ pub struct Table {
 }
 
 /// Rows from which on a table is folded.
-const MANY_ROWS: usize = 24;
+const MANY_ROWS: usize = 13;
 
 #[derive(Clone, Debug, Serialize)]
 struct Head {
