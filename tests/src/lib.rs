@@ -1,6 +1,7 @@
 //! What several tests share.
 
 pub mod aligned;
+pub mod browser;
 pub mod c;
 pub mod command;
 pub mod compare;

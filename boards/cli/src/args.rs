@@ -4,6 +4,7 @@ mod adapter;
 mod bench;
 mod boards;
 mod formats;
+mod report;
 mod run;
 mod sampling;
 mod session;
@@ -15,6 +16,7 @@ pub use adapter::AdapterArg;
 pub use bench::BenchArgs;
 pub use boards::{BoardsArgs, BoardsCommand, DoctorArgs, PlanArgs};
 pub use formats::{Format, KvArg, OverflowArg, TypeArg};
+pub use report::ReportArgs;
 pub use run::RunArgs;
 pub use sampling::SamplingArgs;
 pub use session::{MemoryArgs, SessionArgs};
@@ -68,6 +70,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Measure speed, with llama-bench's flags and fields
     Bench(BenchArgs),
+    /// Write a page with pictures of what bench and plan have written
+    Report(ReportArgs),
     /// Show what this machine has, and what a model runs on
     Doctor(DoctorArgs),
     /// List the boards that Kinglet knows, or show one

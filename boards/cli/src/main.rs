@@ -23,6 +23,7 @@ mod place;
 mod progress;
 mod replies;
 mod reply;
+mod report;
 mod saved;
 mod settings;
 mod system;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => commands::eval::run(args),
         Command::Plan(args) => commands::plan::run(args),
         Command::Bench(args) => commands::bench::run(args),
+        Command::Report(args) => commands::report::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Boards(args) => commands::boards::run(args),
         Command::Completions(args) => commands::completions::run(args),

@@ -126,6 +126,45 @@ impl Limit {
     }
 }
 
+/// What a board can do at most, which are the lines of its roofline.
+#[derive(Clone, Copy, Debug)]
+pub struct Roof {
+    /// What computes.
+    pub unit: Unit,
+    /// Bytes that reading weights delivers, GB/s.
+    pub gb_per_s: f64,
+    /// Multiply-adds per second of decoding; `None` where nothing is known about the cores, and for
+    /// a GPU, whose decoding is never limited by computing.
+    pub decode_multiply_adds_per_s: Option<f64>,
+    /// Multiply-adds per second of reading a prompt; `None` where nothing is known.
+    pub prefill_multiply_adds_per_s: Option<f64>,
+}
+
+impl Roof {
+    /// The limits of `unit` with weights of this width; `None` for a GPU that Kinglet does not run
+    /// on.
+    pub fn new(board: &Profile, unit: Unit, width: Width) -> Option<Self> {
+        let (gb_per_s, decode, prefill) = match unit {
+            Unit::Processor => {
+                let rates =
+                    computing(board, width).map(|(hertz, cycles)| cycles.map(|c| hertz / c));
+                (board.read_gb_per_s, rates.map(|rates| rates[0]), rates.map(|rates| rates[1]))
+            }
+            Unit::Gpu => {
+                board.gpu.as_ref().filter(|gpu| gpu.runs_kinglet)?;
+                let rate = board.theoretical_gb_per_s * Engine::GPU.bandwidth_share;
+                (rate, None, gpu_computing(board, width))
+            }
+        };
+        Some(Self {
+            unit,
+            gb_per_s,
+            decode_multiply_adds_per_s: decode,
+            prefill_multiply_adds_per_s: prefill,
+        })
+    }
+}
+
 /// A predicted speed. Nothing of it was measured with Kinglet.
 #[derive(Clone, Copy, Debug)]
 pub struct Prediction {
@@ -222,8 +261,14 @@ fn on_gpu(board: &Profile, work: &Work) -> (f64, Limit) {
 
 /// Seconds of a prompt's token; `None` for floats.
 fn gpu_prefill(board: &Profile, work: &Work) -> Option<f64> {
+    let launches = (GPU_LAUNCHES_OF_LAYER * work.layers + 1.0) * GPU_LAUNCH / GPU_PASS;
+    Some(launches + work.layer_multiply_adds / gpu_computing(board, work.width)?)
+}
+
+/// Multiply-adds per second of a prompt; `None` for floats.
+fn gpu_computing(board: &Profile, width: Width) -> Option<f64> {
     let gpu = board.gpu.as_ref()?;
-    let width = match work.width {
+    let width = match width {
         Width::Below8 => 0,
         Width::Bits8 => 1,
         Width::Floats => return None,
@@ -231,8 +276,7 @@ fn gpu_prefill(board: &Profile, work: &Work) -> Option<f64> {
     // Tensor cores with integers begin with Ampere.
     let major: u32 = gpu.compute_capability.split('.').next()?.parse().ok()?;
     let each = if major >= 8 { GPU_TENSOR } else { GPU_DOT }[width];
-    let launches = (GPU_LAUNCHES_OF_LAYER * work.layers + 1.0) * GPU_LAUNCH / GPU_PASS;
-    Some(launches + work.layer_multiply_adds / (each * gpu.multiprocessors as f64 * gpu.ghz * 1e9))
+    Some(each * gpu.multiprocessors as f64 * gpu.ghz * 1e9)
 }
 
 #[cfg(test)]
@@ -272,6 +316,25 @@ mod tests {
         assert!(predicted("pi-5", Unit::Gpu, &WORK).is_none());
         assert!(predicted("jetson-nano", Unit::Gpu, &WORK).is_none(), "too old for Kinglet");
         assert!(predicted("thor", Unit::Gpu, &WORK).unwrap().joules_per_token.is_none());
+    }
+
+    #[test]
+    fn no_prediction_exceeds_the_roof() {
+        for board in Profile::all() {
+            for unit in [Unit::Processor, Unit::Gpu] {
+                let Some(roof) = Roof::new(&board, unit, WORK.width) else { continue };
+                let found = Prediction::new(&board, unit, &WORK).unwrap();
+                let most = |rate: Option<f64>, adds: f64| rate.map_or(f64::MAX, |rate| rate / adds);
+                let decode = most(
+                    roof.decode_multiply_adds_per_s,
+                    WORK.layer_multiply_adds + WORK.head_multiply_adds,
+                );
+                let read = roof.gb_per_s * 1e9 / WORK.decode_bytes;
+                assert!(found.decode <= decode.min(read) * 1.0001, "{} {unit:?}", board.id);
+                let prefill = most(roof.prefill_multiply_adds_per_s, WORK.layer_multiply_adds);
+                assert!(found.prefill.is_none_or(|p| p <= prefill * 1.0001), "{}", board.id);
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ Fields are those of llama-bench, with its neutral values where they mean nothing
   p50_ns, p99_ns            latency of one generated token
   tier                      what computed: kernels of the processor, or cuda
   texts                     texts that went on in one pass
+  n_layers                  layers of the model
+  layer_multiply_adds       of a token in all layers; head_multiply_adds of the head
   watts                     mean power of the test, with what the idle board draws
   joules_per_token          energy of the test by its tokens
   tokens_per_joule          its inverse; tokens/s per watt is the same number

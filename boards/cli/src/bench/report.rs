@@ -107,6 +107,9 @@ fn own(found: &Measured) -> Fields {
         ("p99_ns", percentile(&found.latencies, 99).map(nanoseconds).into()),
         ("tier", found.selection.backend().name().into()),
         ("texts", found.test.texts.into()),
+        ("n_layers", found.layers.into()),
+        ("layer_multiply_adds", (found.multiply_adds_per_token[0] as u64).into()),
+        ("head_multiply_adds", (found.multiply_adds_per_token[1] as u64).into()),
     ];
     fields.extend(columns(found));
     fields

@@ -12,5 +12,6 @@ pub mod inspect;
 pub mod man;
 pub mod plan;
 pub mod pull;
+pub mod report;
 pub mod run;
 pub mod tokenize;

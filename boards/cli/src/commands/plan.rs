@@ -37,7 +37,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         let largest = largest.expect("there is at least one model");
         out::text(&format!("[Service]\nMemoryMax={largest}\n"))?;
     } else if args.json {
-        let documents: Vec<Value> = plans.iter().map(|(_, plan)| plan.document()).collect();
+        let documents: Vec<Value> = plans.iter().map(|(name, plan)| plan.document(name)).collect();
         match &documents[..] {
             [document] => out::json(document)?,
             several => out::json(&several)?,
@@ -171,12 +171,13 @@ impl<'a> Planned<'a> {
         table
     }
 
-    fn document(&self) -> Value {
+    fn document(&self, name: &str) -> Value {
         let Footprint { plan, device, file_bytes, stack_bytes, program_bytes } = &self.footprint;
         let part = |part: &Part| json!({ "name": part.name, "bytes": part.bytes });
         let limits = plan.limits();
         let on_device = self.footprint.session_bytes() - plan.total_bytes();
         json!({
+            "model": name,
             "board": self.place.profile().map(|profile| &profile.id),
             "total_bytes": plan.total_bytes(),
             "parts": plan.parts().iter().map(part).collect::<Vec<_>>(),
