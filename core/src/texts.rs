@@ -436,13 +436,13 @@ impl<'a, E: Engine> Texts<'a, E> {
         Ok(token)
     }
 
-    /// Makes room in a text: keeps its first tokens, up to `sinks`, and its last ones, together half of
-    /// the context, and computes the last ones anew where they are then. Returns how many it dropped:
-    /// 0 when the text is not longer than that.
+    /// Makes room in a text: keeps its first tokens, up to `sinks`, and its last ones, together
+    /// half of the context, and computes the last ones anew where they are then. Returns how many
+    /// it dropped: 0 when the text is not longer than that.
     ///
-    /// The first tokens get much attention whatever they are, so a text that loses them falls apart:
-    /// Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (2023). If the engine
-    /// fails, the text is what was computed so far.
+    /// The first tokens get much attention whatever they are, so a text that loses them falls
+    /// apart: Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (2023). If
+    /// the engine fails, the text is what was computed so far.
     pub fn slide(&mut self, text: usize, sinks: usize) -> Result<usize> {
         let batch = self.plan().limits().batch;
         let State { history, length, .. } = &self.states[text];

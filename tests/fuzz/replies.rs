@@ -1,6 +1,6 @@
 //! Calls that run the model, with callbacks that do what they must not.
 
-use super::abi::{GenerateOptions, Generation, Reply};
+use super::abi::{GenerateOptions, Generation, KINGLET_GENERATE_SLIDE, Reply};
 use super::input::{Input, Sized};
 use super::library::{Handle, Library};
 use super::world::{Kind, OK, World};
@@ -135,10 +135,12 @@ impl World<'_> {
             })
             .collect();
         let most = 1 + u32::from(input.byte() / 8);
+        // A text that goes on when the context is full ends with its tokens alone.
+        let slides = input.rarely(4);
         let options = GenerateOptions {
             struct_size: 0,
-            max_tokens: input.mostly(most, 8),
-            flags: input.flags(3),
+            max_tokens: if slides { most } else { input.mostly(most, 8) },
+            flags: if slides { KINGLET_GENERATE_SLIDE } else { 0 } | input.flags(1),
             stop: if input.rarely(24) { ptr::null() } else { stops.as_ptr() },
             stop_count: if input.rarely(4) { stops.len() } else { 0 },
         };

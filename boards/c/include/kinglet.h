@@ -92,9 +92,9 @@
 // `kinglet_generate_options.flags`: goes on behind tokens that end a reply.
 #define KINGLET_GENERATE_IGNORE_END 1
 
-// `kinglet_generate_options.flags`: goes on when the context is full, with the text's first 4 tokens
-// and its last ones, together half of the context, which are computed anew. A text that was begun
-// with `kinglet_session_prefill` loses its middle by that.
+// `kinglet_generate_options.flags`: goes on when the context is full, with the text's first 4
+// tokens and its last ones, together half of the context, which are computed anew. A text that was
+// begun with `kinglet_session_prefill` loses its middle by that.
 #define KINGLET_GENERATE_SLIDE 2
 
 // Why generation ended: as many tokens as asked for.

@@ -137,6 +137,21 @@ unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a 
     Ok(stops)
 }
 
+/// The options of a reply, as the core has them.
+fn reply_options<'a>(options: &GenerateOptions, stop: &'a [&'a str]) -> ReplyOptions<'a> {
+    let most = if options.max_tokens == 0 { u32::MAX } else { options.max_tokens };
+    let has = |flag| options.flags & flag != 0;
+    let slide = Overflow::Slide { sinks: SINKS };
+    ReplyOptions {
+        max_tokens: most as usize,
+        stop,
+        ignore_eos: has(abi::KINGLET_GENERATE_IGNORE_END),
+        speculation: true,
+        exact_head: false,
+        overflow: if has(abi::KINGLET_GENERATE_SLIDE) { slide } else { Overflow::Stop },
+    }
+}
+
 /// Generates at most `MOST` replies, and tells in each what it did, also when it fails.
 ///
 /// # Safety
@@ -170,18 +185,7 @@ unsafe fn generate<const MOST: usize>(
             "there is no text {number}: the session has {}",
             samplings.len()
         );
-        let options = ReplyOptions {
-            max_tokens: if options.max_tokens == 0 { u32::MAX } else { options.max_tokens }
-                as usize,
-            stop,
-            ignore_eos: options.flags & abi::KINGLET_GENERATE_IGNORE_END != 0,
-            speculation: true,
-            exact_head: false,
-            overflow: match options.flags & abi::KINGLET_GENERATE_SLIDE {
-                0 => Overflow::Stop,
-                _ => Overflow::Slide { sinks: SINKS },
-            },
-        };
+        let options = reply_options(options, stop);
         let reply = Reply::new(texts.model(), number, samplings[number].sampler(), options)?;
         assert!(replies.push(reply).is_ok(), "the number was checked");
     }
