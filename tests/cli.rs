@@ -14,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const COMMANDS: &str =
-    "pull convert inspect run chat tokenize eval plan bench report doctor boards completions";
+    "pull convert inspect run chat tokenize embed eval plan bench report doctor boards completions";
 
 /// A checkpoint with 512 positions, 640 tokens and a chat template.
 const CHAT_MODEL: &str = "gqa3-head64";

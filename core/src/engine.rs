@@ -169,7 +169,7 @@ pub trait Engine {
         let _ = (chunk, observer);
         fail!(
             Code::BadArgument,
-            "only kernels of the processor can be calibrated: choose another tier"
+            "this needs hidden states, which only the processor's tiers give: choose one of them"
         )
     }
 }

@@ -4,7 +4,10 @@
 //! behind it are wanted. So a chosen token is handed out before the work for the next one begins,
 //! and a text that was rewound, restored or interrupted has logits as soon as they are asked for.
 
+mod embed;
 mod state;
+
+pub use embed::Pooling;
 
 use crate::engine::{Engine, Logits, Observer};
 use crate::sample::Sampler;

@@ -74,6 +74,40 @@ static void prove_budgets(const kinglet_model *model) {
   RETURNS(OK, kinglet_session_destroy(session));
 }
 
+// An embedding has a length of 1, and is what it was before.
+static void prove_embeddings(const kinglet_model *model) {
+  kinglet_model_info about = {.struct_size = sizeof about};
+  RETURNS(OK, kinglet_model_describe(model, &about));
+  const size_t size = about.embedding_size;
+  CHECK(size > 0 && size <= 256 && about.reserved == 0);
+  const kinglet_session_options options = small_options();
+  kinglet_session *session = new_session(model, &options);
+  float first[257], again[257];
+  first[size] = 42.0f;
+  RETURNS(OK, kinglet_session_embed(session, PROMPT, PROMPT_TOKENS, KINGLET_POOL_MEAN, first, size));
+  CHECK(first[size] == 42.0f);
+  float squares = 0;
+  for (size_t i = 0; i < size; i++) {
+    squares += first[i] * first[i];
+  }
+  CHECK(squares > 0.9999f && squares < 1.0001f);
+  RETURNS(OK, kinglet_session_embed(session, PROMPT, PROMPT_TOKENS, KINGLET_POOL_LAST, again, 257));
+  CHECK(memcmp(first, again, size * sizeof *first) != 0);
+  RETURNS(OK, kinglet_session_embed(session, PROMPT, PROMPT_TOKENS, KINGLET_POOL_MEAN, again, 257));
+  CHECK(memcmp(first, again, size * sizeof *first) == 0);
+  RETURNS(BUFFER_TOO_SMALL,
+          kinglet_session_embed(session, PROMPT, PROMPT_TOKENS, KINGLET_POOL_MEAN, again, size - 1));
+  RETURNS(BAD_ARGUMENT, kinglet_session_embed(session, PROMPT, 0, KINGLET_POOL_MEAN, again, size));
+  RETURNS(BAD_ARGUMENT, kinglet_session_embed(session, PROMPT, PROMPT_TOKENS, 2, again, size));
+  RETURNS(BAD_ARGUMENT, kinglet_session_embed(session, NULL, 2, KINGLET_POOL_MEAN, again, size));
+  RETURNS(BAD_ARGUMENT,
+          kinglet_session_embed(session, PROMPT, PROMPT_TOKENS, KINGLET_POOL_MEAN, NULL, size));
+  const uint32_t outside = about.vocabulary;
+  RETURNS(TOKEN_OUT_OF_RANGE,
+          kinglet_session_embed(session, &outside, 1, KINGLET_POOL_MEAN, again, size));
+  RETURNS(OK, kinglet_session_destroy(session));
+}
+
 // Options of a newer version: what this library does not know must be zero.
 static void prove_versions(const kinglet_model *model) {
   size_t bytes = 0, same = 0;
@@ -242,6 +276,7 @@ void prove_sessions(void) {
   kinglet_model *model = open_model(MODEL);
   refuse_options(model);
   prove_budgets(model);
+  prove_embeddings(model);
   prove_versions(model);
   refuse_places(model);
   prove_description(model);

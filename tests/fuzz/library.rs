@@ -111,6 +111,7 @@ functions! {
     session_select(Handle, u32) -> Status;
     session_copy_text(Handle, u32, usize) -> Status;
     session_logits(Handle, *mut *const f32, *mut usize) -> Status;
+    session_embed(Handle, *const u32, usize, u32, *mut f32, usize) -> Status;
     session_top(Handle, *mut Candidate, usize, *mut usize) -> Status;
     session_reset(Handle) -> Status;
     session_rewind(Handle, usize) -> Status;

@@ -210,6 +210,22 @@ impl World<'_> {
         assert!(status != OK || count <= room);
     }
 
+    pub fn embed(&mut self, input: &mut Input<'_>) {
+        let given = self.handle(Kind::Session, input);
+        let tokens: Vec<u32> = (0..input.pick(20)).map(|_| input.edge(100)).collect();
+        let start = if input.rarely(24) { ptr::null() } else { tokens.as_ptr() };
+        let room = input.edge(128).min(512) as usize;
+        let mut out = Guarded::new(room * size_of::<f32>());
+        let pooling = input.edge(1);
+        // SAFETY: there are as many tokens, and the buffer has room for as many numbers.
+        let status = unsafe {
+            let place = out.start().cast();
+            (self.library.session_embed)(given.handle, start, tokens.len(), pooling, place, room)
+        };
+        self.check_with(given, status);
+        out.check();
+    }
+
     pub fn rewind(&mut self, input: &mut Input<'_>) {
         let given = self.handle(Kind::Session, input);
         let status = match input.pick(4) {

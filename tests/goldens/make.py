@@ -14,6 +14,8 @@ Two things of SmolLM2-135M-Instruct are read, neither is kept in the repository:
     make.py chat   --tokenizer FOLDER --gguf FILE   chat.json
     make.py choices                                 choices.json: what the small models find of the
                                                     questions in choices.jsonl
+    make.py embeddings                              embeddings.json: what the small models make of the
+                                                    prompts of their goldens
     make.py export --tokenizer FOLDER --gguf FILE --out FOLDER
                                                     the real model as a Hugging Face folder in bf16
 
@@ -41,7 +43,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -496,6 +498,24 @@ def make_chat(args):
     write_json(HERE / "chat.json", {"template": template, "cases": cases}, compact=True)
 
 
+@torch.no_grad()
+def make_embeddings(args):
+    """Embeddings of the small models' prompts: mean and last hidden state, of length 1."""
+    cases = {}
+    for name in SMALL_MODELS:
+        model, _ = round_small(name)
+        prompts = load_file(HERE / f"{name}.safetensors")
+        cases[name] = []
+        for i in range(len(PROMPT_LENGTHS)):
+            tokens = prompts[f"prompt_{i}"].tolist()
+            states = model.model(torch.tensor([tokens])).last_hidden_state[0].double()
+            case = {"tokens": tokens}
+            for pooling, state in (("mean", states.mean(0)), ("last", states[-1])):
+                case[pooling] = [round(x, 7) for x in (state / state.norm()).tolist()]
+            cases[name].append(case)
+    write_json(HERE / "embeddings.json", cases, compact=True)
+
+
 def export(args):
     """The real model as a Hugging Face folder in bf16."""
     args.out.mkdir(parents=True, exist_ok=True)
@@ -517,16 +537,17 @@ def main():
     )
     commands = {
         "small": make_small, "real": make_real, "chat": make_chat, "choices": make_choices,
-        "export": export,
+        "embeddings": make_embeddings, "export": export,
     }
     parser.add_argument("command", choices=commands)
     parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--gguf", type=Path)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    if args.command != "choices" and args.tokenizer is None:
+    alone = ("choices", "embeddings")
+    if args.command not in alone and args.tokenizer is None:
         parser.error("--tokenizer is needed")
-    if args.command not in ("small", "choices") and args.gguf is None:
+    if args.command not in ("small", *alone) and args.gguf is None:
         parser.error("--gguf is needed")
     if args.command == "export" and args.out is None:
         parser.error("--out is needed")

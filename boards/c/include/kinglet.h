@@ -89,6 +89,12 @@
 // reply.
 #define KINGLET_CHAT_REPLY_NEXT 1
 
+// `kinglet_session_embed`: the mean of all tokens' hidden states.
+#define KINGLET_POOL_MEAN 0
+
+// `kinglet_session_embed`: the hidden state of the last token, which alone has seen the whole text.
+#define KINGLET_POOL_LAST 1
+
 // `kinglet_generate_options.flags`: goes on behind tokens that end a reply.
 #define KINGLET_GENERATE_IGNORE_END 1
 
@@ -271,6 +277,10 @@ typedef struct kinglet_model_info {
   uint32_t has_chat_template;
   // SHA-256 over the file's header and the checksums in it: equal for equal files.
   uint8_t fingerprint[32];
+  // Numbers of an embedding, see `kinglet_session_embed`.
+  uint32_t embedding_size;
+  // Zero.
+  uint32_t reserved;
 } kinglet_model_info;
 
 // One turn of a conversation, both texts terminated by a zero. Never changes.
@@ -791,6 +801,22 @@ kinglet_status kinglet_session_next(struct kinglet_session *session, uint32_t *t
 kinglet_status kinglet_session_logits(struct kinglet_session *session,
                                       const float **logits,
                                       size_t *count);
+
+// Replaces the text by these tokens and writes what the model makes of it: the hidden states of the
+// tokens behind the final norm, pooled as `KINGLET_POOL_` says and scaled to a length of 1. Needs
+// room for `kinglet_model_info.embedding_size` numbers, which people compare by their products.
+//
+// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, and where the tier is `cuda`;
+// `KINGLET_STATUS_BUFFER_TOO_SMALL`, `KINGLET_STATUS_PROMPT_TOO_LONG`,
+// `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
+//
+// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+kinglet_status kinglet_session_embed(struct kinglet_session *session,
+                                     const uint32_t *tokens,
+                                     size_t token_count,
+                                     uint32_t pooling,
+                                     float *embedding,
+                                     size_t capacity);
 
 // The most probable next tokens, best first: writes up to `capacity` of them and their number to
 // `count`. `KINGLET_STATUS_BAD_ARGUMENT` for an empty text.

@@ -47,6 +47,11 @@ pub const KINGLET_TOKEN_CONTROL: u32 = 2;
 /// reply.
 pub const KINGLET_CHAT_REPLY_NEXT: u32 = 1;
 
+/// `kinglet_session_embed`: the mean of all tokens' hidden states.
+pub const KINGLET_POOL_MEAN: u32 = 0;
+/// `kinglet_session_embed`: the hidden state of the last token, which alone has seen the whole text.
+pub const KINGLET_POOL_LAST: u32 = 1;
+
 /// `kinglet_generate_options.flags`: goes on behind tokens that end a reply.
 pub const KINGLET_GENERATE_IGNORE_END: u32 = 1;
 
@@ -158,6 +163,10 @@ pub struct ModelInfo {
     pub has_chat_template: u32,
     /// SHA-256 over the file's header and the checksums in it: equal for equal files.
     pub fingerprint: [u8; 32],
+    /// Numbers of an embedding, see `kinglet_session_embed`.
+    pub embedding_size: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// What a session must be able to do. Zero, and no struct at all, gives every default.

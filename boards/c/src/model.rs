@@ -274,6 +274,8 @@ unsafe fn fill_info(file: &File<'_>, info: *mut ModelInfo) -> Result<()> {
         longest_token_bytes: file.vocab().longest_token_bytes() as u32,
         has_chat_template: u32::from(file.frame()?.is_some()),
         fingerprint: file.fingerprint(),
+        embedding_size: config.hidden,
+        reserved: 0,
     };
     // SAFETY: as promised by the caller.
     unsafe { abi::fill(info, &own) }

@@ -7,6 +7,7 @@ use crate::sampling::TextSampling;
 use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
 use core::ffi::c_void;
+use kinglet_core::text::Pooling;
 use kinglet_core::{sample, top};
 use kinglet_quant::{Code, Result, ensure, fail};
 
@@ -215,6 +216,52 @@ pub unsafe extern "C" fn kinglet_session_logits(
             put(logits, found.as_ptr(), "the place for the logits")?;
             put(count, found.len(), "the place for the count")
         }
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { with(session, work) }
+}
+
+/// Replaces the text by these tokens and writes what the model makes of it: the hidden states of the
+/// tokens behind the final norm, pooled as `KINGLET_POOL_` says and scaled to a length of 1. Needs
+/// room for `kinglet_model_info.embedding_size` numbers, which people compare by their products.
+///
+/// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, and where the tier is `cuda`;
+/// `KINGLET_STATUS_BUFFER_TOO_SMALL`, `KINGLET_STATUS_PROMPT_TOO_LONG`,
+/// `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
+///
+/// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_session_embed(
+    session: *mut SessionHandle,
+    tokens: *const u32,
+    token_count: usize,
+    pooling: u32,
+    embedding: *mut f32,
+    capacity: usize,
+) -> Status {
+    let work = |work: &mut Work, session: &SessionHandle| {
+        check_apart(&[
+            Bytes::of(tokens, token_count, "the tokens"),
+            Bytes::of(embedding, capacity, "the buffer for the embedding"),
+            session.memory(),
+        ])?;
+        // SAFETY: as promised by the caller.
+        let tokens = unsafe { array(tokens, token_count, "the tokens") }?;
+        // SAFETY: as promised by the caller.
+        let out = unsafe { array_mut(embedding, capacity, "the buffer for the embedding") }?;
+        let pooling = match pooling {
+            abi::KINGLET_POOL_MEAN => Pooling::Mean,
+            abi::KINGLET_POOL_LAST => Pooling::Last,
+            _ => fail!(Code::BadArgument, "there is no pooling {pooling}"),
+        };
+        let size = work.texts.model().config().hidden as usize;
+        ensure!(
+            out.len() >= size,
+            Code::BufferTooSmall,
+            "an embedding has {size} numbers, there is room for {}",
+            out.len()
+        );
+        work.text().embed(tokens, pooling, &mut out[..size])
     };
     // SAFETY: as promised by the caller.
     unsafe { with(session, work) }

@@ -3,6 +3,7 @@
 mod adapter;
 mod bench;
 mod boards;
+mod embed;
 mod formats;
 mod report;
 mod run;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 pub use adapter::AdapterArg;
 pub use bench::BenchArgs;
 pub use boards::{BoardsArgs, BoardsCommand, DoctorArgs, PlanArgs};
+pub use embed::EmbedArgs;
 pub use formats::{Format, KvArg, OverflowArg, TypeArg};
 pub use report::ReportArgs;
 pub use run::RunArgs;
@@ -64,6 +66,8 @@ pub enum Command {
     Chat(ChatArgs),
     /// Show the tokens of a text
     Tokenize(TokenizeArgs),
+    /// Turn texts into vectors that can be compared
+    Embed(EmbedArgs),
     /// Measure perplexity, and the distance to a reference model
     Eval(EvalArgs),
     /// Show the memory that a model needs and the speed to expect, on this or another board

@@ -48,6 +48,7 @@ pub use kinglet_core::kv::KvType;
 pub use kinglet_core::plan::MAX_TEXTS;
 pub use kinglet_core::plan::{Part, Plan};
 pub use kinglet_core::sample::Sampling;
+pub use kinglet_core::text::Pooling;
 pub use kinglet_core::tokenizer::{Specials, Tokenizer};
 pub use kinglet_core::top::Candidate;
 pub use kinglet_machine::{Cooler, Cpus, Root, default_threads};

@@ -8,6 +8,7 @@ use kinglet_core::engine::Observer;
 use kinglet_core::plan::Plan;
 use kinglet_core::sample::Sampler;
 use kinglet_core::screen::Screen;
+use kinglet_core::text::Pooling;
 use kinglet_core::top::Candidate;
 use kinglet_core::{Engine, Workers};
 use kinglet_quant::{Code, Result, ensure};
@@ -138,6 +139,16 @@ impl Session {
     /// Faster with more [`SessionOptions::logit_rows`]. Errors as [`Session::prefill`].
     pub fn score(&mut self, tokens: &[u32], each: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
         self.text().score(tokens, each)
+    }
+
+    /// What the model makes of a text: the hidden states of its tokens behind the final norm, pooled
+    /// and scaled to a length of 1, `[hidden]`. The text of the session becomes these tokens.
+    ///
+    /// `BadArgument` for no tokens and on a device, `PromptTooLong`, `TokenOutOfRange`.
+    pub fn embed(&mut self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; self.model().config().hidden as usize];
+        self.text().embed(tokens, pooling, &mut out)?;
+        Ok(out)
     }
 
     /// Appends tokens and hands the inputs of every matrix to `observer`: for calibration.

@@ -7,6 +7,7 @@ pub mod choices;
 pub mod completions;
 pub mod convert;
 pub mod doctor;
+pub mod embed;
 pub mod eval;
 pub mod inspect;
 pub mod man;

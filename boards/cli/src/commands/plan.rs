@@ -60,6 +60,8 @@ pub fn run(args: &PlanArgs) -> Result<()> {
 pub struct Planned<'a> {
     place: &'a Place,
     footprint: Footprint,
+    /// Bytes of the file that are weights; the rest is the tokenizer and some texts.
+    weight_bytes: usize,
     /// What the user allows.
     budget: Option<usize>,
     /// The largest context within the budget or the machine's memory; `None` where none fits.
@@ -87,12 +89,13 @@ impl<'a> Planned<'a> {
             Some(bytes) => model.largest_context(&fitted, bytes)?,
             None => Some(model.config().max_context as usize),
         };
+        let weight_bytes = model.file().weights().len();
         let work = work(model, &fitted, footprint.plan.limits().context);
         let predictions = place.profile().map_or(Vec::new(), |profile| {
             let units = [Unit::Processor, Unit::Gpu];
             units.iter().filter_map(|&unit| Prediction::new(profile, unit, &work)).collect()
         });
-        Ok(Self { place, footprint, budget, largest_context, predictions })
+        Ok(Self { place, footprint, weight_bytes, budget, largest_context, predictions })
     }
 
     /// Bytes that are left of the budget or of the machine's memory; negative where it is too
@@ -164,7 +167,8 @@ impl<'a> Planned<'a> {
             line(&format!("device {}", part.name), part.bytes);
         }
         line("session", self.footprint.session_bytes());
-        line("file, mapped", *file_bytes);
+        line("weights, mapped", self.weight_bytes);
+        line("tokenizer, mapped", file_bytes - self.weight_bytes);
         line("stacks of threads", *stack_bytes);
         line("program", *program_bytes);
         line("together", self.footprint.total_bytes());
@@ -184,6 +188,7 @@ impl<'a> Planned<'a> {
             "device_bytes": on_device,
             "device_parts": device.iter().map(part).collect::<Vec<_>>(),
             "file_bytes": file_bytes,
+            "weight_bytes": self.weight_bytes,
             "stack_bytes": stack_bytes,
             "program_bytes": program_bytes,
             "process_bytes": self.footprint.total_bytes(),
@@ -232,7 +237,9 @@ pub fn unit_name(unit: Unit) -> &'static str {
 
 fn speed(prediction: &Prediction) -> String {
     let Prediction { unit, decode, prefill, limit, uncertainty, .. } = prediction;
-    let prefill = prefill.map_or("unknown".into(), |speed| format!("{speed:.0} tokens/s"));
+    let share = uncertainty * 100.0;
+    let prefill =
+        prefill.map_or("unknown".into(), |speed| format!("{speed:.0} tokens/s ±{share:.0}%"));
     let joules = prediction.joules_per_token.map_or("unknown".into(), |joules| {
         format!("{joules:.3} J ±{:.0}%", prediction.energy_uncertainty * 100.0)
     });
@@ -242,10 +249,9 @@ fn speed(prediction: &Prediction) -> String {
         Limit::Launches => "launches of kernels limit it",
     };
     format!(
-        "predicted on the {}: decode {decode:.0} tokens/s ±{:.0}% ({limit}), prefill {prefill}, \
-         energy of a decoded token {joules}",
-        unit_name(*unit),
-        uncertainty * 100.0
+        "predicted on the {}: decode {decode:.0} tokens/s ±{share:.0}% ({limit}), prefill \
+         {prefill}, energy of a decoded token {joules}",
+        unit_name(*unit)
     )
 }
 
