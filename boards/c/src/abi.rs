@@ -49,7 +49,8 @@ pub const KINGLET_CHAT_REPLY_NEXT: u32 = 1;
 
 /// `kinglet_session_embed`: the mean of all tokens' hidden states.
 pub const KINGLET_POOL_MEAN: u32 = 0;
-/// `kinglet_session_embed`: the hidden state of the last token, which alone has seen the whole text.
+/// `kinglet_session_embed`: the hidden state of the last token, which alone has seen the whole
+/// text.
 pub const KINGLET_POOL_LAST: u32 = 1;
 
 /// `kinglet_generate_options.flags`: goes on behind tokens that end a reply.

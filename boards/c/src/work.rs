@@ -221,9 +221,10 @@ pub unsafe extern "C" fn kinglet_session_logits(
     unsafe { with(session, work) }
 }
 
-/// Replaces the text by these tokens and writes what the model makes of it: the hidden states of the
-/// tokens behind the final norm, pooled as `KINGLET_POOL_` says and scaled to a length of 1. Needs
-/// room for `kinglet_model_info.embedding_size` numbers, which people compare by their products.
+/// Replaces the text by these tokens and writes what the model makes of it: the hidden states of
+/// the tokens behind the final norm, pooled as `KINGLET_POOL_` says and scaled to a length of 1.
+/// Needs room for `kinglet_model_info.embedding_size` numbers, which people compare by their
+/// products.
 ///
 /// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, and where the tier is `cuda`;
 /// `KINGLET_STATUS_BUFFER_TOO_SMALL`, `KINGLET_STATUS_PROMPT_TOO_LONG`,

@@ -141,8 +141,9 @@ impl Session {
         self.text().score(tokens, each)
     }
 
-    /// What the model makes of a text: the hidden states of its tokens behind the final norm, pooled
-    /// and scaled to a length of 1, `[hidden]`. The text of the session becomes these tokens.
+    /// What the model makes of a text: the hidden states of its tokens behind the final norm,
+    /// pooled and scaled to a length of 1, `[hidden]`. The text of the session becomes these
+    /// tokens.
     ///
     /// `BadArgument` for no tokens and on a device, `PromptTooLong`, `TokenOutOfRange`.
     pub fn embed(&mut self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>> {
