@@ -55,7 +55,8 @@ fn show(profile: &Profile, as_json: bool) -> Result<()> {
     }
     let mut text = format!("{}: {}\n", profile.id, profile.name);
     let mut section = "";
-    for fact in profile.facts.iter().filter(|fact| fact.name != "name" || !fact.section.is_empty()) {
+    for fact in profile.facts.iter().filter(|fact| fact.name != "name" || !fact.section.is_empty())
+    {
         if fact.section != section {
             section = &fact.section;
             writeln!(text, "[{section}]").expect("strings take everything");
