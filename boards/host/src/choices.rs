@@ -62,12 +62,12 @@ impl Question {
         self.choices.iter().map(|tokens| tokens.len() - 1).max().unwrap_or(0)
     }
 
-    /// `BadArgument` for a choice that does not fit `room` positions.
+    /// `BadArgument` for a choice that does not fit `room` positions with a token before it.
     fn check(&self, room: usize) -> Result<()> {
         for tokens in &self.choices {
             let own = tokens.len() - self.context;
             ensure!(
-                own < room,
+                own <= room,
                 Code::BadArgument,
                 "a choice has {own} tokens, the session's context {room}: raise --ctx"
             );
