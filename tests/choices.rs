@@ -293,4 +293,8 @@ fn lines_that_are_no_questions_are_refused() {
         let output = command.arg("--choices").arg(&path).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}");
     }
+    let mut command = kinglet(folder.path());
+    command.arg("eval").arg(converted_path("gqa3-head64", Type::Bf16));
+    let output = command.args(["--texts", "2", "--text"]).arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "texts of no questions");
 }

@@ -316,7 +316,7 @@ pub struct EvalArgs {
     /// Questions that are answered in one pass, each with a cache of its own [default: 8, or what
     /// fits into memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
-    #[arg(requires = "choices")]
+    #[arg(conflicts_with = "text")]
     pub texts: Option<u32>,
     /// Chunks to score at most [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
