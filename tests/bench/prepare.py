@@ -174,7 +174,8 @@ class Workshop:
         if not file.exists():
             say(f"quantizing {size} to {kind}")
             partial = file.with_suffix(".partial")
-            run([python, HERE / "llama_quantize.py", self.checkpoint(size), partial, kind])
+            # Isolated, since a script beside it has the name of the library.
+            run([python, "-I", HERE / "llama_quantize.py", self.checkpoint(size), partial, kind])
             partial.rename(file)
         return file
 

@@ -139,7 +139,8 @@ def main() -> None:
         else:
             python = args.llama_python or workshop.llama_python()
             file = workshop.requantized(size, kind, python)
-            command = [python, HERE / "llama_choices.py", file, "--threads", args.threads]
+            # Isolated, since a script beside it has the name of the library.
+            command = [python, "-I", HERE / "llama_choices.py", file, "--threads", args.threads]
             program = "llama.cpp"
         for questions in tests:
             found = score(program, kind, size, questions, [*command, questions.path])
