@@ -2,7 +2,7 @@
 //! a cache: an engine whose memory is its own, which lends copies alone, makes the same texts.
 
 use kinglet::{KvType, Model, Sampling, Type};
-use kinglet_core::engine::{BlockPrefix, Chunk, Engine};
+use kinglet_core::engine::{BlockPrefix, Chunk, Engine, Logits};
 use kinglet_core::kernels::Alone;
 use kinglet_core::plan::Plan;
 use kinglet_core::sample::Sampler;
@@ -170,6 +170,41 @@ fn logits_behind(model: &Model, tokens: &[u32]) -> Vec<u32> {
         texts.text(0).prefill(tokens, &mut |_| Ok(())).unwrap();
         bits(texts.text(0).logits().unwrap()).collect()
     })
+}
+
+#[test]
+fn passes_that_do_not_fit_change_nothing() {
+    let model = small("gqa3-head64", Type::Q8);
+    on_cpu(&model, KvType::Int8, |texts| {
+        texts.text(0).prefill(&[30, 31, 32], &mut |_| Ok(())).unwrap();
+        let beyond = [model.config().vocab_size];
+        let chunk = |text, first, tokens| {
+            let logits = Logits::All;
+            Chunk { text, first, tokens, logits, screen: None }
+        };
+        let long = [30; 17];
+        let wrong: [(Code, &[Chunk<'_>]); 8] = [
+            (Code::BadArgument, &[chunk(1, 0, &[30]), chunk(0, 3, &[31])]),
+            (Code::BadArgument, &[chunk(0, 1, &[30]), chunk(0, 2, &[31])]),
+            (Code::BadArgument, &[chunk(TEXTS, 0, &[30])]),
+            (Code::BadArgument, &[chunk(0, 4, &[30])]),
+            (Code::BadArgument, &[chunk(0, 3, &[])]),
+            (Code::BadArgument, &[chunk(0, 3, &long[..10])]),
+            (Code::BadArgument, &[Chunk { logits: Logits::Last, ..chunk(0, 3, &long) }]),
+            (Code::TokenOutOfRange, &[chunk(0, 1, &[30]), chunk(1, 0, &beyond)]),
+        ];
+        for (code, pass) in wrong {
+            let error = texts.run_pass(pass, &mut |_, _, _| unreachable!()).unwrap_err();
+            assert_eq!((error.code(), texts.tokens(0)), (code, &[30, 31, 32][..]), "{pass:?}");
+        }
+        let rest: Vec<u32> = (0..texts.room(0) as u32).map(|i| 30 + i % 7).collect();
+        texts.text(0).prefill(&rest, &mut |_| Ok(())).unwrap();
+        let context = texts.tokens(0).len();
+        let full = texts.run_pass(&[chunk(0, context, &[30])], &mut |_, _, _| unreachable!());
+        assert_eq!(full.unwrap_err().code(), Code::ContextFull);
+        assert_eq!(texts.tokens(0).len(), context);
+        texts.run_pass(&[], &mut |_, _, _| unreachable!()).unwrap();
+    });
 }
 
 /// Whatever call fails, texts still are what their tokens say, and go on as soon as the engine

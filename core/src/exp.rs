@@ -1,7 +1,7 @@
 //! The exponential that every backend computes, operation by operation, so that weights of
 //! attention are the same bits everywhere.
 
-use crate::round::round_half_even;
+use crate::round::SHIFT;
 
 /// Arguments are clamped to this range, where the result is a normal number.
 pub const RANGE: [f32; 2] = [-87.336_54, 88.376_26];
@@ -20,11 +20,14 @@ pub const POLYNOMIAL: [f32; 6] =
 #[inline]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(RANGE[0], RANGE[1]);
-    let whole = round_half_even(x * core::f32::consts::LOG2_E);
+    let shifted = x * core::f32::consts::LOG2_E + SHIFT;
+    let whole = shifted - SHIFT;
     let rest = x - whole * LN2_HIGH - whole * LN2_LOW;
     let sum = POLYNOMIAL[1..].iter().fold(POLYNOMIAL[0], |sum, c| sum * rest + c);
     let sum = sum * (rest * rest) + (rest + 1.0);
-    sum * f32::from_bits(((whole as i32 + 127) as u32) << 23)
+    // The lowest bits of the shifted number are those of the integer: compilers have vectors for
+    // this, but not for a conversion that saturates.
+    sum * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
 #[cfg(test)]

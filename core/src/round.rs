@@ -1,7 +1,7 @@
 //! How numbers become codes; every backend rounds alike.
 
 /// 1.5·2²³: adding it leaves no bits for a fraction.
-const SHIFT: f32 = 12_582_912.0;
+pub(crate) const SHIFT: f32 = 12_582_912.0;
 
 /// Rounds to the nearest integer, halves to even, for magnitudes below 2²².
 #[inline]

@@ -1,5 +1,7 @@
 //! An engine and the texts that it works on: their tokens, and how far each is in its cache.
 
+mod pass;
+
 use crate::draft::Draft;
 use crate::engine::{Chunk, Engine, Logits};
 use crate::kernels::{Choice, Workers};

@@ -122,6 +122,17 @@ class Workshop:
             run(["cmake", "--build", build, "-t", *TARGETS], env=environment)
         return folder
 
+    def llama_python(self) -> Path:
+        """An interpreter that has llama.cpp as a library."""
+        venv = self.folder / "llama_venv"
+        done = venv / "complete"
+        if not done.exists():
+            say(f"building {LLAMA_PACKAGE}")
+            run([sys.executable, "-m", "venv", "--clear", venv])
+            run([venv / "bin/python", "-m", "pip", "install", "--quiet", LLAMA_PACKAGE])
+            done.touch()
+        return venv / "bin/python"
+
     def checkpoint(self, size: str) -> Path:
         """The GGUF file from which both programs' files are made."""
         models = self.folder / "models"
@@ -154,6 +165,17 @@ class Workshop:
             partial = file.with_suffix(".partial")
             quantize = [llama / "native/bin/llama-quantize", "--allow-requantize"]
             run([*quantize, self.checkpoint(size), partial, kind])
+            partial.rename(file)
+        return file
+
+    def requantized(self, size: str, kind: str, python: Path) -> Path:
+        """The same, made by the library of `llama_python`."""
+        file = self.folder / "models" / f"{size}.{kind}.gguf"
+        if not file.exists():
+            say(f"quantizing {size} to {kind}")
+            partial = file.with_suffix(".partial")
+            # Isolated, since a script beside it has the name of the library.
+            run([python, "-I", HERE / "llama_quantize.py", self.checkpoint(size), partial, kind])
             partial.rename(file)
         return file
 

@@ -259,7 +259,7 @@ static void prove_description(const kinglet_model *model) {
   kinglet_model_info info = {0};
   RETURNS(BAD_ARGUMENT, kinglet_model_describe(model, NULL));
   RETURNS(BAD_ARGUMENT, kinglet_model_describe(model, &info));
-  info.struct_size = sizeof info - 8;
+  info.struct_size = offsetof(kinglet_model_info, embedding_size) - 8;
   RETURNS(BAD_ARGUMENT, kinglet_model_describe(model, &info));
   info.struct_size = SIZE_MAX;
   RETURNS(BAD_ARGUMENT, kinglet_model_describe(model, &info));

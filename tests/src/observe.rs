@@ -2,7 +2,7 @@
 
 use crate::aligned::Aligned;
 use kinglet::{Model, Sampling};
-use kinglet_core::engine::Engine;
+use kinglet_core::engine::{Chunk, Engine, Logits};
 use kinglet_core::generate::{Overflow, Reply, ReplyOptions, generate};
 use kinglet_core::kernels::Alone;
 use kinglet_core::plan::{Limits, Plan};
@@ -78,6 +78,13 @@ pub fn everything<E: Engine>(texts: &mut Texts<'_, E>) -> Result<Observed> {
     let mut top = vec![Candidate::default(); 9];
     texts.text(0).top(&mut top)?;
     let mut scored = Vec::new();
+    let chunk = |text, first, tokens, logits| Chunk { text, first, tokens, logits, screen: None };
+    let pass = [
+        chunk(0, 30, &prompt[..5], Logits::None),
+        chunk(1, texts.tokens(1).len(), &prompt[4..7], Logits::Last),
+        chunk(2, 11, &prompt[9..13], Logits::All),
+    ];
+    texts.run_pass(&pass, &mut |_, _, logits| scored.extend(bits(logits)))?;
     texts.text(1).score(&prompt[..11], &mut |_, logits| scored.extend(bits(logits)))?;
     let mut states = Vec::new();
     let mut logits = vec![scored];

@@ -238,7 +238,8 @@ pub struct TokenizeArgs {
 The text is cut into chunks of --ctx tokens; each starts from an empty context, and its second
 half is scored, as llama.cpp's perplexity tool does. Questions are lines of
 {\"context\": TEXT, \"choices\": [TEXT, ..], \"answer\": N}, N from 0; they are answered by the
-likeliest choice, once by its whole likelihood and once by that per byte.
+likeliest choice: by its whole likelihood (acc of lm-eval), by that per character (acc_norm; a
+blank in front of a choice does not count) and by that per byte. Each has its standard error.
 
 Examples:
   kinglet eval model.q8.kinglet --text wiki.txt --ctx 512 --chunks 24
@@ -256,6 +257,11 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(conflicts_with_all = ["text", "chunks", "reference"])]
     pub choices: Option<PathBuf>,
+    /// Questions that are answered in one pass, each with a cache of its own [default: 8, or what
+    /// fits into memory]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
+    #[arg(conflicts_with = "text")]
+    pub texts: Option<u32>,
     /// Chunks to score at most [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunks: Option<u32>,

@@ -14,7 +14,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(2);
 pub enum Unit {
     /// Bytes, with a rate.
     Bytes,
-    /// Pieces such as chunks.
+    /// Pieces such as chunks, with the time left.
     Pieces,
     /// Parts of work that takes minutes, with the time left.
     Share,
@@ -78,17 +78,20 @@ impl Meter {
         let Style::Lines { started, first, .. } = &self.style else { return };
         let percent = (done * 100).checked_div(self.total).unwrap_or(100);
         let label = &self.label;
+        let part = (done - first.min(&done)) as f64;
+        let seconds = started.elapsed().as_secs_f64();
+        let left = seconds * (self.total - done.min(self.total)) as f64 / part.max(1.0);
+        let left = units::rough_duration(left);
         match self.unit {
-            Unit::Pieces => out::note(format_args!("{label}: {done} of {}", self.total)),
-            Unit::Share => {
-                let (part, whole) = ((done - first.min(&done)) as f64, self.total as f64);
-                let left = started.elapsed().as_secs_f64() * (whole - done as f64) / part.max(1.0);
-                let left = units::rough_duration(left);
-                out::note(format_args!("{label}: {percent}%, about {left} left"));
+            Unit::Pieces if done == self.total => {
+                out::note(format_args!("{label}: {done} of {done}"));
             }
+            Unit::Pieces => {
+                out::note(format_args!("{label}: {done} of {}, about {left} left", self.total));
+            }
+            Unit::Share => out::note(format_args!("{label}: {percent}%, about {left} left")),
             Unit::Bytes => {
-                let rate = (done - first.min(&done)) as f64 / started.elapsed().as_secs_f64();
-                let (total, rate) = (Bytes(self.total), Bytes(rate as u64));
+                let (total, rate) = (Bytes(self.total), Bytes((part / seconds) as u64));
                 out::note(format_args!("{label}: {percent}% of {total}, {rate}/s"));
             }
         }

@@ -1,7 +1,7 @@
 //! A batch: several texts that go on in one pass.
 
 use crate::generate::{self, GenerateOptions, Generation, Piece};
-use crate::runtime::{Runtime, SessionOptions};
+use crate::runtime::{Runtime, SessionOptions, Texts};
 use crate::session::Text;
 use crate::{Backend, Model, ReadStream, Selection};
 use kinglet_core::Workers;
@@ -99,5 +99,9 @@ impl Batch {
         on_piece: &mut dyn FnMut(usize, Piece<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<Generation>> {
         generate::generate_all(&mut self.runtime.texts, replies, on_piece)
+    }
+
+    pub(crate) fn texts_mut(&mut self) -> &mut Texts {
+        &mut self.runtime.texts
     }
 }

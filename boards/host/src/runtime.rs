@@ -28,7 +28,7 @@ pub struct SessionOptions {
     /// Tokens of one pass that can have logits, at most the batch; as many as there are texts at
     /// least. Each is a row of the vocabulary in f32. With one for each text, generation takes one
     /// token after the other; beyond [`crate::LOOKAHEAD_ROWS`], the default, only
-    /// [`crate::Session::score`] is faster.
+    /// [`crate::Session::score`] and [`crate::choices`] are faster.
     pub logit_rows: usize,
     /// What to run on; `None` takes the processor with its fastest kernels, or an NVIDIA device
     /// where a trial of some tokens finds it faster for [`SessionOptions::work`]. The trial comes

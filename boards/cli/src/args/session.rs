@@ -9,7 +9,8 @@ use kinglet::Cpus;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Session")]
 pub struct SessionArgs {
-    /// Positions of the context [default: 2048 or the model's own if smaller; eval: 512]
+    /// Positions of the context [default: 2048 or the model's own if smaller; eval: 512, or what
+    /// the longest of its questions takes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
     /// Number format of the key-value cache
