@@ -92,7 +92,8 @@
 // `kinglet_session_embed`: the mean of all tokens' hidden states.
 #define KINGLET_POOL_MEAN 0
 
-// `kinglet_session_embed`: the hidden state of the last token, which alone has seen the whole text.
+// `kinglet_session_embed`: the hidden state of the last token, which alone has seen the whole
+// text.
 #define KINGLET_POOL_LAST 1
 
 // `kinglet_generate_options.flags`: goes on behind tokens that end a reply.
@@ -802,9 +803,10 @@ kinglet_status kinglet_session_logits(struct kinglet_session *session,
                                       const float **logits,
                                       size_t *count);
 
-// Replaces the text by these tokens and writes what the model makes of it: the hidden states of the
-// tokens behind the final norm, pooled as `KINGLET_POOL_` says and scaled to a length of 1. Needs
-// room for `kinglet_model_info.embedding_size` numbers, which people compare by their products.
+// Replaces the text by these tokens and writes what the model makes of it: the hidden states of
+// the tokens behind the final norm, pooled as `KINGLET_POOL_` says and scaled to a length of 1.
+// Needs room for `kinglet_model_info.embedding_size` numbers, which people compare by their
+// products.
 //
 // `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, and where the tier is `cuda`;
 // `KINGLET_STATUS_BUFFER_TOO_SMALL`, `KINGLET_STATUS_PROMPT_TOO_LONG`,
