@@ -20,6 +20,7 @@ mod models;
 mod names;
 mod out;
 mod place;
+mod planned;
 mod progress;
 mod replies;
 mod reply;

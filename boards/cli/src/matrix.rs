@@ -1,8 +1,8 @@
 //! The matrix of models and boards that `kinglet plan --all-boards` prints.
 
-use crate::commands::plan::{Planned, unit_name};
 use crate::out;
 use crate::place::Place;
+use crate::planned::{Planned, unit_name};
 use kinglet::{Model, Result, SessionOptions};
 use kinglet_machine::Profile;
 use serde_json::{Value, json};

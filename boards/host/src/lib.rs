@@ -35,6 +35,7 @@ pub mod template;
 mod thread;
 #[cfg(feature = "cuda")]
 mod trial;
+mod work;
 
 pub use bandwidth::ReadStream;
 pub use batch::Batch;
@@ -58,5 +59,6 @@ pub use map::Mapping;
 pub use model::Model;
 pub use pool::Pool;
 pub use runtime::SessionOptions;
-pub use select::{Selection, Work};
+pub use select::Selection;
 pub use session::{Session, Text};
+pub use work::Work;

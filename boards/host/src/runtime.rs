@@ -1,6 +1,7 @@
 //! Texts with memory and threads of their own.
 
-use crate::select::{Selection, Work};
+use crate::select::Selection;
+use crate::work::Work;
 use crate::{Cpus, Model, Pool, Root};
 use kinglet_backends::{AnyEngine, Backend};
 use kinglet_core::draft::LOOKAHEAD_ROWS;

@@ -1,5 +1,7 @@
 //! What a session runs on where nobody has said it, and why.
 
+#[cfg(feature = "cuda")]
+use crate::work::Work;
 use kinglet_backends::Backend;
 use std::fmt;
 
@@ -7,23 +9,6 @@ use std::fmt;
 use crate::trial::{Speeds, Trial};
 #[cfg(feature = "cuda")]
 use kinglet_backends::CudaLack;
-
-/// What a session is going to do. It decides between backends of which one is faster for prompts
-/// and the other for new tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Work {
-    /// Tokens that are read.
-    pub prompt_tokens: usize,
-    /// Tokens that are generated.
-    pub new_tokens: usize,
-}
-
-impl Default for Work {
-    /// A question and its answer.
-    fn default() -> Self {
-        Self { prompt_tokens: 256, new_tokens: 256 }
-    }
-}
 
 /// What a session runs on, and why: as text, one sentence.
 #[derive(Clone, Debug)]

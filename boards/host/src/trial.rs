@@ -1,6 +1,6 @@
 //! A short race between a device and the processor on the same tokens.
 
-use crate::select::Work;
+use crate::work::Work;
 use crate::{Model, Session, SessionOptions};
 use kinglet_backends::Backend;
 use kinglet_quant::{Code, Error, Result};

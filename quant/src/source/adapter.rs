@@ -5,18 +5,14 @@ mod tests;
 
 use super::disk::DiskFile;
 use super::lora::LowRank;
-use super::stored::Stored;
+use super::update::{Found, Update};
 use super::{gguf_lora, peft};
 use crate::tensor::{self, NO_LAYER};
-use crate::{Code, Config, Error, Result, Role, ensure};
-use sha2::{Digest, Sha256};
+use crate::{Code, Config, Result, Role, ensure};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
-
-/// Bytes that are read at a time for a hash.
-const HASHED: usize = 1 << 20;
 
 /// What an adapter is called and how strongly it is merged.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,33 +44,6 @@ impl fmt::Display for Merged {
         f.write_str(", sha256 ")?;
         self.sha256.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
-}
-
-/// What an adapter has for one tensor.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Update {
-    /// The weights that it was trained on, kept because the vocabulary might have grown.
-    pub base: Option<Stored>,
-    /// The tensor as a whole after training.
-    pub whole: Option<Stored>,
-    /// The update of low rank.
-    pub low_rank: Option<LowRank>,
-}
-
-impl Update {
-    /// Whether the tensor becomes another than the one that was trained on.
-    fn changes(&self) -> bool {
-        self.whole.is_some() || self.low_rank.is_some()
-    }
-}
-
-/// What a reader found in an adapter's files.
-pub(super) struct Found {
-    pub file: DiskFile,
-    /// Whether the embedding and the head were trained as one matrix.
-    pub keeps_tie: bool,
-    pub updates: HashMap<(Role, u16), Update>,
-    pub sha256: [u8; 32],
 }
 
 /// An opened adapter.
@@ -208,33 +177,4 @@ fn tie(updates: &mut HashMap<(Role, u16), Update>, keeps_tie: bool) -> bool {
         updates.entry(head).or_default().base = Some(base);
     }
     stays
-}
-
-/// SHA-256 of a text and of a whole file.
-pub(super) fn hash(text: &str, file: &DiskFile) -> Result<[u8; 32]> {
-    let mut hash = Sha256::new();
-    hash.update((text.len() as u64).to_le_bytes());
-    hash.update(text);
-    let mut buffer = vec![0; HASHED];
-    let mut at = 0;
-    while at < file.len() {
-        let count = (file.len() - at).min(HASHED as u64);
-        file.read_at(at, &mut buffer[..count as usize])?;
-        hash.update(&buffer[..count as usize]);
-        at += count;
-    }
-    Ok(hash.finalize().into())
-}
-
-/// The message for a path that is an adapter where a model is needed.
-pub(super) fn no_model(path: &Path, base: Option<&str>) -> Error {
-    let path = path.display();
-    let base = base.unwrap_or("BASE");
-    Error::new(
-        Code::BadArgument,
-        format_args!(
-            "{path} is an adapter, not a model: merge it into the model that it was trained on, \
-             `kinglet convert {base} --lora {path} -o OUT`"
-        ),
-    )
 }

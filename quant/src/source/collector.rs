@@ -1,9 +1,9 @@
 //! From the stored tensors of an adapter to the updates of a model's tensors.
 
-use super::adapter::Update;
 use super::disk::DiskFile;
 use super::lora::LowRank;
 use super::stored::Stored;
+use super::update::Update;
 use crate::tensor::{self, NO_LAYER};
 use crate::{Code, Config, Result, Role, ensure, fail};
 use std::collections::{BTreeMap, HashMap};

@@ -137,6 +137,11 @@ impl Gguf {
         }
     }
 
+    /// Whether the file holds an adapter instead of a model.
+    pub fn is_adapter(&self) -> bool {
+        self.text("general.type") == Some("adapter")
+    }
+
     /// A number that is not negative, if the file has it.
     pub fn unsigned(&self, key: &str) -> Result<Option<u64>> {
         match self.get(key) {

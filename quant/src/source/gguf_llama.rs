@@ -1,8 +1,8 @@
 //! Llama models in GGUF files.
 
-use super::adapter::no_model;
 use super::gguf::{Gguf, Value};
-use super::gguf_lora;
+use super::permuted::permuted_row;
+use super::update::no_model;
 use super::{Kind, Opened, Texts, checked, set_eos, to_u32};
 use crate::config::{Config, NO_TOKEN};
 use crate::tensor;
@@ -21,7 +21,7 @@ pub(super) struct Model {
 /// Opens a GGUF file and checks that it holds a whole model.
 pub(super) fn open(path: &Path) -> Result<Opened> {
     let gguf = Gguf::open(path)?;
-    if gguf_lora::is_adapter(&gguf) {
+    if gguf.is_adapter() {
         return Err(no_model(path, gguf.text("general.base_model.0.name")));
     }
     reject_unsupported(&gguf)?;
@@ -196,16 +196,6 @@ impl Model {
         }
         Ok(())
     }
-}
-
-/// Where llama.cpp's converter put row `row` of a query or key matrix.
-///
-/// Its rotary embedding turns neighbouring rows, so `LlamaModel.permute` in `convert_hf_to_gguf.py`
-/// interleaves the two halves of each head: row `i` of half `h` goes to `2i + h`.
-pub(super) fn permuted_row(row: usize, head_dim: usize) -> usize {
-    let (head, within) = (row / head_dim, row % head_dim);
-    let (half, i) = (within / (head_dim / 2), within % (head_dim / 2));
-    head * head_dim + 2 * i + half
 }
 
 /// The name of a tensor in a GGUF file.

@@ -1,24 +1,19 @@
 //! LoRA adapters in GGUF files, as llama.cpp's `convert_lora_to_gguf.py` writes them.
 
-use super::adapter::{Found, hash};
 use super::collector::{Collector, Part, factor};
 use super::gguf::Gguf;
 use super::gguf_llama::tensor_name;
 use super::lora::LowRank;
+use super::update::{Found, hash};
 use crate::{Code, Config, Result, Role, ensure, fail};
 use std::path::Path;
-
-/// Whether a GGUF file holds an adapter instead of a model.
-pub(super) fn is_adapter(gguf: &Gguf) -> bool {
-    gguf.text("general.type") == Some("adapter")
-}
 
 /// Opens a file and checks that its updates fit a model of this shape.
 pub(super) fn open(path: &Path, scale: f64, config: &Config) -> Result<Found> {
     let gguf = Gguf::open(path)?;
     let place = path.display().to_string();
     ensure!(
-        is_adapter(&gguf),
+        gguf.is_adapter(),
         Code::BadSource,
         "{place} is no adapter but a {}: name a GGUF file whose general.type is adapter",
         gguf.text("general.type").unwrap_or("model")

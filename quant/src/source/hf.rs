@@ -1,10 +1,10 @@
 //! Folders as the Hugging Face hub has them.
 
-use super::adapter::no_model;
 use super::disk::{file_name, unreadable};
 use super::hf_config::{GenerationConfig, ModelConfig, TokenizerConfig, parse};
 use super::peft_config;
 use super::safetensors::Shards;
+use super::update::no_model;
 use super::{Kind, Opened, Texts};
 use crate::config::Config;
 use crate::tensor;

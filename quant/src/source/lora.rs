@@ -1,7 +1,7 @@
 //! Updates of low rank: `W + scale · B A`.
 
 use super::disk::DiskFile;
-use super::gguf_llama::permuted_row;
+use super::permuted::permuted_row;
 use super::stored::Stored;
 use crate::Result;
 use pulp::{Simd, WithSimd};

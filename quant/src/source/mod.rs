@@ -16,12 +16,14 @@ mod hf_config;
 mod lora;
 mod peft;
 mod peft_config;
+mod permuted;
 mod safetensors;
 mod stored;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use crate::fold::Folds;
 use crate::vocab_build::TokenizerTables;

@@ -1,12 +1,12 @@
 //! LoRA adapters in the folders that `peft` writes.
 
-use super::adapter::{Found, hash};
 use super::collector::{Collector, Part, factor};
 use super::disk::{DiskFile, unreadable};
 use super::hf;
 use super::lora::LowRank;
 use super::peft_config::{NAME, PeftConfig};
 use super::safetensors::Shard;
+use super::update::{Found, hash};
 use crate::{Code, Config, Result, Role, ensure, fail};
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Energy of a test: the sensor that is read meanwhile, and what each phase cost.
 
+use crate::bench::lap::Lap;
 use crate::bench::plan::Test;
-use crate::bench::watch::Lap;
 use crate::interrupt;
 use kinglet::Result;
 use kinglet_machine::power::{Interval, Monotonic, Phase, Request, Run, Sampler, Window};

@@ -1,40 +1,18 @@
 //! Measuring one test.
 
-use crate::args::MemoryArgs;
-use crate::bench::energy::Power;
+use crate::bench::lap::Lap;
 use crate::bench::plan::Test;
-use crate::bench::watch::{Goal, Lap, Watch, Watched};
+use crate::bench::settings::Settings;
+use crate::bench::watch::{Watch, Watched};
 use crate::{interrupt, models, settings, system};
 use kinglet::{
     Batch, Code, Config, GenerateOptions, Model, ReadStream, Result, Role, Selection, Type,
 };
-use kinglet_machine::{Cooler, Root};
-use kinglet_quant::arrange::Preset;
+use kinglet_machine::Cooler;
 use kinglet_quant::{Error, ensure};
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-
-/// How tests are run.
-#[derive(Clone, Copy)]
-pub struct Settings<'a> {
-    /// Timed runs of every test.
-    pub repetitions: u32,
-    /// Whether a run that is not timed comes first.
-    pub warmup: bool,
-    /// Number format of models that are converted on the way.
-    pub kind: Option<Preset>,
-    /// How long tests go on.
-    pub goal: Goal,
-    /// The sensor, where energy is measured.
-    pub power: Option<&'a Power>,
-    /// Degrees Celsius that the board is not to reach.
-    pub cool: Option<f64>,
-    /// Where the files of the system lie.
-    pub root: &'a Root,
-    /// How much memory a test may take.
-    pub memory: MemoryArgs,
-}
 
 /// What a test found; times in nanoseconds.
 #[derive(Debug)]

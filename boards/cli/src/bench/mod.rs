@@ -3,10 +3,12 @@
 
 pub mod energy;
 pub mod flags;
+pub mod lap;
 pub mod list;
 pub mod measure;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod settings;
 pub mod table;
 pub mod watch;

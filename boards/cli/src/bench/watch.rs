@@ -1,49 +1,12 @@
 //! Looking at a test while it runs: its laps, the board's heat, and whether it slows down.
 
 use crate::bench::energy::{Energy, Power};
-use crate::bench::measure::Settings;
+use crate::bench::lap::Lap;
 use crate::bench::plan::Test;
+use crate::bench::settings::{Goal, Settings};
 use kinglet_machine::{Conditions, Root, Throttle, Throttling};
 use serde::Serialize;
 use std::time::{Duration, Instant};
-
-/// Looks at the board are this far apart at least.
-const LEAST_PERIOD: Duration = Duration::from_secs(1);
-/// Looks in the time that a test is to last.
-const LOOKS: u32 = 60;
-
-/// How long a test goes on. Nothing means that its repetitions are counted instead.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Goal {
-    /// What reading the prompt, and generating, each last at least.
-    pub each: Option<Duration>,
-    /// What both last together at least, with a record of how speed changes.
-    pub sustained: Option<Duration>,
-}
-
-impl Goal {
-    /// Whether tests go on until some time has passed.
-    pub fn is_long(&self) -> bool {
-        self.each.is_some() || self.sustained.is_some()
-    }
-
-    /// The time between looks at the board.
-    fn period(&self) -> Duration {
-        let longest = self.each.unwrap_or_default().max(self.sustained.unwrap_or_default());
-        (longest / LOOKS).max(LEAST_PERIOD)
-    }
-}
-
-/// One timed run.
-#[derive(Clone, Copy, Debug)]
-pub struct Lap {
-    /// When it began.
-    pub start: Instant,
-    /// When the prompt was read; the start where there is none.
-    pub read: Instant,
-    /// When everything was generated.
-    pub end: Instant,
-}
 
 /// The state of the board after some lap.
 struct Look {

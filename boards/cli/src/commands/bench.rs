@@ -2,9 +2,9 @@
 
 use crate::args::BenchArgs;
 use crate::bench::energy::Power;
-use crate::bench::measure::{Measured, Settings, measure};
+use crate::bench::measure::{Measured, measure};
 use crate::bench::report::{Printer, to_stderr};
-use crate::bench::watch::Goal;
+use crate::bench::settings::{Goal, Settings};
 use crate::bench::{plan, record};
 use crate::{interrupt, models, out, system};
 use kinglet::Result;

@@ -1,6 +1,6 @@
 //! The roofline: how near tests come to what memory and computing allow, and to what was predicted.
 
-use crate::commands::plan::unit_name;
+use crate::planned::unit_name;
 use crate::report::canvas::{Picture, Plane};
 use crate::report::figure::{Figure, Titled};
 use crate::report::format::{known, short};

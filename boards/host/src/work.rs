@@ -1,0 +1,18 @@
+//! What a session is going to do.
+
+/// What a session is going to do. It decides between backends of which one is faster for prompts
+/// and the other for new tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Tokens that are read.
+    pub prompt_tokens: usize,
+    /// Tokens that are generated.
+    pub new_tokens: usize,
+}
+
+impl Default for Work {
+    /// A question and its answer.
+    fn default() -> Self {
+        Self { prompt_tokens: 256, new_tokens: 256 }
+    }
+}
