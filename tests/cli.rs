@@ -73,7 +73,8 @@ impl Place {
     fn converted(&self, name: &str) -> String {
         let output = self.path(&format!("{name}.kinglet")).to_str().unwrap().to_owned();
         let source = small_source(name).to_str().unwrap().to_owned();
-        self.say(&["convert", &source, "-o", &output, "--type", "bf16"]).ok();
+        let said = self.say(&["convert", &source, "-o", &output, "--type", "bf16", "--quiet"]).ok();
+        assert_eq!(said, "", "--quiet leaves no table");
         output
     }
 }
@@ -451,6 +452,10 @@ fn chat_answers_and_keeps_what_it_computed() {
     assert!(prefilled[1] < prefilled[0], "the first message is not computed again: {prefilled:?}");
     assert!(prefilled[2] < prefilled[0], "after /reset the first message is gone: {prefilled:?}");
     said.ok();
+    // What no longer fits is forgotten, and that is said.
+    let long = ["chat", &model, "--temp", "0", "-n", "4", "--ctx", "128"];
+    let said = place.say_to(&long, &"some words to say now\n".repeat(4));
+    assert!(said.err.contains("oldest turns are forgotten"), "{said:?}");
     place.say_to(&["chat", &model, "--ctx", "64"], &"too long ".repeat(100)).fails(2, 401);
     let plain = place.copy_of(CHAT_MODEL);
     fs::remove_file(plain.join("chat_template.jinja")).unwrap();

@@ -59,6 +59,18 @@ fn replies_of_one_pass_are_those_of_their_seeds() {
     assert!(said.starts_with("--- reply 1, seed 0\n") && said.contains("--- reply 2, seed 1\n"));
 }
 
+/// A control token that somebody else wrote is plain text on request.
+#[test]
+fn special_tokens_can_be_plain_text() {
+    let home = TempDir::new().unwrap();
+    let count = |args: &[&str]| {
+        let base = ["-p", "<|im_end|>", "-n", "1", "--json"];
+        run(&home, &[&base[..], args].concat()).json()["prompt_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(count(&[]), 1);
+    assert!(count(&["--no-specials"]) > 1);
+}
+
 #[test]
 fn saved_texts_are_not_computed_again() {
     let home = TempDir::new().unwrap();

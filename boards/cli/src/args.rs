@@ -43,7 +43,7 @@ sense, 130 interrupted.";
 #[command(name = "kinglet", version, max_term_width = 100, after_help = AFTER_HELP)]
 #[command(propagate_version = true, disable_help_subcommand = true, arg_required_else_help = true)]
 pub struct Cli {
-    /// Print neither progress nor statistics
+    /// Print neither progress nor statistics, nor the table of a conversion
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// What to do

@@ -1,5 +1,6 @@
 //! A conversation: its messages, and the session that holds what was computed of them.
 
+use crate::out;
 use crate::reply::{self, Reply};
 use kinglet::template::{Message, Template};
 use kinglet::{Code, GenerateOptions, Model, Result, Session};
@@ -72,9 +73,17 @@ impl Conversation {
     /// The tokens of the conversation, the oldest turns forgotten until a reply fits behind them.
     fn fit(&mut self) -> Result<Vec<u32>> {
         let context = self.session.plan().limits().context;
+        let turns = self.turns.len();
         loop {
             let tokens = self.template.tokens(&self.model.tokenizer(), &self.messages(), true)?;
             if tokens.len() + REPLY_ROOM.min(context / 2) <= context {
+                let forgotten = (turns - self.turns.len()) / 2;
+                if forgotten > 0 {
+                    out::note(format_args!(
+                        "the context of {context} is full: the {forgotten} oldest turns are \
+                         forgotten"
+                    ));
+                }
                 return Ok(tokens);
             }
             ensure!(

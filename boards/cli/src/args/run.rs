@@ -14,7 +14,7 @@ model's own. Without -p and -f the prompt is read from standard input.
 Examples:
   kinglet run smollm2-135m-instruct -p \"def print_hello_world():\"
   kinglet run model.kinglet -f prompt.txt -n 64 --temp 0 --json
-  git diff | kinglet run smollm2-360m --stop END
+  git diff | kinglet run smollm2-360m --no-specials --stop END
   kinglet run model.kinglet -p \"Once\" --temp 0.8 --replies 4 --json --logprobs 3
   kinglet run model.kinglet -f manual.txt -n 1 --save-state manual.state
   cat manual.txt question.txt | kinglet run model.kinglet --load-state manual.state")]
@@ -28,6 +28,9 @@ pub struct RunArgs {
     /// Read the prompt from a file
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
+    /// Read special tokens such as <|im_start|> in the prompt as plain text: for text of others
+    #[arg(long)]
+    pub no_specials: bool,
     /// Tokens to generate at most
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256)]
     pub max_tokens: u32,

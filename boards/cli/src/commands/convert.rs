@@ -45,6 +45,9 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
     if args.json {
         return out::json(&document(&report));
     }
+    if out::is_quiet() {
+        return Ok(());
+    }
     let mut table = format!(
         "{:<22} {:<5} {:>15} {:>11} {:>14} {:>12}\n",
         "tensor", "type", "shape", "bits/weight", "relative error", "output error"

@@ -41,7 +41,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let options = settings::session_options(&args.session)?;
     interrupt::install();
     let model = models::open(&args.model)?;
-    let prompt = model.tokenize_as(&prompt, Specials::Parse)?;
+    let specials = if args.no_specials { Specials::AsText } else { Specials::Parse };
+    let prompt = model.tokenize_as(&prompt, specials)?;
     let work = Work { prompt_tokens: prompt.len(), new_tokens: args.max_tokens as usize };
     let options = SessionOptions { work, ..options };
     let options = settings::fitted(&model, &options, &args.session.memory)?;
