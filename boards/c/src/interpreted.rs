@@ -71,6 +71,7 @@ unsafe fn make(model: *const Model, memory: *mut Line) -> *mut SessionHandle {
         clock_user: ptr::null_mut(),
         texts: 2,
         reserved_texts: 0,
+        memory_budget_bytes: 0,
     };
     let (mut bytes, mut session) = (0, ptr::null_mut());
     // SAFETY: all places are right, and the memory is as long as is said.
