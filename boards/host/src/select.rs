@@ -105,18 +105,6 @@ impl fmt::Display for Selection {
     }
 }
 
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self { new_tokens: 0, .. } => f.write_str("prompts"),
-            Self { prompt_tokens: 0, .. } => f.write_str("new tokens"),
-            Self { prompt_tokens, new_tokens } => {
-                write!(f, "{prompt_tokens} tokens of prompt and {new_tokens} new ones")
-            }
-        }
-    }
-}
-
 #[cfg(feature = "cuda")]
 impl fmt::Display for Speeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
