@@ -49,7 +49,9 @@ class Group:
         (self.folder / "cgroup.procs").write_text(str(os.getpid()))
 
     def peak_bytes(self) -> int:
-        return int((self.folder / self.peak).read_text())
+        """0 where the kernel does not tell, as before Linux 5.19."""
+        path = self.folder / self.peak
+        return int(path.read_text()) if path.exists() else 0
 
 
 def fresh_copy(path: Path, folder: Path) -> Path:
@@ -76,12 +78,13 @@ def measure(options: argparse.Namespace, folder: Path) -> dict:
     except OSError as error:
         print(f"no right to a control group: {error}", file=sys.stderr)
         sys.exit(77)
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=within.enter,
-    )
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, preexec_fn=within.enter)
+    except subprocess.SubprocessError as error:
+        within.folder.rmdir()
+        print(f"no right to enter a control group: {error}", file=sys.stderr)
+        sys.exit(77)
     try:
         faults = []
         while process.stdout.read(TEXT_BYTES):
