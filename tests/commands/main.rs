@@ -1,0 +1,7 @@
+//! Commands as people use them, in one program: building each of its own takes as long as most of
+//! their tests.
+
+mod boards;
+mod power;
+mod run;
+mod service;

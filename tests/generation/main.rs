@@ -1,0 +1,6 @@
+//! What replies and texts can do, in one program: building each of its own takes as long as most of
+//! their tests.
+
+mod embed;
+mod likelihood;
+mod slide;
