@@ -2,6 +2,9 @@
 
 use kinglet_quant::Result;
 
+/// What the stack of a thread that computes holds at most: sessions work with as much.
+pub const STACK_BYTES: usize = 32 << 10;
+
 /// Contexts that a budget chooses are multiples of this, so that caches need no padding.
 pub const CONTEXT_STEP: usize = 64;
 

@@ -60,6 +60,12 @@ pub enum Overflow {
     },
 }
 
+impl Overflow {
+    /// Slides on with as many first tokens as the paper that found them takes: see
+    /// [`Texts::slide`].
+    pub const SLIDE: Self = Self::Slide { sinks: 4 };
+}
+
 /// What a reply may do.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyOptions<'r> {

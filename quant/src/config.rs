@@ -107,6 +107,19 @@ impl Config {
         self.kv_heads as usize * self.head_dim as usize
     }
 
+    /// Multiply-adds that a token takes in the matrix products of all layers; attention is left
+    /// out.
+    pub fn layer_multiply_adds(&self) -> u64 {
+        let attention = 2 * (self.q_dim() + self.kv_dim()) as u64;
+        let layer = u64::from(self.hidden) * (attention + 3 * u64::from(self.ffn));
+        u64::from(self.layers) * layer
+    }
+
+    /// Multiply-adds that a token takes in the head.
+    pub fn head_multiply_adds(&self) -> u64 {
+        u64::from(self.vocab_size) * u64::from(self.hidden)
+    }
+
     /// Query heads that share one key head.
     pub fn group(&self) -> usize {
         (self.heads / self.kv_heads) as usize

@@ -4,37 +4,12 @@ use crate::forms::{Form, INPUTS, OUTPUTS, Result as Kind, THREADS, forms, module
 use kinglet_backends::{Cuda, Program, Ptx};
 use kinglet_core::check::Random;
 use kinglet_stand_in::counters;
+use kinglet_stand_in::edges::EDGES;
 use kinglet_stand_in::exec::{self, Launch, Settings};
 use kinglet_stand_in::fault::Fault;
 use kinglet_stand_in::memory::{Memory, Origin};
 use kinglet_stand_in::ptx;
 use std::ffi::CString;
-
-/// Integers at the borders of types.
-const EDGES: [u64; 22] = [
-    0,
-    1,
-    2,
-    3,
-    31,
-    32,
-    33,
-    64,
-    0x7F,
-    0x80,
-    0xFF,
-    0x7FFF,
-    0x8000,
-    0xFFFF,
-    0x7FFF_FFFF,
-    0x8000_0000,
-    0xFFFF_FFFF,
-    0x8899_AABB_CCDD_EEFF,
-    0x7FFF_FFFF_FFFF_FFFF,
-    0x8000_0000_0000_0000,
-    0xFFFF_FFFF_FFFF_FFFE,
-    0xFFFF_FFFF_FFFF_FFFF,
-];
 
 /// Numbers at borders of floats and of what they are converted to.
 const FLOATS: [f32; 24] = [

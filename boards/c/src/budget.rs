@@ -4,12 +4,8 @@ use crate::session::Request;
 #[cfg(feature = "std")]
 use kinglet_core::Limits;
 #[cfg(feature = "std")]
-use kinglet_core::budget::{CONTEXT_STEP, largest_context};
+use kinglet_core::budget::{CONTEXT_STEP, STACK_BYTES, largest_context};
 use kinglet_quant::{Code, File, Result, ensure};
-
-/// What a thread's stack holds at most.
-#[cfg(feature = "std")]
-const STACK_BYTES: usize = 32 << 10;
 
 impl Request {
     /// The request with the context that fits, where the options name a budget.

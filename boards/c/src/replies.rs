@@ -15,9 +15,6 @@ use kinglet_quant::{Code, Result, ensure};
 
 const _: () = assert!(abi::KINGLET_MAX_STOP == MAX_STOPS);
 
-/// First tokens of a text that stay when it slides on.
-const SINKS: usize = 4;
-
 /// Goes on with the text until something ends it, and streams it.
 ///
 /// `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
@@ -141,14 +138,13 @@ unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a 
 fn reply_options<'a>(options: &GenerateOptions, stop: &'a [&'a str]) -> ReplyOptions<'a> {
     let most = if options.max_tokens == 0 { u32::MAX } else { options.max_tokens };
     let has = |flag| options.flags & flag != 0;
-    let slide = Overflow::Slide { sinks: SINKS };
     ReplyOptions {
         max_tokens: most as usize,
         stop,
         ignore_eos: has(abi::KINGLET_GENERATE_IGNORE_END),
         speculation: true,
         exact_head: false,
-        overflow: if has(abi::KINGLET_GENERATE_SLIDE) { slide } else { Overflow::Stop },
+        overflow: if has(abi::KINGLET_GENERATE_SLIDE) { Overflow::SLIDE } else { Overflow::Stop },
     }
 }
 

@@ -9,6 +9,7 @@ mod report;
 mod run;
 mod sampling;
 mod session;
+mod text;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use report::ReportArgs;
 pub use run::RunArgs;
 pub use sampling::SamplingArgs;
 pub use session::{MemoryArgs, SessionArgs};
+pub use text::TextArgs;
 
 const AFTER_HELP: &str = "\
 MODEL is a .kinglet file, a Hugging Face folder, a .gguf file, a known name such as
@@ -218,12 +220,9 @@ pub struct TokenizeArgs {
     /// Which model
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The text
-    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
-    pub prompt: Option<String>,
-    /// Read the text from a file
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
+    /// Its text
+    #[command(flatten)]
+    pub text: TextArgs,
     /// Read special tokens such as <|im_start|> as plain text
     #[arg(long)]
     pub no_specials: bool,

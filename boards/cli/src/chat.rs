@@ -113,7 +113,7 @@ impl Conversation {
 }
 
 /// Tokens that two sequences have in common at their start.
-fn shared_prefix(a: &[u32], b: &[u32]) -> usize {
+pub fn shared_prefix(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 

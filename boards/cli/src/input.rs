@@ -1,15 +1,15 @@
 //! Texts that the user gives: as an argument, in a file, or on standard input.
 
+use crate::args::TextArgs;
 use crate::{errors, out};
 use kinglet::{Code, Error, Result};
 use std::fs;
 use std::io::{self, IsTerminal, Read};
-use std::path::Path;
 
 /// The text given by `-p`, by `-f`, or else on standard input. Need not be valid UTF-8.
-pub fn read(text: Option<&str>, file: Option<&Path>) -> Result<Vec<u8>> {
-    match (text, file) {
-        (Some(text), _) => Ok(text.into()),
+pub fn read(text: &TextArgs) -> Result<Vec<u8>> {
+    match (&text.prompt, &text.file) {
+        (Some(text), _) => Ok(text.as_str().into()),
         (None, Some(file)) => fs::read(file).map_err(|cause| errors::unreadable(file, &cause)),
         (None, None) => read_stdin(),
     }

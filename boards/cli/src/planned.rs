@@ -170,18 +170,16 @@ impl<'a> Planned<'a> {
 /// What the model asks of a board, on average over a context.
 fn work(model: &Model, options: &SessionOptions, context: usize) -> Work {
     let config = model.config();
-    let attention = (2 * config.q_dim() + 2 * config.kv_dim()) as f64;
-    let (layers, hidden) = (f64::from(config.layers), f64::from(config.hidden));
     let cache = model.cache_bytes_per_token(options.kv) * context / 2;
     Work {
         decode_bytes: (model.read_bytes_per_token() + cache) as f64,
-        layers,
-        layer_multiply_adds: layers * hidden * (attention + 3.0 * f64::from(config.ffn)),
-        head_multiply_adds: f64::from(config.vocab_size) * hidden,
+        layers: f64::from(config.layers),
+        layer_multiply_adds: config.layer_multiply_adds() as f64,
+        head_multiply_adds: config.head_multiply_adds() as f64,
         width: match model.file().matrix(Role::Q, 0).kind() {
             Type::F32 | Type::Bf16 => Width::Floats,
             Type::Q8 | Type::Q8Planes => Width::Bits8,
-            _ => Width::Below8,
+            Type::Q5 | Type::Q4 | Type::Q3 => Width::Below8,
         },
     }
 }

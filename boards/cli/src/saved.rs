@@ -1,5 +1,6 @@
 //! Texts with their keys and values, saved to files.
 
+use crate::chat::shared_prefix;
 use crate::errors::{unreadable, unwritable};
 use kinglet::{Result, Session};
 use std::fs;
@@ -10,7 +11,7 @@ use std::path::Path;
 pub fn load(session: &mut Session, path: &Path, prompt: &[u32]) -> Result<usize> {
     let state = fs::read(path).map_err(|cause| unreadable(path, &cause))?;
     session.restore(&state)?;
-    let common = session.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
+    let common = shared_prefix(session.tokens(), prompt);
     session.rewind(common);
     Ok(common)
 }

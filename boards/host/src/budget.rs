@@ -2,12 +2,10 @@
 
 use crate::runtime::SessionOptions;
 use crate::{KvType, Model, Part, Plan, Root};
-use kinglet_core::budget::{self, CONTEXT_STEP};
+use kinglet_core::budget::{self, CONTEXT_STEP, STACK_BYTES};
 use kinglet_machine::Resident;
 use kinglet_quant::{Code, Error, Result};
 
-/// What a thread's stack holds at most: a session with stacks of 32 KiB works.
-const STACK_BYTES: usize = 32 << 10;
 /// What the program takes beside what it has taken already: pages of its code and of its libraries
 /// that are in use while a session works, and the heap that this work adds. `tests/budget.rs` runs
 /// sessions in exactly the sum of all.

@@ -17,6 +17,7 @@ pub mod board;
 pub mod control;
 pub mod counters;
 pub mod driver;
+pub mod edges;
 pub mod exec;
 pub mod fault;
 pub mod memory;

@@ -1,9 +1,8 @@
 //! The arguments of `kinglet embed`.
 
-use crate::args::{ModelArgs, SessionArgs};
-use clap::{Args, ValueEnum, ValueHint};
+use crate::args::{ModelArgs, SessionArgs, TextArgs};
+use clap::{Args, ValueEnum};
 use kinglet::Pooling;
-use std::path::PathBuf;
 
 /// Arguments of `kinglet embed`.
 #[derive(Debug, Args)]
@@ -20,12 +19,9 @@ pub struct EmbedArgs {
     /// Which model
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The text
-    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
-    pub prompt: Option<String>,
-    /// Read the text from a file
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
+    /// Its text
+    #[command(flatten)]
+    pub text: TextArgs,
     /// Every line that is not empty is a text of its own
     #[arg(long)]
     pub lines: bool,

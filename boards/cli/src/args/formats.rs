@@ -62,14 +62,11 @@ pub enum OverflowArg {
     Slide,
 }
 
-/// First tokens of a text that stay when it slides on.
-const SINKS: usize = 4;
-
 impl From<OverflowArg> for Overflow {
     fn from(arg: OverflowArg) -> Self {
         match arg {
             OverflowArg::Stop => Self::Stop,
-            OverflowArg::Slide => Self::Slide { sinks: SINKS },
+            OverflowArg::Slide => Self::SLIDE,
         }
     }
 }

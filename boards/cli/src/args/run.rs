@@ -1,6 +1,6 @@
 //! The arguments of `kinglet run`.
 
-use crate::args::{ModelArgs, OverflowArg, SamplingArgs, SessionArgs};
+use crate::args::{ModelArgs, OverflowArg, SamplingArgs, SessionArgs, TextArgs};
 use crate::units;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -22,12 +22,9 @@ pub struct RunArgs {
     /// Which model
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The text to continue
-    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
-    pub prompt: Option<String>,
-    /// Read the prompt from a file
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
+    /// Its text
+    #[command(flatten)]
+    pub text: TextArgs,
     /// Read special tokens such as <|im_start|> in the prompt as plain text: for text of others
     #[arg(long)]
     pub no_specials: bool,

@@ -30,7 +30,7 @@ pub struct Measured {
     /// Layers of the model.
     pub layers: u32,
     /// Multiply-adds of a token in all layers together, and in the head; attention is left out.
-    pub multiply_adds_per_token: [f64; 2],
+    pub multiply_adds_per_token: [u64; 2],
     /// What it ran on, and why.
     pub selection: Selection,
     /// Opening the file and making the session.
@@ -90,7 +90,10 @@ impl Run {
             file_bytes: model.file_bytes() as u64,
             parameters: model.config().parameters(),
             layers: model.config().layers,
-            multiply_adds_per_token: multiply_adds_per_token(model.config()),
+            multiply_adds_per_token: {
+                let config = model.config();
+                [config.layer_multiply_adds(), config.head_multiply_adds()]
+            },
             selection: batch.selection().clone(),
             load,
             first_token: None,
@@ -248,14 +251,5 @@ fn bytes_per_token(model: &Model, test: &Test) -> f64 {
 
 /// Those of every layer for each token, and of the head for the last one.
 fn multiply_adds(config: &Config, test: &Test) -> f64 {
-    let [layers, head] = multiply_adds_per_token(config);
-    layers * test.prompt as f64 + head
-}
-
-/// Those of all layers together, and of the head.
-fn multiply_adds_per_token(config: &Config) -> [f64; 2] {
-    let (hidden, ffn) = (f64::from(config.hidden), f64::from(config.ffn));
-    let attention = (2 * config.q_dim() + 2 * config.kv_dim()) as f64;
-    let layers = f64::from(config.layers) * hidden * (attention + 3.0 * ffn);
-    [layers, f64::from(config.vocab_size) * hidden]
+    (config.layer_multiply_adds() * test.prompt as u64 + config.head_multiply_adds()) as f64
 }

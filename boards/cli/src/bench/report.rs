@@ -108,8 +108,8 @@ fn own(found: &Measured) -> Fields {
         ("tier", found.selection.backend().name().into()),
         ("texts", found.test.texts.into()),
         ("n_layers", found.layers.into()),
-        ("layer_multiply_adds", (found.multiply_adds_per_token[0] as u64).into()),
-        ("head_multiply_adds", (found.multiply_adds_per_token[1] as u64).into()),
+        ("layer_multiply_adds", found.multiply_adds_per_token[0].into()),
+        ("head_multiply_adds", found.multiply_adds_per_token[1].into()),
     ];
     fields.extend(columns(found));
     fields

@@ -23,7 +23,7 @@ struct Text {
 
 /// Embeds one text, or each line of it.
 pub fn run(args: &EmbedArgs) -> Result<()> {
-    let text = input::read(args.prompt.as_deref(), args.file.as_deref())?;
+    let text = input::read(&args.text)?;
     let texts: Vec<&[u8]> = match args.lines {
         true => text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect(),
         false => vec![&text],

@@ -36,7 +36,7 @@ struct Document<'a> {
 
 /// Generates, and streams the text or prints one document.
 pub fn run(args: &RunArgs) -> Result<()> {
-    let prompt = input::read(args.prompt.as_deref(), args.file.as_deref())?;
+    let prompt = input::read(&args.text)?;
     ensure!(!prompt.is_empty(), Code::BadArgument, "the prompt is empty: give a text to continue");
     let options = settings::session_options(&args.session)?;
     interrupt::install();

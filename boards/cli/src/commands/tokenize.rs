@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 /// Prints one token a line with its text, or one document.
 pub fn run(args: &TokenizeArgs) -> Result<()> {
-    let text = input::read(args.prompt.as_deref(), args.file.as_deref())?;
+    let text = input::read(&args.text)?;
     interrupt::install();
     let model = models::open(&args.model)?;
     let specials = if args.no_specials { Specials::AsText } else { Specials::Parse };

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "no test needs all of it")]
 
 use kinglet_stand_in::counters;
+use kinglet_stand_in::edges::EDGES;
 use kinglet_stand_in::exec::{self, Launch, Settings};
 use kinglet_stand_in::fault::Fault;
 use kinglet_stand_in::memory::{Memory, Origin};
@@ -135,32 +136,6 @@ pub fn compare(instruction: &str, cases: &[[u64; 4]], definition: impl Fn(&[u64;
         assert_eq!(found, want, "{instruction} of {case:x?}: {found:#x} instead of {want:#x}");
     }
 }
-
-/// Bits at the borders of types, and others.
-pub const EDGES: [u64; 22] = [
-    0,
-    1,
-    2,
-    3,
-    31,
-    32,
-    33,
-    64,
-    0x7F,
-    0x80,
-    0xFF,
-    0x7FFF,
-    0x8000,
-    0xFFFF,
-    0x7FFF_FFFF,
-    0x8000_0000,
-    0xFFFF_FFFF,
-    0x8899_AABB_CCDD_EEFF,
-    0x7FFF_FFFF_FFFF_FFFF,
-    0x8000_0000_0000_0000,
-    0xFFFF_FFFF_FFFF_FFFE,
-    0xFFFF_FFFF_FFFF_FFFF,
-];
 
 /// A generator of bits, SplitMix64.
 pub fn random(state: &mut u64) -> u64 {
