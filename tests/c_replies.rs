@@ -153,6 +153,7 @@ fn reply_by_c(library: &Library, session: Handle, case: Case, prompt: &[u32]) ->
         flags: 0,
         stop: stop.as_ptr(),
         stop_count: stop.len(),
+        constraint: ptr::null(),
     };
     let wanted = case.sampling;
     let bias = wanted.logit_bias.iter().map(|&(token, bias)| LogitBias { token, bias });

@@ -48,12 +48,16 @@ enum Lack {
 
 /// The name of every tier of every architecture, fastest last, behind that of the device that
 /// [`crate::Backend`] has in some builds.
-const NAMES: [&str; 7] = ["cuda", "scalar", "avx2", "avx512", "neon", "neon-dot", "neon-i8mm"];
+const NAMES: &str = "cuda, scalar, avx2, avx512, neon, neon-dot, neon-i8mm";
+
+fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.split(", ")
+}
 
 impl Tier {
     /// The tiers that this CPU can run, fastest last.
     pub fn available() -> impl Iterator<Item = Self> {
-        NAMES.iter().filter_map(|name| Self::find(name).ok())
+        names().filter_map(|name| Self::find(name).ok())
     }
 
     /// The fastest tier that this CPU can run.
@@ -68,7 +72,7 @@ impl Tier {
         match Self::find(name) {
             Ok(tier) => Ok(tier),
             Err(Lack::Name) => {
-                fail!(Code::BadArgument, "there is no tier {name}: choose one of {NAMES:?}")
+                fail!(Code::BadArgument, "there is no tier {name}: choose one of {NAMES}")
             }
             Err(Lack::Build) => {
                 fail!(Code::TierUnavailable, "this build has no {name}: choose {best}")
@@ -93,7 +97,7 @@ impl Tier {
             "neon-dot" => Neon::<Sdot>::detect().map(Self::NeonDot).map_err(Lack::Instructions),
             #[cfg(target_arch = "aarch64")]
             "neon-i8mm" => Neon::<Smmla>::detect().map(Self::NeonI8mm).map_err(Lack::Instructions),
-            _ if NAMES.contains(&name) => Err(Lack::Build),
+            _ if names().any(|known| known == name) => Err(Lack::Build),
             _ => Err(Lack::Name),
         }
     }

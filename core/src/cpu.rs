@@ -40,8 +40,9 @@ impl<'a, C: Choice, W: Workers> Cpu<'a, C, W> {
     }
 
     fn work(&mut self, chunks: &[Chunk<'_>], observer: Option<Observer<'_>>, job: Job) {
-        let chunks =
-            heapless::Vec::from_slice(chunks).expect("a pass has MAX_TEXTS chunks at most");
+        let Ok(chunks) = heapless::Vec::from_slice(chunks) else {
+            panic!("a pass has MAX_TEXTS chunks at most");
+        };
         self.choice.with(Work {
             workers: &self.workers,
             model: &self.model,

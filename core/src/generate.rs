@@ -7,6 +7,7 @@
 //! alone and beside others.
 
 use crate::chances::Chances;
+use crate::constraint::Constraint;
 use crate::draft::{Draft, Drafter};
 use crate::engine::Engine;
 use crate::piece::{Cut, Piece, PieceStream};
@@ -23,6 +24,8 @@ pub enum StopReason {
     MaxTokens,
     /// The model ended its text. The token that says so is not appended.
     EndOfText,
+    /// The reply is complete: its constraint lets nothing follow.
+    Complete,
     /// A stop string appeared. Its tokens stay in the text.
     StopString,
     /// The context is full; rewinding makes room. There was none for the reply's last token.
@@ -39,6 +42,7 @@ impl StopReason {
         match self {
             Self::MaxTokens => "max_tokens",
             Self::EndOfText => "end_of_text",
+            Self::Complete => "complete",
             Self::StopString => "stop_string",
             Self::ContextFull => "context_full",
             Self::Cancelled => "cancelled",
@@ -95,17 +99,20 @@ pub struct Counts {
     pub drafted: usize,
     /// Guesses that came true; each saved a pass.
     pub accepted: usize,
+    /// Tokens that a constraint forced; each saved a pass.
+    pub forced: usize,
     /// How often the text slid on.
     pub slides: usize,
 }
 
 /// A reply in the making: the text that it goes on with, and how.
-#[derive(Debug)]
 pub struct Reply<'r> {
     text: usize,
     sampler: Sampler<'r>,
     options: ReplyOptions<'r>,
     pieces: PieceStream<'r>,
+    /// What it may be, if that is not everything.
+    constraint: Option<&'r mut dyn Constraint>,
     /// Where the probabilities of its tokens are computed, if they are wanted.
     chances: Option<Chances<'r>>,
     drafter: Option<Drafter>,
@@ -140,6 +147,7 @@ impl<'r> Reply<'r> {
             sampler,
             options,
             pieces: PieceStream::new(model, options.stop)?,
+            constraint: None,
             chances: None,
             drafter: None,
             draft: (0, 0),
@@ -155,6 +163,20 @@ impl<'r> Reply<'r> {
     /// [`Piece::candidates`]. Every logit of every token is computed then.
     pub fn with_chances(self, chances: Chances<'r>) -> Self {
         Self { chances: Some(chances), ..self }
+    }
+
+    /// Lets the reply have only what a constraint allows, which is at its beginning. What the
+    /// sampler's filters leave is what the constraint chooses from, and where that has nothing that
+    /// fits, the filters look at all that fits.
+    ///
+    /// `BadArgument` with [`ReplyOptions::ignore_eos`], since the constraint says where to end.
+    pub fn with_constraint(self, constraint: &'r mut dyn Constraint) -> Result<Self> {
+        ensure!(
+            !self.options.ignore_eos,
+            Code::BadArgument,
+            "a reply with a constraint ends where that says: do not ignore the end of the text"
+        );
+        Ok(Self { constraint: Some(constraint), ..self })
     }
 
     /// What it took until now.
@@ -183,6 +205,11 @@ impl<'r> Reply<'r> {
         if self.is_full {
             return Ok(Some(StopReason::ContextFull));
         }
+        if let Some(constraint) = &mut self.constraint
+            && constraint.is_complete()?
+        {
+            return Ok(Some(StopReason::Complete));
+        }
         if self.is_asked {
             return Ok(None);
         }
@@ -197,14 +224,39 @@ impl<'r> Reply<'r> {
         on_piece: crate::piece::OnPiece<'_>,
     ) -> Result<Option<StopReason>> {
         let copy = self.chances.as_mut().map(Chances::logits);
-        let token = texts.sample(self.text, &mut self.sampler, copy)?;
-        self.is_asked = false;
+        let constraint = self.constraint.as_deref_mut();
+        let token = texts.sample(self.text, &mut self.sampler, constraint, copy)?;
         // Only now has the guess saved a pass.
         self.draft.1 += usize::from(self.is_guess);
         self.counts.accepted += usize::from(self.is_guess);
         self.is_guess = false;
         if !self.options.ignore_eos && self.pieces.is_end(token) {
             return Ok(Some(StopReason::EndOfText));
+        }
+        self.take(texts, token, on_piece)
+    }
+
+    /// The token that must come next, if the constraint knows one. With probabilities each token
+    /// gets logits of its own.
+    fn forced<E: Engine>(&mut self, texts: &Texts<'_, E>) -> Result<Option<u32>> {
+        let Some(constraint) = self.constraint.as_mut().filter(|_| self.chances.is_none()) else {
+            return Ok(None);
+        };
+        let forced = constraint.forced()?;
+        forced.iter().try_for_each(|&token| texts.check_token(token))?;
+        Ok(forced)
+    }
+
+    /// Appends a token and hands it on.
+    fn take<E: Engine>(
+        &mut self,
+        texts: &mut Texts<'_, E>,
+        token: u32,
+        on_piece: crate::piece::OnPiece<'_>,
+    ) -> Result<Option<StopReason>> {
+        self.is_asked = false;
+        if let Some(constraint) = &mut self.constraint {
+            constraint.advance(token)?;
         }
         self.make_room(texts)?;
         if !self.is_full {
@@ -241,6 +293,9 @@ impl<'r> Reply<'r> {
             self.stop_reason = self.reason_to_end(control)?;
             if self.stop_reason.is_some() {
                 self.pieces.finish(on_piece);
+            } else if let Some(token) = self.forced(texts)? {
+                self.counts.forced += 1;
+                self.stop_reason = self.take(texts, token, on_piece)?;
             } else if texts.has_logits(self.text) {
                 self.stop_reason = self.next(texts, on_piece)?;
                 if self.stop_reason == Some(StopReason::EndOfText) {
@@ -255,7 +310,10 @@ impl<'r> Reply<'r> {
 
     /// Its part in the next pass, which has this many rows of logits for it.
     fn turn<E: Engine>(&mut self, texts: &Texts<'_, E>, rows: usize) -> Turn {
-        let is_possible = self.options.speculation && texts.plan().is_batch_exact();
+        // Tokens that were forced go along instead of guesses.
+        let is_possible = self.options.speculation
+            && texts.plan().is_batch_exact()
+            && texts.waiting(self.text) <= 1;
         let most = if is_possible { rows - 1 } else { 0 };
         let left = self.options.max_tokens - self.counts.tokens - 1;
         let drafter =

@@ -5,7 +5,7 @@
 //! (the operations of an instruction set), [`scalar`] (what they mean), [`kv`] (the cache),
 //! [`arena`] (how one buffer is cut and shared between workers), [`texts`] and [`text`](mod@text)
 //! (tokens, and how far each text is), [`generate`](mod@generate) (the loop that chooses tokens),
-//! [`sample`], [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
+//! [`sample`], [`constraint`], [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
 //!
@@ -26,6 +26,7 @@ pub mod chat;
 #[cfg(feature = "check")]
 pub mod check;
 pub mod claims;
+pub mod constraint;
 pub mod cpu;
 pub mod draft;
 pub mod engine;

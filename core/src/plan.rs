@@ -114,7 +114,7 @@ impl Plan {
         let counts = Counts::new(file, limits, &layout);
         let mut parts = heapless::Vec::new();
         for part in counts.parts() {
-            parts.push(part).expect("PARTS is the length of the list");
+            assert!(parts.push(part).is_ok(), "PARTS is the length of the list");
         }
         let plan = Self { counts, layout, limits: *limits, parts };
         let most = most_bytes(config, limits);

@@ -64,6 +64,8 @@ pub struct Sampler<'a> {
     draws: u64,
     /// Where the reply begins in the text.
     reply_start: usize,
+    /// See [`Sampler::kept`].
+    kept: usize,
 }
 
 impl<'a> Sampler<'a> {
@@ -76,7 +78,7 @@ impl<'a> Sampler<'a> {
     pub fn resume(sampling: Sampling<'a>, draws: u64) -> Self {
         let mut random = Pcg64Mcg::seed_from_u64(sampling.seed);
         random.advance(draws.into());
-        Self { sampling, random, draws, reply_start: 0 }
+        Self { sampling, random, draws, reply_start: 0, kept: 0 }
     }
 
     /// Tells where the reply begins in the text: see [`Sampling::penalizes_prompt`].
@@ -99,23 +101,37 @@ impl<'a> Sampler<'a> {
     pub fn pick(&mut self, logits: &mut [f32], candidates: &mut [u32], recent: &[u32]) -> u32 {
         assert_eq!(logits.len(), candidates.len());
         self.adjust(logits, candidates, recent);
+        self.kept = 0;
         if self.sampling.temperature <= 0.0 {
             return arg_max(logits);
         }
-        for (candidate, token) in candidates.iter_mut().zip(0..) {
-            *candidate = token;
-        }
+        every_token(candidates);
         self.draw(logits, candidates)
     }
 
     /// Chooses as [`Sampler::pick`] would if all logits but those of `tokens`, which ascend, were
     /// too small to be chosen; both slices change. For samplers with a [`Sampler::screen`].
     pub fn pick_among(&mut self, logits: &mut [f32], tokens: &mut [u32]) -> u32 {
+        self.kept = 0;
         match likeliest(logits, tokens) {
             Some(token) if self.sampling.temperature <= 0.0 => token,
             Some(_) => self.draw(logits, tokens),
             None => 0,
         }
+    }
+
+    /// Chooses one of `tokens`, at least one, from logits that were adjusted; both slices change.
+    pub(crate) fn pick_one_of(&mut self, logits: &mut [f32], tokens: &mut [u32]) -> u32 {
+        match likeliest(logits, tokens) {
+            Some(token) if self.sampling.temperature <= 0.0 => token,
+            _ => self.draw(logits, tokens),
+        }
+    }
+
+    /// How many candidates at the front of the scratch the last token was drawn from, their logits
+    /// being weights now; 0 where nothing was drawn.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept
     }
 
     /// Which logits [`Sampler::pick`] needs; `None` when it needs all, since bias and penalty
@@ -132,17 +148,22 @@ impl<'a> Sampler<'a> {
 
     /// Draws one of `candidates` by its weight, after all filters.
     fn draw(&mut self, logits: &mut [f32], candidates: &mut [u32]) -> u32 {
-        let kept = self.keep(logits, candidates);
-        let sum: f32 = kept.iter().map(|&t| logits[t as usize]).sum();
+        self.kept = self.keep(logits, candidates).len();
+        self.draw_again(logits, &candidates[..self.kept])
+    }
+
+    /// Draws one of `tokens`, at least one, by its weight: some of those that were kept.
+    pub(crate) fn draw_again(&mut self, weights: &[f32], tokens: &[u32]) -> u32 {
+        let sum: f32 = tokens.iter().map(|&t| weights[t as usize]).sum();
         let mut left = self.uniform() * sum;
-        for &token in kept.iter() {
-            left -= logits[token as usize];
+        for &token in tokens {
+            left -= weights[token as usize];
             if left < 0.0 {
                 return token;
             }
         }
         // Rounding can leave a remainder: then the last token with any weight is chosen.
-        *kept.iter().rfind(|&&t| logits[t as usize] > 0.0).unwrap_or(&kept[0])
+        *tokens.iter().rfind(|&&t| weights[t as usize] > 0.0).unwrap_or(&tokens[0])
     }
 
     /// Whether tokens are penalized for having occurred.
@@ -151,7 +172,7 @@ impl<'a> Sampler<'a> {
     }
 
     /// Bias and penalties; `scratch` has the length of the logits.
-    fn adjust(&self, logits: &mut [f32], scratch: &mut [u32], recent: &[u32]) {
+    pub(crate) fn adjust(&self, logits: &mut [f32], scratch: &mut [u32], recent: &[u32]) {
         for &(token, bias) in self.sampling.logit_bias {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit += bias;
@@ -241,6 +262,11 @@ impl<'a> Sampler<'a> {
         self.draws += 1;
         (self.random.next_u32() >> 8) as f32 / (1 << 24) as f32
     }
+}
+
+/// Writes the whole vocabulary, ascending.
+pub(crate) fn every_token(tokens: &mut [u32]) {
+    tokens.iter_mut().zip(0..).for_each(|(place, token)| *place = token);
 }
 
 /// The first of the largest logits; 0 when all are NaN.

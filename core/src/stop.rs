@@ -41,8 +41,9 @@ impl StopMatcher {
                 stop.len()
             );
             // Both have room: the lengths were checked above.
-            let stop = heapless::String::try_from(*stop).expect("the length was checked");
-            matcher.stops.push(stop).expect("the number was checked");
+            let mut own = heapless::String::new();
+            assert!(own.push_str(stop).is_ok(), "the length was checked");
+            assert!(matcher.stops.push(own).is_ok(), "the number was checked");
         }
         Ok(matcher)
     }
@@ -81,7 +82,7 @@ impl StopMatcher {
     /// Takes the character that follows the held text.
     fn take(&mut self, character: char, emit: &mut impl FnMut(&str)) {
         // The held text is shorter than a stop string, so a character always fits behind it.
-        self.held.push(character).expect("room for a character");
+        assert!(self.held.push(character).is_ok(), "room for a character");
         let complete = self.stops.iter().filter(|stop| self.held.ends_with(stop.as_str()));
         if let Some(stop_bytes) = complete.map(|stop| stop.len()).max() {
             emit_some(&self.held[..self.held.len() - stop_bytes], emit);

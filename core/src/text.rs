@@ -105,7 +105,7 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
 
     /// Chooses the next token without appending it. `BadArgument` for an empty text.
     pub fn sample(&mut self, sampler: &mut Sampler<'_>) -> Result<u32> {
-        self.texts.sample(self.number, sampler, None)
+        self.texts.sample(self.number, sampler, None, None)
     }
 
     /// All logits behind the text, `[vocabulary]`. `BadArgument` for an empty text.

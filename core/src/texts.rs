@@ -1,12 +1,12 @@
 //! An engine and the texts that it works on: their tokens, and how far each is in its cache.
 
+mod choose;
 mod pass;
 
 use crate::draft::Draft;
 use crate::engine::{Chunk, Engine, Logits};
 use crate::kernels::{Choice, Workers};
 use crate::plan::{Limits, MAX_TEXTS, Plan, TextBuffers};
-use crate::sample::Sampler;
 use crate::screen::Screen;
 use crate::{Cpu, engine};
 use kinglet_quant::format::ALIGN;
@@ -157,7 +157,7 @@ impl<'a, E: Engine> Texts<'a, E> {
             let (own, rest) = history.split_at_mut(context);
             history = rest;
             let state = State { history: own, length: 0, cached: 0, rows: Rows::default() };
-            states.push(state).expect("the plan has MAX_TEXTS texts at most");
+            assert!(states.push(state).is_ok(), "the plan has MAX_TEXTS texts at most");
         }
         Self { model, engine, candidates, states, passes: 0 }
     }
@@ -210,7 +210,7 @@ impl<'a, E: Engine> Texts<'a, E> {
         let [source, target] = self
             .states
             .get_disjoint_mut([from, to])
-            .expect("two texts that are there, as checked above");
+            .unwrap_or_else(|_| panic!("two texts that are there, as checked above"));
         target.history[..count].copy_from_slice(&source.history[..count]);
         (target.length, target.cached) = (count, cached);
         Ok(())
@@ -234,14 +234,13 @@ impl<'a, E: Engine> Texts<'a, E> {
         // Logits behind the tokens that are there already are not needed any more, and those that
         // are not in the cache need passes of their own.
         for &(text, _) in tokens {
-            if self.states[text].cached < self.states[text].length {
-                self.run_one(text, 1, Logits::None, None)?;
-            }
+            self.catch_up(text, self.states[text].length)?;
         }
         let mut turns: heapless::Vec<Turn, MAX_TEXTS> = heapless::Vec::new();
         for &(text, token) in tokens {
             self.append(text, token);
-            turns.push(Turn { text, draft: Draft::new(), screen: None }).expect("checked above");
+            let turn = Turn { text, draft: Draft::new(), screen: None };
+            assert!(turns.push(turn).is_ok(), "checked above");
         }
         if turns.is_empty() {
             return Ok(());
@@ -265,6 +264,12 @@ impl<'a, E: Engine> Texts<'a, E> {
             "token {token} is not in the vocabulary of {vocab}"
         );
         Ok(())
+    }
+
+    /// Tokens of a text that the cache does not have yet.
+    pub(crate) fn waiting(&self, text: usize) -> usize {
+        let State { length, cached, .. } = &self.states[text];
+        length.saturating_sub(*cached)
     }
 
     pub(crate) fn state(&self, text: usize) -> &State<'a> {
@@ -316,8 +321,19 @@ impl<'a, E: Engine> Texts<'a, E> {
         Ok(())
     }
 
+    /// Makes the cache have the first `count` tokens of a text, as passes without logits.
+    fn catch_up(&mut self, text: usize, count: usize) -> Result<()> {
+        let batch = self.plan().limits().batch;
+        while self.states[text].cached < count {
+            let some = (count - self.states[text].cached).min(batch);
+            self.run_one(text, some, Logits::None, None)?;
+        }
+        Ok(())
+    }
+
     /// Runs one pass for all turns: takes each text's last token and the guesses behind it, and
-    /// computes logits behind each. Turns are of different texts, none of which is empty.
+    /// computes logits behind each. Turns are of different texts, none of which is empty. Tokens
+    /// in front of the last that the cache does not have go along.
     pub(crate) fn run_turns(&mut self, turns: &mut [Turn]) -> Result<()> {
         assert!(turns.iter().all(|turn| self.states[turn.text].length > 0));
         // Insertion: there are few, and the library's sort would take 8 kB of firmware.
@@ -328,13 +344,17 @@ impl<'a, E: Engine> Texts<'a, E> {
                 }
             }
         }
+        // Each text's share of what a pass can take.
+        let most = self.plan().limits().batch / turns.len();
         for turn in &mut *turns {
             turn.screen = self.possible(turn.screen);
             let state = &mut self.states[turn.text];
-            assert!(state.cached + 1 >= state.length, "only the last token may be missing");
             // What the cache has behind the text was guessed wrongly; the last token is taken
             // again where nothing else gives logits behind it.
-            state.cached = state.length - 1;
+            state.cached = state.cached.min(state.length - 1);
+            let behind = if turn.draft.is_empty() { most } else { 1 };
+            self.catch_up(turn.text, self.states[turn.text].length.saturating_sub(behind))?;
+            let state = &mut self.states[turn.text];
             state.history[state.length..][..turn.draft.len()].copy_from_slice(&turn.draft);
         }
         let mut pass: heapless::Vec<Chunk<'_>, MAX_TEXTS> = heapless::Vec::new();
@@ -342,8 +362,9 @@ impl<'a, E: Engine> Texts<'a, E> {
             let State { history, length, cached, .. } = &self.states[turn.text];
             let tokens = &history[*cached..*length + turn.draft.len()];
             let (text, first, screen) = (turn.text, *cached, turn.screen);
-            let chunk = Chunk { text, first, tokens, logits: Logits::All, screen };
-            pass.push(chunk).expect("a turn for each text");
+            let logits = if turn.draft.is_empty() { Logits::Last } else { Logits::All };
+            let chunk = Chunk { text, first, tokens, logits, screen };
+            assert!(pass.push(chunk).is_ok(), "a turn for each text");
         }
         self.passes += 1;
         let outcome = self.engine.run(&pass);
@@ -407,35 +428,6 @@ impl<'a, E: Engine> Texts<'a, E> {
     pub(crate) fn logits_and_scratch(&mut self, text: usize) -> Result<(&[f32], &mut [u32])> {
         let row = self.compute_logits(text, None)?;
         Ok((self.engine.logits(row)?, self.candidates))
-    }
-
-    /// Chooses the token behind a text, which is not appended. The logits are used up by that; all
-    /// of them are computed and copied where there is a place for a copy.
-    pub(crate) fn sample(
-        &mut self,
-        text: usize,
-        sampler: &mut Sampler<'_>,
-        copy: Option<&mut [f32]>,
-    ) -> Result<u32> {
-        let screen = if copy.is_some() { None } else { sampler.screen() };
-        let row = self.compute_logits(text, screen)?;
-        let Self { engine, candidates, states, .. } = self;
-        let State { history, length, rows, .. } = &mut states[text];
-        let survivors = match rows.screen {
-            Some(_) => engine.survivors(row, candidates)?,
-            None => None,
-        };
-        let logits = engine.logits(row)?;
-        if let Some(copy) = copy {
-            copy.copy_from_slice(logits);
-        }
-        let token = match survivors {
-            Some(count) => sampler.pick_among(logits, &mut candidates[..count]),
-            None => sampler.pick(logits, candidates, &history[..*length]),
-        };
-        let used = *length + 1 - rows.first;
-        (rows.row, rows.first, rows.count) = (rows.row + used, *length + 1, rows.count - used);
-        Ok(token)
     }
 
     /// Makes room in a text: keeps its first tokens, up to `sinks`, and its last ones, together

@@ -75,6 +75,8 @@ pub enum Code {
     DeadlinePassed = 410,
     /// A handle is null, was closed, or is not Kinglet's.
     BadHandle = 411,
+    /// A grammar or schema is wrong, needs what is not supported, takes too much, or fits nothing.
+    BadGrammar = 412,
     /// This machine cannot run the requested kernels.
     TierUnavailable = 501,
     /// The operating system refuses a resource such as memory or a thread.

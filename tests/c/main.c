@@ -19,6 +19,7 @@ int main(int argc, char **argv) {
   prove_sessions();
   prove_choices();
   prove_replies();
+  prove_constraints();
   prove_states();
   prove_texts();
   prove_threads();

@@ -65,6 +65,7 @@ void prove_tokens(void);
 void prove_sessions(void);
 void prove_choices(void);
 void prove_replies(void);
+void prove_constraints(void);
 void prove_states(void);
 void prove_texts(void);
 void prove_threads(void);

@@ -151,7 +151,7 @@ static void prove_slide(kinglet_session *session) {
   CHECK(reply(session, &options, &own, &told) == KINGLET_STOP_CONTEXT_FULL && told.slides == 0);
   options.flags |= KINGLET_GENERATE_SLIDE;
   CHECK(reply(session, &options, &own, &told) == KINGLET_STOP_MAX_TOKENS);
-  CHECK(told.tokens == 200 && told.slides >= 5 && told.reserved_slides == 0);
+  CHECK(told.tokens == 200 && told.slides >= 5 && told.reserved_slides == 0 && told.forced == 0);
   uint32_t left[64];
   size_t count = 0;
   RETURNS(OK, kinglet_session_tokens(session, left, 64, &count));

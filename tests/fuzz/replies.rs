@@ -1,6 +1,6 @@
 //! Calls that run the model, with callbacks that do what they must not.
 
-use super::abi::{GenerateOptions, Generation, KINGLET_GENERATE_SLIDE, Reply};
+use super::abi::{Constraint, GenerateOptions, Generation, KINGLET_GENERATE_SLIDE, Reply};
 use super::input::{Input, Sized};
 use super::library::{Handle, Library};
 use super::world::{Kind, OK, World};
@@ -65,6 +65,60 @@ unsafe extern "C" fn on_reply_piece(
 ) -> i32 {
     // SAFETY: as above.
     unsafe { on_piece(user, token, text, text_bytes) }
+}
+
+/// A constraint that answers by a byte of its own, mostly rightly.
+fn constraint(answers: &mut u8, input: &mut Input<'_>) -> Constraint {
+    Constraint {
+        struct_size: size_of::<Constraint>(),
+        user: ptr::from_mut(answers).cast(),
+        filter: if input.rarely(16) { None } else { Some(filter) },
+        advance: if input.rarely(16) { None } else { Some(advance) },
+        forced: if input.rarely(3) { Some(forced) } else { None },
+        is_complete: if input.rarely(3) { Some(is_complete) } else { None },
+    }
+}
+
+/// The next answer of the byte behind a constraint.
+fn next(user: *mut c_void) -> u8 {
+    // SAFETY: the byte that was given, which nobody else uses.
+    let answers = unsafe { &mut *user.cast::<u8>() };
+    *answers = answers.wrapping_mul(141).wrapping_add(89);
+    *answers
+}
+
+unsafe extern "C" fn filter(user: *mut c_void, tokens: *mut u32, count: usize) -> usize {
+    // SAFETY: as many tokens.
+    let tokens = unsafe { std::slice::from_raw_parts_mut(tokens, count) };
+    match next(user) {
+        0..4 => count + 1,
+        4..8 => usize::MAX,
+        8..12 => {
+            tokens.fill(u32::MAX);
+            count
+        }
+        12..16 => 0,
+        answer => {
+            tokens.reverse();
+            1 + count * usize::from(answer) / 512
+        }
+    }
+}
+
+unsafe extern "C" fn advance(user: *mut c_void, _token: u32) -> i32 {
+    i32::from(next(user) == 7)
+}
+
+unsafe extern "C" fn forced(user: *mut c_void) -> u32 {
+    match next(user) {
+        0..8 => u32::MAX - 1,
+        answer @ 8..100 => answer.into(),
+        _ => u32::MAX,
+    }
+}
+
+unsafe extern "C" fn is_complete(user: *mut c_void) -> i32 {
+    i32::from(next(user) < 8)
 }
 
 unsafe extern "C" fn on_progress(user: *mut c_void, done: usize, total: usize) -> i32 {
@@ -135,6 +189,8 @@ impl World<'_> {
             })
             .collect();
         let most = 1 + u32::from(input.byte() / 8);
+        let mut answers = input.byte();
+        let constraint = constraint(&mut answers, input);
         // A text that goes on when the context is full ends with its tokens alone.
         let slides = input.rarely(4);
         let options = GenerateOptions {
@@ -143,6 +199,7 @@ impl World<'_> {
             flags: if slides { KINGLET_GENERATE_SLIDE } else { 0 } | input.flags(1),
             stop: if input.rarely(24) { ptr::null() } else { stops.as_ptr() },
             stop_count: if input.rarely(4) { stops.len() } else { 0 },
+            constraint: if input.rarely(3) { &raw const constraint } else { ptr::null() },
         };
         let mut options = Sized::new(options, input);
         let options = options.pointer::<GenerateOptions>(input).cast_const();
@@ -162,12 +219,15 @@ impl World<'_> {
     /// Goes on with several texts, some of which may not be there or come twice.
     pub fn generate_all(&mut self, input: &mut Input<'_>) {
         let given = self.handle(Kind::Session, input);
+        let mut answers = input.byte();
+        let constraint = constraint(&mut answers, input);
         let options = GenerateOptions {
             struct_size: size_of::<GenerateOptions>(),
             max_tokens: 1 + u32::from(input.byte() / 8),
             flags: input.flags(3),
             stop: ptr::null(),
             stop_count: 0,
+            constraint: if input.rarely(3) { &raw const constraint } else { ptr::null() },
         };
         let count = input.pick(10);
         // SAFETY: all numbers.

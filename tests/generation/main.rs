@@ -1,6 +1,8 @@
 //! What replies and texts can do, in one program: building each of its own takes as long as most of
 //! their tests.
 
+mod constraint;
 mod embed;
+mod guide;
 mod likelihood;
 mod slide;

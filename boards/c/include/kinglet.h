@@ -126,6 +126,11 @@
 // Why generation ended: the deadline passed.
 #define KINGLET_STOP_DEADLINE 7
 
+// Why generation ended: the reply is complete, its grammar lets nothing follow. Where the grammar
+// allowed more, a reply that is whole ends with `KINGLET_STOP_END_OF_TEXT`; with any other reason
+// it was cut.
+#define KINGLET_STOP_COMPLETE 8
+
 // Log levels: failures.
 #define KINGLET_LOG_ERROR 1
 
@@ -212,6 +217,8 @@ enum kinglet_status
   KINGLET_STATUS_DEADLINE_PASSED = 410,
   // A handle is null, was closed, or is not Kinglet's.
   KINGLET_STATUS_BAD_HANDLE = 411,
+  // A grammar is wrong, needs what is not supported, or fits nothing.
+  KINGLET_STATUS_BAD_GRAMMAR = 412,
   // This machine cannot run the requested kernels.
   KINGLET_STATUS_TIER_UNAVAILABLE = 501,
   // This machine, or this build, lacks a resource such as memory, threads or files.
@@ -429,6 +436,44 @@ typedef struct kinglet_candidate {
   float log_probability;
 } kinglet_candidate;
 
+// Moves those of `count` tokens, at least one, that may come next in a reply to the front, in
+// their order, and returns how many they are. A token that ends a reply may come where the reply
+// may end.
+typedef size_t (*kinglet_filter_tokens)(void *user, uint32_t *tokens, size_t count);
+
+// Takes the next token of a reply: one that may come, and never one that ends it. Returns 0 to go
+// on; anything else ends the reply with `KINGLET_STATUS_BAD_GRAMMAR`.
+typedef int32_t (*kinglet_advance_by)(void *user, uint32_t token);
+
+// Returns the token that must come next in a reply, or `KINGLET_NO_TOKEN` where there are several
+// or where it is not known.
+typedef uint32_t (*kinglet_forced_token)(void *user);
+
+// Returns 1 where a reply is complete, so that nothing can follow, else 0.
+typedef int32_t (*kinglet_is_complete)(void *user);
+
+// What a reply may be, decided by functions of the caller's. They are called on the thread that
+// generates, and begin with the reply.
+//
+// A token is drawn as without a constraint, then `filter` is asked about it; only where it is
+// refused is `filter` asked about many, and another one is drawn among those that it leaves. So
+// the probabilities are exactly those of the tokens that may come, and most steps ask about one
+// token. Tokens that `forced` tells go into the model together, in one step.
+typedef struct kinglet_constraint {
+  // Size of this struct.
+  size_t struct_size;
+  // Handed to the functions.
+  void *user;
+  // Which tokens may come next. Needed.
+  kinglet_filter_tokens filter;
+  // Takes the next token. Needed.
+  kinglet_advance_by advance;
+  // Which token must come next, or null.
+  kinglet_forced_token forced;
+  // Whether nothing can follow, or null: then a reply ends where the model ends it.
+  kinglet_is_complete is_complete;
+} kinglet_constraint;
+
 // How to generate. Zero, and no struct at all, generates until the model ends or the context is
 // full.
 typedef struct kinglet_generate_options {
@@ -442,6 +487,8 @@ typedef struct kinglet_generate_options {
   const char *const *stop;
   // Entries of `stop`, up to `KINGLET_MAX_STOP`.
   size_t stop_count;
+  // What the reply may be, or null. Not with `KINGLET_GENERATE_IGNORE_END`.
+  const struct kinglet_constraint *constraint;
 } kinglet_generate_options;
 
 // Gets tokens and text of a reply as they come. `token` is `KINGLET_NO_TOKEN` when a piece of text
@@ -469,6 +516,10 @@ typedef struct kinglet_generation {
   uint32_t slides;
   // Zero.
   uint32_t reserved_slides;
+  // Tokens that a constraint forced; each saved a step.
+  uint32_t forced;
+  // Zero.
+  uint32_t reserved_forced;
 } kinglet_generation;
 
 // A reply to one of several texts. Never changes.

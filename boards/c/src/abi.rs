@@ -5,7 +5,6 @@
 //! refused unless it is zero. Structs without `struct_size` never change.
 
 use core::ffi::{c_char, c_void};
-use kinglet_quant::{Code, Result, ensure};
 
 /// The version of this interface. It only grows: what was compiled for version 1 goes on to work.
 pub const KINGLET_ABI_VERSION: u32 = 1;
@@ -76,6 +75,10 @@ pub const KINGLET_STOP_CALLBACK: u32 = 5;
 pub const KINGLET_STOP_CANCELLED: u32 = 6;
 /// Why generation ended: the deadline passed.
 pub const KINGLET_STOP_DEADLINE: u32 = 7;
+/// Why generation ended: the reply is complete, its grammar lets nothing follow. Where the grammar
+/// allowed more, a reply that is whole ends with `KINGLET_STOP_END_OF_TEXT`; with any other reason
+/// it was cut.
+pub const KINGLET_STOP_COMPLETE: u32 = 8;
 
 /// Log levels: failures.
 pub const KINGLET_LOG_ERROR: u32 = 1;
@@ -119,6 +122,19 @@ pub type OnPiece = Option<
         text_bytes: usize,
     ) -> i32,
 >;
+/// Moves those of `count` tokens, at least one, that may come next in a reply to the front, in
+/// their order, and returns how many they are. A token that ends a reply may come where the reply
+/// may end.
+pub type FilterTokens =
+    Option<unsafe extern "C" fn(user: *mut c_void, tokens: *mut u32, count: usize) -> usize>;
+/// Takes the next token of a reply: one that may come, and never one that ends it. Returns 0 to go
+/// on; anything else ends the reply with `KINGLET_STATUS_BAD_GRAMMAR`.
+pub type AdvanceBy = Option<unsafe extern "C" fn(user: *mut c_void, token: u32) -> i32>;
+/// Returns the token that must come next in a reply, or `KINGLET_NO_TOKEN` where there are several
+/// or where it is not known.
+pub type ForcedToken = Option<unsafe extern "C" fn(user: *mut c_void) -> u32>;
+/// Returns 1 where a reply is complete, so that nothing can follow, else 0.
+pub type IsComplete = Option<unsafe extern "C" fn(user: *mut c_void) -> i32>;
 /// Told before every batch of a prompt how many of its tokens are done. Returns 0 to go on.
 pub type OnProgress =
     Option<unsafe extern "C" fn(user: *mut c_void, done: usize, total: usize) -> i32>;
@@ -306,6 +322,30 @@ pub struct Sampling {
     pub reserved_penalties: u32,
 }
 
+/// What a reply may be, decided by functions of the caller's. They are called on the thread that
+/// generates, and begin with the reply.
+///
+/// A token is drawn as without a constraint, then `filter` is asked about it; only where it is
+/// refused is `filter` asked about many, and another one is drawn among those that it leaves. So
+/// the probabilities are exactly those of the tokens that may come, and most steps ask about one
+/// token. Tokens that `forced` tells go into the model together, in one step.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Constraint {
+    /// Size of this struct.
+    pub struct_size: usize,
+    /// Handed to the functions.
+    pub user: *mut c_void,
+    /// Which tokens may come next. Needed.
+    pub filter: FilterTokens,
+    /// Takes the next token. Needed.
+    pub advance: AdvanceBy,
+    /// Which token must come next, or null.
+    pub forced: ForcedToken,
+    /// Whether nothing can follow, or null: then a reply ends where the model ends it.
+    pub is_complete: IsComplete,
+}
+
 /// How to generate. Zero, and no struct at all, generates until the model ends or the context is
 /// full.
 #[repr(C)]
@@ -321,6 +361,8 @@ pub struct GenerateOptions {
     pub stop: *const *const c_char,
     /// Entries of `stop`, up to `KINGLET_MAX_STOP`.
     pub stop_count: usize,
+    /// What the reply may be, or null. Not with `KINGLET_GENERATE_IGNORE_END`.
+    pub constraint: *const Constraint,
 }
 
 /// What a generation did.
@@ -345,6 +387,10 @@ pub struct Generation {
     pub slides: u32,
     /// Zero.
     pub reserved_slides: u32,
+    /// Tokens that a constraint forced; each saved a step.
+    pub forced: u32,
+    /// Zero.
+    pub reserved_forced: u32,
 }
 
 /// A token and how probable it is. Never changes.
@@ -365,102 +411,4 @@ pub struct Message {
     pub role: *const c_char,
     /// What was said, in UTF-8.
     pub content: *const c_char,
-}
-
-/// A struct that begins with its size and may grow at its end.
-///
-/// # Safety
-///
-/// The type must be `repr(C)`, begin with a `usize` that tells its size, and be valid whatever its
-/// bytes are, as numbers and pointers that nobody follows yet.
-pub(crate) unsafe trait Versioned: Copy {
-    /// Bytes of the struct in the first version of the interface.
-    const FIRST: usize;
-}
-
-macro_rules! versioned {
-    ($($name:ty: $first:literal on 64 bits, $first32:literal on 32;)+) => {$(
-        // SAFETY: the struct is `repr(C)`, begins with `struct_size` and consists of numbers and
-        // pointers; functions among them are valid because the caller's compiler has made them.
-        unsafe impl Versioned for $name {
-            const FIRST: usize = if size_of::<usize>() == 8 { $first } else { $first32 };
-        }
-        const _: () = assert!(size_of::<$name>() >= <$name as Versioned>::FIRST);
-    )+};
-}
-
-versioned! {
-    LogSink: 32 on 64 bits, 20 on 32;
-    ModelInfo: 72 on 64 bits, 60 on 32;
-    SessionOptions: 72 on 64 bits, 48 on 32;
-    SessionInfo: 48 on 64 bits, 40 on 32;
-    Sampling: 64 on 64 bits, 48 on 32;
-    GenerateOptions: 32 on 64 bits, 20 on 32;
-    Generation: 16 on 64 bits, 12 on 32;
-}
-
-/// Reads a struct of any version; null gives zeros.
-///
-/// `BadArgument` for a size below the first version's, and for bytes beyond this version's that are
-/// not zero.
-///
-/// # Safety
-///
-/// `given` must be null or point to as many bytes as it says itself, aligned for the type.
-pub(crate) unsafe fn read<T: Versioned>(given: *const T) -> Result<T> {
-    let mut own = core::mem::MaybeUninit::<T>::zeroed();
-    if !given.is_null() {
-        ensure!(given.is_aligned(), Code::BadArgument, "the options are not aligned");
-        // SAFETY: aligned; the caller passes a struct, and every one begins with its size.
-        let bytes = unsafe { given.cast::<usize>().read() };
-        check_size::<T>(bytes)?;
-        let known = bytes.min(size_of::<T>());
-        // SAFETY: the struct has as many bytes as it says; `own` has at least `known`.
-        unsafe { own.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(given.cast(), known) };
-        // SAFETY: as above, all within the bytes that the struct says it has.
-        let rest = unsafe { core::slice::from_raw_parts(given.cast::<u8>(), bytes) };
-        ensure!(
-            rest[known..].iter().all(|&byte| byte == 0),
-            Code::BadArgument,
-            "the options are of a newer Kinglet: leave the fields that this one lacks at zero"
-        );
-    }
-    // SAFETY: all zeros are valid, and so is what the caller wrote over them.
-    Ok(unsafe { own.assume_init() })
-}
-
-/// Fills as much of the caller's struct as it has.
-///
-/// # Safety
-///
-/// `out` must point to as many bytes as it says itself, aligned for the type.
-pub(crate) unsafe fn fill<T: Versioned>(out: *mut T, own: &T) -> Result<()> {
-    ensure!(
-        !out.is_null() && out.is_aligned(),
-        Code::BadArgument,
-        "the struct to fill is null or not aligned"
-    );
-    // SAFETY: aligned; the caller passes a struct, and every one begins with its size.
-    let bytes = unsafe { out.cast::<usize>().read() };
-    check_size::<T>(bytes)?;
-    let sized = size_of::<usize>();
-    let known = bytes.min(size_of::<T>()) - sized;
-    // SAFETY: both have `known` bytes behind their size.
-    unsafe {
-        let from = core::ptr::from_ref(own).cast::<u8>().add(sized);
-        out.cast::<u8>().add(sized).copy_from_nonoverlapping(from, known);
-    }
-    Ok(())
-}
-
-/// No struct of any version is as long as this.
-pub(crate) const SIZE_LIMIT: usize = 4096;
-
-fn check_size<T: Versioned>(bytes: usize) -> Result<()> {
-    ensure!(
-        (T::FIRST..SIZE_LIMIT).contains(&bytes),
-        Code::BadArgument,
-        "struct_size is {bytes}: set it to the size of the struct"
-    );
-    Ok(())
 }

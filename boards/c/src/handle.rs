@@ -1,10 +1,10 @@
 //! Pointers from outside: what they are checked for, who may use what they point to, and what the
 //! last failure was.
 
-use crate::abi;
 use crate::abi::KINGLET_ALIGNMENT;
 use crate::status::Status;
 use crate::tag::{self, Kind, Tag};
+use crate::versioned;
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_void};
 use core::slice;
@@ -257,12 +257,15 @@ impl<'w> Bytes<'w> {
 /// # Safety
 ///
 /// `given` must be null or point to a struct that begins with its size.
-pub(crate) unsafe fn bytes_of<'w, T: abi::Versioned>(given: *const T, what: &'w str) -> Bytes<'w> {
+pub(crate) unsafe fn bytes_of<'w, T: versioned::Versioned>(
+    given: *const T,
+    what: &'w str,
+) -> Bytes<'w> {
     // What is not aligned is refused where it is read or filled.
     let is_sized = !given.is_null() && given.is_aligned();
     // SAFETY: aligned; every struct begins with its size.
     let count = if is_sized { unsafe { given.cast::<usize>().read() } } else { 0 };
-    Bytes::of(given.cast::<u8>(), count.min(abi::SIZE_LIMIT), what)
+    Bytes::of(given.cast::<u8>(), count.min(versioned::SIZE_LIMIT), what)
 }
 
 /// `BadArgument` when two of them have a byte in common.

@@ -14,6 +14,7 @@
 mod abi;
 mod budget;
 mod clock;
+mod constraint;
 mod handle;
 #[cfg(all(test, miri))]
 mod interpreted;
@@ -27,6 +28,7 @@ mod state;
 mod status;
 mod tag;
 mod tokens;
+mod versioned;
 mod work;
 mod workers;
 

@@ -2,6 +2,7 @@
 
 use crate::abi::{self, KINGLET_ABI_VERSION, LogSink};
 use crate::status::Status;
+use crate::versioned;
 use core::ffi::{CStr, c_char};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -62,7 +63,7 @@ unsafe fn set_sink(sink: *const LogSink) -> Result<()> {
     let mut filter = LevelFilter::Off;
     if !sink.is_null() {
         // SAFETY: as promised by the caller.
-        let read = unsafe { abi::read(sink) }?;
+        let read = unsafe { versioned::read(sink) }?;
         ensure!(read.on_log.is_some(), Code::BadArgument, "the log sink has no function");
         ensure!(read.reserved == 0, Code::BadArgument, "the reserved field is not zero");
         filter = match read.level {

@@ -1,10 +1,11 @@
 //! Models: opened from a path, a file descriptor or memory, and closed.
 
-use crate::abi::{self, ModelInfo};
+use crate::abi::ModelInfo;
 use crate::handle::{self, Bytes, Handle, LastError, caught, check_apart};
 use crate::place::{Keeper, Place};
 use crate::status::Status;
 use crate::tag::{Kind, Tag};
+use crate::versioned;
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -262,7 +263,7 @@ pub unsafe extern "C" fn kinglet_model_describe(
 
 /// # Safety
 ///
-/// As for [`abi::fill`].
+/// As for [`versioned::fill`].
 unsafe fn fill_info(file: &File<'_>, info: *mut ModelInfo) -> Result<()> {
     let config = file.config();
     let own = ModelInfo {
@@ -278,7 +279,7 @@ unsafe fn fill_info(file: &File<'_>, info: *mut ModelInfo) -> Result<()> {
         reserved: 0,
     };
     // SAFETY: as promised by the caller.
-    unsafe { abi::fill(info, &own) }
+    unsafe { versioned::fill(info, &own) }
 }
 
 /// Compares the checksums of the whole file, weights included, which reads all of it.

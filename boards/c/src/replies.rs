@@ -2,9 +2,11 @@
 
 use crate::abi::{self, GenerateOptions, Generation};
 use crate::clock::Deadline;
+use crate::constraint::Callbacks;
 use crate::handle::{self, Bytes, User, array, check_apart};
 use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
+use crate::versioned;
 use core::ffi::{c_char, c_void};
 use core::ops::ControlFlow;
 use kinglet_core::generate::{self, Counts, Overflow, Reply, ReplyOptions, StopReason};
@@ -101,6 +103,8 @@ fn report() -> Generation {
         reserved: 0,
         slides: 0,
         reserved_slides: 0,
+        forced: 0,
+        reserved_forced: 0,
     }
 }
 
@@ -129,7 +133,7 @@ unsafe fn read_stops<'a>(options: &GenerateOptions) -> Result<heapless::Vec<&'a 
     for &string in strings {
         // SAFETY: as promised by the caller.
         let stop = unsafe { handle::text(string, "a stop string") }?;
-        stops.push(stop).expect("the number was checked");
+        assert!(stops.push(stop).is_ok(), "the number was checked");
     }
     Ok(stops)
 }
@@ -152,7 +156,7 @@ fn reply_options<'a>(options: &GenerateOptions, stop: &'a [&'a str]) -> ReplyOpt
 ///
 /// # Safety
 ///
-/// Options and generations of the replies must be null or what [`abi::read`] and [`abi::fill`]
+/// Options and generations of the replies must be null or what [`versioned::read`] and [`versioned::fill`]
 /// take.
 unsafe fn generate<const MOST: usize>(
     work: &mut Work,
@@ -171,9 +175,12 @@ unsafe fn generate<const MOST: usize>(
     unsafe { check_requests(session, requests) }?;
     // SAFETY: as promised by the caller.
     let read: Options<'_, MOST> = unsafe { read_requests(requests) }?;
+    // SAFETY: as promised by the caller.
+    let mut constraints: Constraints<MOST> = unsafe { read_constraints(&read) }?;
     let Work { texts, samplings, clock, deadline_ms, .. } = work;
     let mut replies = heapless::Vec::<Reply<'_>, MOST>::new();
-    for (request, (options, stop)) in requests.iter().zip(&read) {
+    for ((request, (options, stop)), constraint) in requests.iter().zip(&read).zip(&mut constraints)
+    {
         let number = request.text as usize;
         ensure!(
             number < samplings.len(),
@@ -182,7 +189,10 @@ unsafe fn generate<const MOST: usize>(
             samplings.len()
         );
         let options = reply_options(options, stop);
-        let reply = Reply::new(texts.model(), number, samplings[number].sampler(), options)?;
+        let mut reply = Reply::new(texts.model(), number, samplings[number].sampler(), options)?;
+        if let Some(constraint) = constraint {
+            reply = reply.with_constraint(constraint)?;
+        }
         assert!(replies.push(reply).is_ok(), "the number was checked");
     }
     let deadline = Deadline::after(clock, *deadline_ms)?;
@@ -205,7 +215,7 @@ unsafe fn generate<const MOST: usize>(
         draws[i] = reply.draws();
         if !request.generation.is_null() {
             // SAFETY: as promised by the caller.
-            unsafe { abi::fill(request.generation, &told(reply, cancelled[i])) }?;
+            unsafe { versioned::fill(request.generation, &told(reply, cancelled[i])) }?;
         }
     }
     drop(replies);
@@ -218,6 +228,21 @@ unsafe fn generate<const MOST: usize>(
 /// Options of replies and their stop strings.
 type Options<'a, const MOST: usize> =
     heapless::Vec<(GenerateOptions, heapless::Vec<&'a str, MAX_STOPS>), MOST>;
+
+/// The constraints of replies.
+type Constraints<const MOST: usize> = heapless::Vec<Option<Callbacks>, MOST>;
+
+/// Reads the constraints that options name.
+///
+/// # Safety
+///
+/// They must be what [`Callbacks::read`] takes.
+unsafe fn read_constraints<const MOST: usize>(
+    read: &Options<'_, MOST>,
+) -> Result<Constraints<MOST>> {
+    // SAFETY: as promised by the caller.
+    read.iter().map(|(options, _)| unsafe { Callbacks::read(options.constraint) }).collect()
+}
 
 /// Reads the options of at most `MOST` replies, and writes reports of nothing.
 ///
@@ -232,10 +257,10 @@ unsafe fn read_requests<'a, const MOST: usize>(
         ensure!(request.reserved == 0, Code::BadArgument, "the reserved field is not zero");
         if !request.generation.is_null() {
             // SAFETY: as promised by the caller.
-            unsafe { abi::fill(request.generation, &report()) }?;
+            unsafe { versioned::fill(request.generation, &report()) }?;
         }
         // SAFETY: as promised by the caller.
-        let options = unsafe { abi::read(request.options) }?;
+        let options = unsafe { versioned::read(request.options) }?;
         // SAFETY: as promised by the caller.
         let stops = unsafe { read_stops(&options) }?;
         assert!(read.push((options, stops)).is_ok(), "the number was checked");
@@ -270,12 +295,13 @@ unsafe fn check_requests(session: &SessionHandle, requests: &[abi::Reply]) -> Re
 
 /// What a reply did.
 fn told(reply: &Reply<'_>, is_cancelled: bool) -> Generation {
-    let Counts { tokens, steps, drafted, accepted, slides } = reply.counts();
+    let Counts { tokens, steps, drafted, accepted, forced, slides } = reply.counts();
     Generation {
         tokens: tokens as u32,
         stop_reason: reply.stop_reason().map_or(0, |reason| match reason {
             StopReason::MaxTokens => abi::KINGLET_STOP_MAX_TOKENS,
             StopReason::EndOfText => abi::KINGLET_STOP_END_OF_TEXT,
+            StopReason::Complete => abi::KINGLET_STOP_COMPLETE,
             StopReason::StopString => abi::KINGLET_STOP_STRING,
             StopReason::ContextFull => abi::KINGLET_STOP_CONTEXT_FULL,
             StopReason::Cancelled if is_cancelled => abi::KINGLET_STOP_CANCELLED,
@@ -286,6 +312,7 @@ fn told(reply: &Reply<'_>, is_cancelled: bool) -> Generation {
         drafted: drafted as u32,
         accepted: accepted as u32,
         slides: slides as u32,
+        forced: forced as u32,
         ..report()
     }
 }

@@ -8,6 +8,7 @@ use crate::place::{Keeper, Place};
 use crate::sampling::TextSampling;
 use crate::status::Status;
 use crate::tag::{Kind, Tag};
+use crate::versioned;
 use crate::workers::{Crew, Hook};
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_void};
@@ -138,10 +139,10 @@ pub(crate) struct Request {
 impl Request {
     /// # Safety
     ///
-    /// As for [`abi::read`]; the name of the tier must end with a zero.
+    /// As for [`versioned::read`]; the name of the tier must end with a zero.
     unsafe fn read(file: &File<'_>, options: *const SessionOptions) -> Result<Self> {
         // SAFETY: as promised by the caller.
-        let options = unsafe { abi::read(options) }?;
+        let options = unsafe { versioned::read(options) }?;
         let or = |value: u32, default: u32| if value == 0 { default } else { value } as usize;
         let batch = or(options.batch, DEFAULT_BATCH);
         let speculates = options.flags & abi::KINGLET_SESSION_SPECULATE != 0;
@@ -403,7 +404,7 @@ pub unsafe extern "C" fn kinglet_session_describe(
         // SAFETY: as promised by the caller.
         check_apart(&[unsafe { handle::bytes_of(info, "the struct to fill") }, session.memory()])?;
         // SAFETY: as promised by the caller.
-        unsafe { abi::fill(info, &own) }
+        unsafe { versioned::fill(info, &own) }
     };
     // SAFETY: as promised by the caller.
     unsafe { with(session, work) }

@@ -75,6 +75,8 @@ pub enum Status {
     DeadlinePassed = 410,
     /// A handle is null, was closed, or is not Kinglet's.
     BadHandle = 411,
+    /// A grammar is wrong, needs what is not supported, or fits nothing.
+    BadGrammar = 412,
     /// This machine cannot run the requested kernels.
     TierUnavailable = 501,
     /// This machine, or this build, lacks a resource such as memory, threads or files.
@@ -87,7 +89,7 @@ pub enum Status {
 }
 
 /// Every failure: its code in Rust, its number in C, and what it means.
-const FAILURES: [(Code, Status, &CStr); 35] = {
+const FAILURES: [(Code, Status, &CStr); 36] = {
     use Status as S;
     [
         (Code::NotFound, S::NotFound, c"a file does not exist"),
@@ -133,6 +135,7 @@ const FAILURES: [(Code, Status, &CStr); 35] = {
         (Code::StateMismatch, S::StateMismatch, c"the state is of another model or session"),
         (Code::DeadlinePassed, S::DeadlinePassed, c"the deadline passed"),
         (Code::BadHandle, S::BadHandle, c"the handle is null, closed or not Kinglet's"),
+        (Code::BadGrammar, S::BadGrammar, c"the grammar is wrong, unsupported or fits nothing"),
         (Code::TierUnavailable, S::TierUnavailable, c"this machine lacks the kernels"),
         (Code::Resource, S::Resource, c"a resource is missing"),
         (Code::DeviceLost, S::DeviceLost, c"the device is lost"),

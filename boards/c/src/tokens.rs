@@ -323,7 +323,8 @@ fn with_conversation(
     };
     let message = |index: usize| {
         // SAFETY: `read_messages` has read the same texts, which stay as they are.
-        unsafe { read_message(&messages.0[index]) }.expect("read before")
+        let message = unsafe { read_message(&messages.0[index]) };
+        message.unwrap_or_else(|_| panic!("read before"))
     };
     let count = messages.0.len();
     work(&frame, &chat::Conversation { count, message: &message, is_reply_next })

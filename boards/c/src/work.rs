@@ -6,6 +6,7 @@ use crate::handle::{Bytes, User, array, array_mut, check_apart, check_out, put};
 use crate::sampling::TextSampling;
 use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
+use crate::versioned;
 use core::ffi::c_void;
 use kinglet_core::text::Pooling;
 use kinglet_core::{sample, top};
@@ -35,10 +36,10 @@ pub unsafe extern "C" fn kinglet_session_set_sampling(
 
 /// # Safety
 ///
-/// As for [`abi::read`]; the bias must have as many entries as it says.
+/// As for [`versioned::read`]; the bias must have as many entries as it says.
 unsafe fn read_sampling(sampling: *const Sampling, vocabulary: u32) -> Result<TextSampling> {
     // SAFETY: as promised by the caller.
-    let given = unsafe { abi::read(sampling) }?;
+    let given = unsafe { versioned::read(sampling) }?;
     ensure!(
         (given.reserved, given.reserved_penalties) == (0, 0),
         Code::BadArgument,

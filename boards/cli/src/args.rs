@@ -5,6 +5,7 @@ mod bench;
 mod boards;
 mod embed;
 mod formats;
+mod grammar;
 mod report;
 mod run;
 mod sampling;
@@ -19,6 +20,7 @@ pub use bench::BenchArgs;
 pub use boards::{BoardsArgs, BoardsCommand, DoctorArgs, PlanArgs};
 pub use embed::EmbedArgs;
 pub use formats::{Format, KvArg, OverflowArg, TypeArg};
+pub use grammar::GrammarArgs;
 pub use report::ReportArgs;
 pub use run::RunArgs;
 pub use sampling::SamplingArgs;
@@ -200,6 +202,9 @@ pub struct ChatArgs {
     /// What happens when the context is full
     #[arg(long, value_name = "WAY", default_value = "stop")]
     pub ctx_overflow: OverflowArg,
+    /// Shape of the reply
+    #[command(flatten)]
+    pub grammar: GrammarArgs,
     /// Sampling
     #[command(flatten)]
     pub sampling: SamplingArgs,

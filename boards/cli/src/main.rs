@@ -10,6 +10,7 @@ mod digest;
 mod doctor;
 mod errors;
 mod fetch;
+mod grammar;
 #[cfg(feature = "pull")]
 mod hub;
 mod input;

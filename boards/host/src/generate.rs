@@ -1,8 +1,10 @@
 //! Generation: from a prompt to streamed text and the reason why it ended.
 
 use crate::Session;
+use crate::grammar::Grammar;
 use crate::runtime::Texts;
 use kinglet_core::chances::Chances;
+use kinglet_core::constraint::Constraint;
 use kinglet_core::generate::{self as core, Counts, Reply, ReplyOptions};
 use kinglet_core::sample::{Sampler, Sampling};
 use kinglet_core::top::Candidate;
@@ -43,6 +45,9 @@ pub struct GenerateOptions<'a> {
     /// [`Piece::candidates`]. Every logit is computed then, and generating takes 8 bytes of the
     /// heap for each token of the vocabulary.
     pub candidates: Option<usize>,
+    /// What the reply may be. It then ends with [`StopReason::Complete`] or
+    /// [`StopReason::EndOfText`] where it is whole, and with another reason where it was cut.
+    pub grammar: Option<&'a dyn Grammar>,
     /// Time for the prompt and the reply, looked at before each token and before each pass of a
     /// prompt: a reply ends with
     /// [`StopReason::Deadline`], a prompt with the error `DeadlinePassed`.
@@ -64,6 +69,7 @@ impl Default for GenerateOptions<'_> {
             exact_head: false,
             overflow: Overflow::Stop,
             candidates: None,
+            grammar: None,
             deadline: None,
             cancel: None,
         }
@@ -71,18 +77,16 @@ impl Default for GenerateOptions<'_> {
 }
 
 impl<'a> GenerateOptions<'a> {
-    /// Memory for [`GenerateOptions::candidates`]; none where they are not wanted.
-    fn candidates(&self, texts: &Texts) -> Option<Candidates> {
+    /// What a reply with these options works on.
+    fn begin(&self, texts: &Texts) -> Result<Memory<'a>> {
         let vocabulary = texts.model().config().vocab_size as usize;
-        self.candidates.map(|count| Candidates::new(vocabulary, count))
+        Ok(Memory {
+            candidates: self.candidates.map(|count| Candidates::new(vocabulary, count)),
+            constraint: self.grammar.map(Grammar::begin).transpose()?,
+        })
     }
 
-    fn reply<'b>(
-        &self,
-        texts: &Texts,
-        text: usize,
-        candidates: &'b mut Option<Candidates>,
-    ) -> Result<Reply<'b>>
+    fn reply<'b>(&self, texts: &Texts, text: usize, memory: &'b mut Memory<'a>) -> Result<Reply<'b>>
     where
         'a: 'b,
     {
@@ -90,11 +94,14 @@ impl<'a> GenerateOptions<'a> {
         let Self { max_tokens, stop, ignore_eos, speculation, exact_head, overflow, .. } = *self;
         let options =
             ReplyOptions { max_tokens, stop, ignore_eos, speculation, exact_head, overflow };
-        let reply = Reply::new(texts.model(), text, sampler, options)?;
-        Ok(match candidates {
-            Some(candidates) => reply.with_chances(candidates.chances()),
-            None => reply,
-        })
+        let mut reply = Reply::new(texts.model(), text, sampler, options)?;
+        if let Some(candidates) = &mut memory.candidates {
+            reply = reply.with_chances(candidates.chances());
+        }
+        if let Some(constraint) = &mut memory.constraint {
+            reply = reply.with_constraint(&mut **constraint)?;
+        }
+        Ok(reply)
     }
 
     /// What ends a reply that began at `start`.
@@ -105,6 +112,12 @@ impl<'a> GenerateOptions<'a> {
         let is_late = self.deadline.is_some_and(|deadline| start.elapsed() >= deadline);
         is_late.then_some(StopReason::Deadline)
     }
+}
+
+/// What a reply works on, where it was asked for.
+struct Memory<'a> {
+    candidates: Option<Candidates>,
+    constraint: Option<Box<dyn Constraint + 'a>>,
 }
 
 /// Memory in which the probabilities of a reply's tokens are computed.
@@ -143,6 +156,8 @@ pub struct Generation {
     pub drafted: usize,
     /// Guesses that came true; each saved a step.
     pub accepted: usize,
+    /// Tokens that the grammar forced; each saved a step.
+    pub forced: usize,
     /// How often the context was full and the text slid on, see [`Overflow`].
     pub slides: usize,
     /// Random numbers taken, those before it included: with the same sampling, the next reply goes
@@ -166,7 +181,7 @@ impl Generation {
 
     /// Generated tokens per second: those that the model took in to go on.
     pub fn decode_tps(&self) -> f64 {
-        rate(self.decode_steps + self.accepted - self.first_steps, self.decode)
+        rate(self.decode_steps + self.accepted + self.forced - self.first_steps, self.decode)
     }
 
     /// Steps of decoding per second.
@@ -192,7 +207,7 @@ struct Times {
 
 impl Generation {
     fn new(reply: &Reply<'_>, prompt_tokens: usize, times: Times) -> Self {
-        let Counts { tokens, steps, drafted, accepted, slides } = reply.counts();
+        let Counts { tokens, steps, drafted, accepted, forced, slides } = reply.counts();
         let first_token = times.first_token.unwrap_or(times.end);
         Self {
             stop_reason: reply.stop_reason().expect("a reply that did not fail has ended"),
@@ -201,6 +216,7 @@ impl Generation {
             decode_steps: steps,
             drafted,
             accepted,
+            forced,
             slides,
             draws: reply.draws(),
             prefill: times.prefill,
@@ -219,8 +235,8 @@ pub(crate) fn generate(
 ) -> Result<Generation> {
     let start = Instant::now();
     let texts = &mut session.runtime().texts;
-    let mut candidates = options.candidates(texts);
-    let mut reply = options.reply(texts, 0, &mut candidates)?;
+    let mut memory = options.begin(texts)?;
+    let mut reply = options.reply(texts, 0, &mut memory)?;
     if !prompt.is_empty() || texts.tokens(0).is_empty() {
         texts.text(0).prefill(prompt, &mut |_| {
             let reason = options.reason_to_end(start);
@@ -255,8 +271,8 @@ pub(crate) fn generate_all(
     on_piece: &mut dyn FnMut(usize, Piece<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Generation>> {
     let start = Instant::now();
-    let memories = requests.iter().map(|(_, options)| options.candidates(texts));
-    let mut memories: Vec<Option<Candidates>> = memories.collect();
+    let memories = requests.iter().map(|(_, options)| options.begin(texts));
+    let mut memories: Vec<Memory<'_>> = memories.collect::<Result<_>>()?;
     let replies = requests.iter().zip(&mut memories);
     let replies = replies.map(|((text, options), memory)| options.reply(texts, *text, memory));
     let mut replies: Vec<Reply<'_>> = replies.collect::<Result<_>>()?;

@@ -23,6 +23,9 @@ mod budget;
 pub mod calibrate;
 pub mod choices;
 mod generate;
+pub mod grammar;
+#[cfg(feature = "grammar")]
+pub mod guide;
 mod map;
 mod model;
 mod pool;

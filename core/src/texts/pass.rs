@@ -1,7 +1,7 @@
 //! Passes that the caller makes up: tokens of several texts, and the logits that it wants.
 
 use super::{Rows, Texts};
-use crate::engine::{Chunk, Engine, Logits};
+use crate::engine::{Chunk, Engine};
 use crate::plan::MAX_TEXTS;
 use kinglet_quant::{Code, Result, ensure};
 
@@ -24,9 +24,7 @@ impl<E: Engine> Texts<'_, E> {
             let state = &mut self.states[chunk.text];
             state.cut(chunk.first);
             state.drop_logits();
-            if state.cached < chunk.first {
-                self.run_one(chunk.text, 1, Logits::None, None)?;
-            }
+            self.catch_up(chunk.text, chunk.first)?;
         }
         let chunks = pass.iter().map(|chunk| Chunk { screen: None, ..*chunk });
         let chunks: heapless::Vec<Chunk<'_>, MAX_TEXTS> = chunks.collect();

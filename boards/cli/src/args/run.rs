@@ -1,6 +1,6 @@
 //! The arguments of `kinglet run`.
 
-use crate::args::{ModelArgs, OverflowArg, SamplingArgs, SessionArgs, TextArgs};
+use crate::args::{GrammarArgs, ModelArgs, OverflowArg, SamplingArgs, SessionArgs, TextArgs};
 use crate::units;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -16,6 +16,8 @@ Examples:
   kinglet run model.kinglet -f prompt.txt -n 64 --temp 0 --json
   git diff | kinglet run smollm2-360m --no-specials --stop END
   kinglet run model.kinglet -p \"Once\" --temp 0.8 --replies 4 --json --logprobs 3
+  kinglet run model.kinglet -p \"A cat is \" --regex \"(small|large), (tame|wild)\"
+  kinglet run model.kinglet -f mail.txt --json-schema order.schema.json > order.json
   kinglet run model.kinglet -f manual.txt -n 1 --save-state manual.state
   cat manual.txt question.txt | kinglet run model.kinglet --load-state manual.state")]
 pub struct RunArgs {
@@ -59,6 +61,9 @@ pub struct RunArgs {
     /// Print one JSON document instead of streaming the text
     #[arg(long)]
     pub json: bool,
+    /// Shape of the reply
+    #[command(flatten)]
+    pub grammar: GrammarArgs,
     /// Sampling
     #[command(flatten)]
     pub sampling: SamplingArgs,

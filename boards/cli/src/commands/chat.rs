@@ -2,7 +2,7 @@
 
 use crate::args::ChatArgs;
 use crate::chat::Conversation;
-use crate::{interrupt, models, out, settings};
+use crate::{grammar, interrupt, models, out, settings};
 use kinglet::{Code, Error, GenerateOptions, Result};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -39,6 +39,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     let options = settings::fitted(&model, &options, &args.session.memory)?;
     let session = model.session(&options)?;
     let mut conversation = Conversation::new(model, session, args.system.clone())?;
+    let grammar = grammar::read(&args.grammar, conversation.model())?;
     let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();
     let options = GenerateOptions {
         max_tokens: args.max_tokens.map_or(usize::MAX, |n| n as usize),
@@ -48,6 +49,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         ignore_eos: false,
         speculation: !args.sampling.no_speculation,
         overflow: args.ctx_overflow.into(),
+        grammar: grammar.as_ref().map(|guide| guide as _),
         ..GenerateOptions::default()
     };
     lines.hint();

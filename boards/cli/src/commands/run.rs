@@ -3,7 +3,7 @@
 use crate::args::RunArgs;
 use crate::likelihood::Chosen;
 use crate::reply::{self, Reply};
-use crate::{input, interrupt, models, out, replies, saved, settings, system};
+use crate::{grammar, input, interrupt, models, out, replies, saved, settings, system};
 use kinglet::{Code, GenerateOptions, Model, Result, Session, SessionOptions, Specials, Work};
 use kinglet_machine::Cooler;
 use kinglet_quant::{ensure, fail};
@@ -47,6 +47,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let options = SessionOptions { work, ..options };
     let options = settings::fitted(&model, &options, &args.session.memory)?;
     let session_options = options;
+    let grammar = grammar::read(&args.grammar, &model)?;
     let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();
     let options = GenerateOptions {
         max_tokens: args.max_tokens as usize,
@@ -57,6 +58,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         speculation: !args.sampling.no_speculation,
         overflow: args.ctx_overflow.into(),
         candidates: args.logprobs.map(|count| count as usize),
+        grammar: grammar.as_ref().map(|guide| guide as _),
         ..GenerateOptions::default()
     };
     if args.replies > 1 {
