@@ -156,8 +156,8 @@ fn reply_options<'a>(options: &GenerateOptions, stop: &'a [&'a str]) -> ReplyOpt
 ///
 /// # Safety
 ///
-/// Options and generations of the replies must be null or what [`versioned::read`] and [`versioned::fill`]
-/// take.
+/// Options and generations of the replies must be null or what [`versioned::read`] and
+/// [`versioned::fill`] take.
 unsafe fn generate<const MOST: usize>(
     work: &mut Work,
     session: &SessionHandle,
