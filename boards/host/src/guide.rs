@@ -4,6 +4,7 @@
 //! so far and says which tokens can follow. It allocates, unlike the rest of generation.
 
 mod bounds;
+mod refusal;
 
 use crate::Model;
 use crate::grammar::{Constraint, Grammar};
@@ -14,6 +15,7 @@ use llguidance::toktrie::{
     INVALID_TOKEN, InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenizerEnv,
 };
 use llguidance::{Matcher, ParserFactory};
+use refusal::refusal;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -108,28 +110,6 @@ impl Guides {
             None => Ok(Guide { matcher, ends: self.ends.clone() }),
         }
     }
-}
-
-/// What is wrong with a grammar, in one sentence.
-fn refusal(what: &str, cause: &str) -> Error {
-    let refuse = |cause: fmt::Arguments<'_>| {
-        Error::new(Code::BadGrammar, format_args!("{what} cannot be used: {cause}"))
-    };
-    if let Some(keywords) = cause.split_once("Unimplemented keys: [").map(|(_, rest)| rest) {
-        let keywords = keywords.split(']').next().unwrap_or_default().replace('"', "");
-        return refuse(format_args!("Kinglet does not know how to keep {keywords}"));
-    }
-    if cause.contains("too many states") {
-        return refuse(format_args!(
-            "it needs more than {MAX_STATES} states: lower its repetitions, such as maxLength"
-        ));
-    }
-    // What is wrong with an expression stands behind a picture of the place.
-    let line = match cause.contains("regex parse error") {
-        true => cause.lines().rev().find_map(|line| line.trim().strip_prefix("error: ")),
-        false => cause.lines().next(),
-    };
-    refuse(format_args!("{}", line.unwrap_or("its reason is not known").trim()))
 }
 
 impl fmt::Debug for Guides {
