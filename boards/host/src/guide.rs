@@ -28,7 +28,7 @@ const MAX_SYMBOLS: usize = 50_000;
 const MAX_COMPILE_STEPS: u64 = 500_000;
 
 /// How JSON is written: as most of it is, on one line. So what is between values is forced.
-const JSON_STYLE: &str =
+pub(crate) const JSON_STYLE: &str =
     r#"{"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}"#;
 
 /// Compiles grammars for the tokens of a model.

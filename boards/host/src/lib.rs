@@ -36,6 +36,8 @@ mod session;
 #[cfg(feature = "chat")]
 pub mod template;
 mod thread;
+#[cfg(all(feature = "chat", feature = "grammar"))]
+pub mod tools;
 #[cfg(feature = "cuda")]
 mod trial;
 mod work;
