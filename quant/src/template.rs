@@ -18,6 +18,38 @@ const MAX_STEPS: u64 = 1_000_000;
 
 const NAME: &str = "chat";
 
+/// Texts of special tokens, by the names that templates have for them. Names without a text are
+/// undefined in templates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialTexts {
+    entries: Vec<(String, String)>,
+}
+
+impl SpecialTexts {
+    /// The names that there can be.
+    pub const NAMES: [&str; 7] = [
+        "bos_token",
+        "eos_token",
+        "unk_token",
+        "sep_token",
+        "pad_token",
+        "cls_token",
+        "mask_token",
+    ];
+
+    /// The text that a name stands for.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|(own, _)| own == name).map(|(_, text)| text.as_str())
+    }
+}
+
+impl<N: Into<String>, T: Into<String>> FromIterator<(N, T)> for SpecialTexts {
+    fn from_iter<I: IntoIterator<Item = (N, T)>>(entries: I) -> Self {
+        let entries = entries.into_iter();
+        Self { entries: entries.map(|(name, text)| (name.into(), text.into())).collect() }
+    }
+}
+
 /// A compiled template.
 #[derive(Clone, Debug)]
 pub struct Template {
