@@ -4,3 +4,4 @@
 mod embed;
 mod likelihood;
 mod slide;
+mod templates;
