@@ -11,7 +11,7 @@ use crate::file::TextKey;
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::{Power, Tiles, encode};
 use crate::source::{Merged, Source};
-use crate::template::Template;
+use crate::template::{SpecialTexts, Template};
 use crate::tensor::{self, NO_LAYER};
 use crate::write::{Writer, text_section};
 use crate::{Code, Result, Role, ensure};
@@ -170,16 +170,31 @@ fn run<'a>(
     Ok(Report { rows: rows.collect(), file_bytes })
 }
 
-/// The frame of the checkpoint's chat template, if it has one that can be reduced.
-fn chat_frame(source: &Source) -> Option<String> {
-    let template = source.texts().chat_template.as_ref().filter(|text| !text.is_empty())?;
+/// The frame of the checkpoint's chat template, and the special tokens of one that has no frame.
+fn chat_texts(source: &Source) -> (Option<String>, Option<String>) {
+    let texts = source.texts();
+    let Some(template) = texts.chat_template.as_ref().filter(|text| !text.is_empty()) else {
+        return (None, None);
+    };
     let tokenizer = source.tokenizer();
-    let template = Template::of(template, source.config(), |token| tokenizer.text(token));
-    let frame = template.ok().and_then(|template| template.reduce());
-    if frame.is_none() {
-        log::warn!("the chat template has no frame: the C library cannot write conversations");
+    let text = |token: u32| tokenizer.text(token);
+    let compiled = match &texts.specials {
+        Some(specials) => Template::with(template, specials.clone(), None),
+        None => Template::of(template, source.config(), text, None),
+    };
+    let compiled = compiled.and_then(|compiled| compiled.check().map(|()| compiled));
+    let frame = match compiled {
+        Ok(compiled) => compiled.reduce(),
+        Err(error) => {
+            log::warn!("{}: without another template, the model cannot chat", error.message());
+            return (None, None);
+        }
+    };
+    if frame.is_some() {
+        return (frame, None);
     }
-    frame
+    log::warn!("the chat template has no frame: the C library cannot write conversations");
+    (None, texts.specials.as_ref().map(SpecialTexts::to_text))
 }
 
 /// The `TEXT` section.
@@ -202,7 +217,7 @@ fn make_text(source: &Source, options: &Options, is_calibrated: bool) -> Vec<u8>
         },
         env!("CARGO_PKG_VERSION")
     );
-    let frame = chat_frame(source);
+    let (frame, specials) = chat_texts(source);
     let adapters = (!adapters.is_empty()).then(|| adapters.join("\n"));
     let entries = [
         (TextKey::Name, Some(options.name.as_ref().unwrap_or(&texts.name))),
@@ -212,6 +227,7 @@ fn make_text(source: &Source, options: &Options, is_calibrated: bool) -> Vec<u8>
         (TextKey::GenerationConfig, texts.generation_config.as_ref()),
         (TextKey::ChatFrame, frame.as_ref()),
         (TextKey::Adapters, adapters.as_ref()),
+        (TextKey::SpecialTexts, specials.as_ref()),
     ];
     let present = entries.iter().filter_map(|&(key, text)| Some((key, text?.as_str())));
     text_section(&present.collect::<Vec<_>>())

@@ -100,6 +100,9 @@ pub enum TextKey {
     ChatFrame = 6,
     /// The adapters that were merged, one a line.
     Adapters = 7,
+    /// Texts of special tokens for a template that is no frame, as
+    /// [`SpecialTexts`](crate::template::SpecialTexts) has them.
+    SpecialTexts = 8,
 }
 
 /// SHA-256 of the header page: everything in `header` before the hash, then the section table.

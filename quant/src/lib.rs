@@ -30,6 +30,8 @@ pub mod float;
 pub mod fold;
 pub mod format;
 pub mod frame;
+#[cfg(feature = "import")]
+mod json;
 pub mod matrix;
 #[cfg(feature = "import")]
 pub mod quantize;

@@ -3,14 +3,17 @@
 //! [`Template::reduce`] makes a [`frame`](crate::frame) of it, which is all that most models need
 //! from then on.
 
+mod dialect;
+mod methods;
+mod python;
 mod reduce;
 
 use crate::config::NO_TOKEN;
-use crate::frame::Message;
+use crate::frame::{Message, ROLES, SEPARATOR};
 use crate::{Code, Config, Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
-use std::borrow::Cow;
+use std::fmt;
 
 /// Steps of a rendering, so that it ends whatever the template says: a conversation of a thousand
 /// messages takes less than a tenth.
@@ -18,53 +21,132 @@ const MAX_STEPS: u64 = 1_000_000;
 
 const NAME: &str = "chat";
 
+/// Texts of special tokens, by the names that templates have for them. Names without a text are
+/// undefined in templates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialTexts {
+    entries: Vec<(String, String)>,
+}
+
+impl SpecialTexts {
+    /// The names that there can be.
+    pub const NAMES: [&str; 7] = [
+        "bos_token",
+        "eos_token",
+        "unk_token",
+        "sep_token",
+        "pad_token",
+        "cls_token",
+        "mask_token",
+    ];
+
+    /// Reads what [`SpecialTexts::to_text`] has written.
+    pub fn from_text(text: &str) -> Self {
+        let fields: Vec<&str> = text.split(SEPARATOR).collect();
+        fields.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()
+    }
+
+    /// Names and texts in turns, with [`SEPARATOR`] between them; those with a separator in their
+    /// text are left out.
+    pub fn to_text(&self) -> String {
+        let clean = self.entries.iter().filter(|(_, text)| !text.contains(SEPARATOR));
+        let fields: Vec<&str> =
+            clean.flat_map(|(name, text)| [name.as_str(), text.as_str()]).collect();
+        fields.join(&SEPARATOR.to_string())
+    }
+
+    /// The text that a name stands for.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|(own, _)| own == name).map(|(_, text)| text.as_str())
+    }
+}
+
+impl<N: Into<String>, T: Into<String>> FromIterator<(N, T)> for SpecialTexts {
+    fn from_iter<I: IntoIterator<Item = (N, T)>>(entries: I) -> Self {
+        let entries = entries.into_iter();
+        Self { entries: entries.map(|(name, text)| (name.into(), text.into())).collect() }
+    }
+}
+
+/// What tells the time: the current local time in a format of C's `strftime`.
+pub type Clock = fn(&str) -> String;
+
 /// A compiled template.
 #[derive(Clone, Debug)]
 pub struct Template {
     source: String,
     environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    specials: SpecialTexts,
 }
 
+/// The reason of an error with which a template itself refuses a conversation.
+#[derive(Debug)]
+struct Refusal;
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("raise_exception was called")
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 impl Template {
-    /// Compiles the template of a model. `token_text` has the bytes that a token stands for.
+    /// Compiles the template of a model whose files say nothing of special tokens: those of its
+    /// configuration take their place. `token_text` has the bytes that a token stands for.
     /// `BadSource` when the template does not compile.
     pub fn of<'t>(
         source: &str,
         config: &Config,
         token_text: impl Fn(u32) -> &'t [u8],
+        clock: Option<Clock>,
     ) -> Result<Self> {
-        let text = |token: u32| match token {
-            NO_TOKEN => Cow::Borrowed(""),
-            token => String::from_utf8_lossy(token_text(token)),
-        };
         let eos = config.eos_tokens().first().copied().unwrap_or(NO_TOKEN);
-        Self::new(source, &text(config.bos), &text(eos))
+        let tokens = [("bos_token", config.bos), ("eos_token", eos), ("pad_token", config.pad)];
+        let present = tokens.into_iter().filter(|&(_, token)| token != NO_TOKEN);
+        let text = |token: u32| String::from_utf8_lossy(token_text(token)).into_owned();
+        let specials = present.map(|(name, token)| (name, text(token))).collect();
+        Self::with(source, specials, clock)
     }
 
-    /// Compiles a template. `bos` and `eos` are the texts of the model's tokens for the begin of a
-    /// text and for its end. `BadSource` when the template does not compile.
+    /// Compiles a template that has no clock. `bos` and `eos` are the texts of the model's tokens
+    /// for the begin of a text and for its end. `BadSource` when the template does not compile.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
+        Self::with(source, [("bos_token", bos), ("eos_token", eos)].into_iter().collect(), None)
+    }
+
+    /// Compiles a template. Without a clock, a template that asks for the date fails to render.
+    /// `BadSource` when the template does not compile.
+    pub fn with(source: &str, specials: SpecialTexts, clock: Option<Clock>) -> Result<Self> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("both are plain switches"));
+        let syntax = syntax.expect("both are plain switches");
+        let translated = dialect::translated(source, &syntax);
+        environment.set_syntax(syntax);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_fuel(Some(MAX_STEPS));
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        minijinja_contrib::add_to_environment(&mut environment);
+        environment.set_unknown_method_callback(methods::call);
         environment.add_function(
             "raise_exception",
             |text: String| -> std::result::Result<String, _> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, text).with_source(Refusal))
             },
         );
-        // The date stays out of prompts: the same conversation must give the same tokens tomorrow.
-        environment.add_function("strftime_now", |_format: String| String::new());
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|cause| {
-            Error::new(Code::BadSource, format_args!("the chat template does not compile: {cause}"))
+        environment.add_function("strftime_now", move |format: &str| {
+            let sentence = "the date is known only while a conversation is written";
+            let unknown = || minijinja::Error::new(ErrorKind::InvalidOperation, sentence);
+            clock.map(|clock| clock(format)).ok_or_else(unknown)
+        });
+        environment.add_filter("tojson", python::to_json);
+        environment.add_filter(dialect::PERCENT, |left: &Value, right: &Value| {
+            python::percent(left, right)
+        });
+        environment.add_template_owned(NAME, translated).map_err(|cause| {
+            let reason = reason(&cause);
+            Error::new(Code::BadSource, format_args!("the chat template cannot be read: {reason}"))
         })?;
-        Ok(Self { source: source.into(), environment, bos: bos.into(), eos: eos.into() })
+        Ok(Self { source: source.into(), environment, specials })
     }
 
     /// The template in Jinja.
@@ -73,31 +155,88 @@ impl Template {
     }
 
     /// The text of a conversation; with `is_reply_next` ready for the assistant's next reply.
-    /// `BadArgument` with the template's words when it refuses the conversation.
+    ///
+    /// `BadArgument` with the template's words when it refuses the conversation, `BadSource` when
+    /// it needs something that Kinglet lacks or makes a mistake.
     pub fn render(&self, messages: &[Message<'_>], is_reply_next: bool) -> Result<String> {
         let turn = |m: &Message<'_>| context! { role => m.role, content => m.content };
-        let variables = context! {
-            messages => messages.iter().map(turn).collect::<Vec<Value>>(),
-            bos_token => self.bos.as_str(),
-            eos_token => self.eos.as_str(),
-            add_generation_prompt => is_reply_next,
-        };
+        let own = [
+            ("messages", messages.iter().map(turn).collect::<Vec<Value>>().into()),
+            // What a caller of transformers need not give is none, not undefined.
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+            ("add_generation_prompt", Value::from(is_reply_next)),
+        ];
+        let specials = self.specials.entries.iter();
+        let specials = specials.map(|(name, text)| (name.as_str(), Value::from(text.as_str())));
+        let variables = Value::from_pairs(specials.chain(own));
         self.compiled().render(variables).map_err(|cause| {
-            let reason = cause.detail().map_or_else(|| cause.to_string(), str::to_owned);
-            Error::new(
-                Code::BadArgument,
-                format_args!("the chat template refuses the conversation: {reason}"),
-            )
+            let reason = reason(&cause);
+            match is_refusal(&cause) {
+                true => Error::new(
+                    Code::BadArgument,
+                    format_args!("the chat template refuses the conversation: {reason}"),
+                ),
+                false => Error::new(
+                    Code::BadSource,
+                    format_args!(
+                        "the chat template needs what Kinglet does not have, or is wrong: {reason}"
+                    ),
+                ),
+            }
         })
     }
 
+    /// Writes some conversations, so that what the template needs and Kinglet lacks is known before
+    /// anyone talks to the model. `BadSource` with the reason.
+    pub fn check(&self) -> Result<()> {
+        let clock: Clock = str::to_owned;
+        let template = Self::with(&self.source, self.specials.clone(), Some(clock))?;
+        let [system, user, assistant] = ROLES.map(|role| Message { role, content: "x" });
+        let conversations: [&[Message<'_>]; 3] =
+            [&[user], &[system, user], &[user, assistant, user]];
+        for messages in conversations {
+            for is_reply_next in [true, false] {
+                match template.render(messages, is_reply_next) {
+                    Err(error) if error.code() == Code::BadSource => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The template as the text of a [`Frame`](crate::frame::Frame), if there is a frame that
-    /// writes some hundred conversations as the template does, and takes none that it refuses.
+    /// writes some hundred conversations as the template does, and takes none that it refuses. A
+    /// template that asks for the date has none.
     pub fn reduce(&self) -> Option<String> {
-        reduce::reduce(self)
+        // No clock: a frame would keep the date of today.
+        let dateless = Self::with(&self.source, self.specials.clone(), None).ok()?;
+        reduce::reduce(&dateless)
     }
 
     fn compiled(&self) -> minijinja::Template<'_, '_> {
         self.environment.get_template(NAME).expect("it was added")
     }
+}
+
+/// What an error of the engine says, with the line where it knows it.
+fn reason(cause: &minijinja::Error) -> String {
+    let detail = cause.detail().map_or_else(|| cause.kind().to_string(), str::to_owned);
+    match cause.line().filter(|_| !is_refusal(cause)) {
+        Some(line) => format!("{detail} (line {line})"),
+        None => detail,
+    }
+}
+
+/// Whether the template itself raised the error.
+fn is_refusal(cause: &minijinja::Error) -> bool {
+    let mut error: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+    while let Some(current) = error {
+        if current.is::<Refusal>() {
+            return true;
+        }
+        error = current.source();
+    }
+    false
 }

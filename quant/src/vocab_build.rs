@@ -5,6 +5,7 @@
 //! was trained on.
 
 mod json;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -116,7 +117,8 @@ impl TokenizerTables {
                     || !spelling.ids.contains_key(content)
                     || text == content.as_bytes(),
                 Code::UnsupportedTokenizer,
-                "the added token {content:?} is also an ordinary token with another meaning"
+                "the added token {content:?} is also how the tokenizer spells other bytes, so that \
+                 it would mean both: take it out of added_tokens in tokenizer.json"
             );
             *text = content.as_bytes().to_vec();
             specials.push(Special { token: *token, control: u32::from(*control) });

@@ -6,3 +6,4 @@ mod embed;
 mod guide;
 mod likelihood;
 mod slide;
+mod templates;

@@ -9,6 +9,7 @@ use kinglet::calibrate::{Calibrate, Stage, TextSource, convert_calibrated, expec
 use kinglet::{Code, Model, Result};
 use kinglet_quant::arrange::{Mix, Preset};
 use kinglet_quant::convert::{Options, Progress, Report, convert};
+use kinglet_quant::source::{locate, parts};
 use kinglet_quant::{Source, ensure, fail};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -245,8 +246,8 @@ fn is_gguf(path: &Path) -> Result<bool> {
 /// The cache's name for a local checkpoint; it changes when a file of the checkpoint does.
 fn local_key(path: &Path) -> Result<String> {
     let unreadable = |cause| errors::unreadable(path, &cause);
-    let path = path.canonicalize().map_err(unreadable)?;
-    let mut files = vec![path.clone()];
+    let path = locate(path)?.canonicalize().map_err(unreadable)?;
+    let mut files = parts(&path);
     if path.is_dir() {
         let entries = fs::read_dir(&path).map_err(unreadable)?.flatten();
         files = entries.map(|entry| entry.path()).filter(|file| file.is_file()).collect();

@@ -4,11 +4,13 @@
 //! Most templates are frames, which `kinglet convert` has put into the file; those that are none
 //! go through a Jinja engine.
 
+mod clock;
 mod guard;
 
 use kinglet_core::chat::{self, Conversation, Frame};
 use kinglet_core::tokenizer::Tokenizer;
 use kinglet_quant::file::TextKey;
+use kinglet_quant::template::SpecialTexts;
 use kinglet_quant::{Code, Error, File, Result, frame, template};
 use std::borrow::Cow;
 
@@ -44,15 +46,23 @@ impl Template {
             return Ok(Self { engine: Engine::Frame(text.to_owned()) });
         }
         let source = present(model.text(TextKey::ChatTemplate))?;
-        template::Template::of(source, model.config(), |token| model.vocab().text(token))
-            .map(Self::reduced)
+        let text = |token: u32| model.vocab().text(token);
+        let template = match model.text(TextKey::SpecialTexts) {
+            Some(specials) => {
+                let specials = SpecialTexts::from_text(specials);
+                template::Template::with(source, specials, Some(clock::now))
+            }
+            None => template::Template::of(source, model.config(), text, Some(clock::now)),
+        };
+        template.map(Self::reduced)
     }
 
     /// Compiles a Jinja template, and reduces it to a frame where that is possible. `bos` and `eos`
     /// are the texts of the model's special tokens. `NoChatTemplate` when the model has none,
     /// `BadSource` when it does not compile.
     pub fn new(source: Option<&str>, bos: &str, eos: &str) -> Result<Self> {
-        template::Template::new(present(source)?, bos, eos).map(Self::reduced)
+        let specials = [("bos_token", bos), ("eos_token", eos)].into_iter().collect();
+        template::Template::with(present(source)?, specials, Some(clock::now)).map(Self::reduced)
     }
 
     fn reduced(template: template::Template) -> Self {

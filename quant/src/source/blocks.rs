@@ -3,6 +3,7 @@
 //! Layouts and formulas are those of ggml's `ggml-common.h` and `ggml-quants.c`; the goldens in
 //! `quant/goldens` come from the Python package `gguf`, the format's reference.
 
+use super::ggml_types::GgmlType;
 use crate::{Code, Result, fail};
 use half::{bf16, f16};
 
@@ -39,8 +40,9 @@ impl Encoding {
             30 => Self::Bf16,
             _ => fail!(
                 Code::UnsupportedTensorType,
-                "tensor {tensor} has GGUF type {number}: use a file in F32, F16, BF16, Q8_0, Q4_0, \
-                 Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K"
+                "tensor {tensor} is stored as {}: use a file in F32, F16, BF16, Q8_0, Q4_0, Q4_1, \
+                 Q5_0, Q5_1, Q4_K, Q5_K or Q6_K",
+                GgmlType::of(number).map_or("an unknown type", |kind| kind.name)
             ),
         })
     }

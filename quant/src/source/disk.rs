@@ -5,6 +5,7 @@
 //! here but a crash under a mapping.
 
 use crate::{Code, Error, Result, ensure, fail};
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -32,10 +33,74 @@ pub(crate) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
+/// Bytes at the beginning of a file that tell what else lies in its place.
+pub(crate) const STAND_IN_BYTES: usize = 64;
+
+/// How a link into the hub's cache begins.
+const CACHE_LINK: &str = "../../blobs/";
+/// Bytes that such a link has at most.
+const MAX_LINK_BYTES: u64 = 256;
+
+/// The file itself where a path leads to a link of the hub's cache that was copied as a text, as
+/// Git and some archives do; else the path.
+fn followed(path: &Path) -> Cow<'_, Path> {
+    let is_short = path.metadata().is_ok_and(|data| data.is_file() && data.len() < MAX_LINK_BYTES);
+    let link = is_short.then(|| fs::read_to_string(path).ok()).flatten();
+    let target = link.filter(|link| link.starts_with(CACHE_LINK)).and_then(|link| {
+        let target = path.parent()?.join(link.trim_end());
+        target.is_file().then_some(target)
+    });
+    target.map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
+/// The names of a folder's files and folders in the order of the alphabet; none where it cannot be
+/// read.
+pub(crate) fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// The text of a file. `BadSource` when it is not UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(followed(path)).map_err(|e| unreadable(path, &e))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(_) => fail!(
+            Code::BadSource,
+            "{} is not in UTF-8: save it in this encoding, or fetch it again",
+            path.display()
+        ),
+    }
+}
+
+/// [`read_text`] of a file that need not be there.
+pub(crate) fn read_optional(path: &Path) -> Result<Option<String>> {
+    if path.try_exists().map_err(|e| unreadable(path, &e))? {
+        read_text(path).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The text of a file for people, which need not be there: what is not UTF-8 is taken for Latin-1,
+/// and a folder of this name for nothing.
+pub(crate) fn read_prose(path: &Path) -> Result<Option<String>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = fs::read(followed(path)).map_err(|e| unreadable(path, &e))?;
+    let text = String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.as_bytes().iter().map(|&byte| char::from(byte)).collect());
+    Ok(Some(text.trim_start_matches('\u{FEFF}').to_owned()))
+}
+
 impl DiskFile {
     /// Opens a regular file.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = fs::File::open(path).map_err(|e| unreadable(path, &e))?;
+        let file = fs::File::open(followed(path)).map_err(|e| unreadable(path, &e))?;
         let metadata = file.metadata().map_err(|e| unreadable(path, &e))?;
         ensure!(metadata.is_file(), Code::Unreadable, "{} is not a regular file", path.display());
         Ok(Self { file, name: file_name(path), bytes: metadata.len() })

@@ -1,96 +1,114 @@
-//! The GGUF container, versions 2 and 3: metadata and the tensor directory.
-//!
-//! Before memory is allocated for a number that the file states, the file is known to be that long.
+//! GGUF files: their metadata and tensors, of all parts where a model was split.
 
-use super::blocks::Encoding;
 use super::disk::DiskFile;
+use super::gguf_head::Head;
+pub(crate) use super::gguf_head::{Tensor, Value};
+use super::gguf_parts;
 use super::stored::Stored;
+use crate::config::NO_TOKEN;
 use crate::{Code, Result, ensure, fail};
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
 use std::path::Path;
 
-/// Metadata entries, and tensors, that a file may have.
-const MAX_ENTRIES: u64 = 1 << 16;
-/// Elements that a metadata array may have.
-const MAX_ELEMENTS: u64 = 1 << 24;
-/// Bytes that a string may have: chat templates and licences are far shorter.
-const MAX_STRING: u64 = 1 << 20;
-/// The file's default alignment of tensor data.
-const DEFAULT_ALIGNMENT: u64 = 32;
-
-/// A metadata value; numbers are widened, arrays that no reader here asks for are skipped.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Integer(i128),
-    Float(f64),
-    Bool(bool),
-    Text(String),
-    Texts(Vec<String>),
-    Integers(Vec<i32>),
-    Skipped,
-}
-
-/// One tensor of the directory.
-#[derive(Clone, Debug)]
-pub(crate) struct Tensor {
-    /// Widths, innermost first.
-    pub dims: Vec<u64>,
-    /// The `ggml_type`'s number.
-    pub encoding: u32,
-    /// First byte, counted from the start of the data.
-    pub offset: u64,
-}
-
-/// A parsed GGUF file.
+/// A GGUF file, or all parts of one.
 #[derive(Debug)]
 pub(crate) struct Gguf {
-    file: DiskFile,
+    parts: Vec<Part>,
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Tensor>,
+}
+
+/// One file and where its tensor data begins.
+#[derive(Debug)]
+struct Part {
+    file: DiskFile,
     data_start: u64,
 }
 
 impl Gguf {
-    /// Parses the head of a file. `BadSource`, `Truncated`, or what reading fails with.
+    /// Parses the head of a file, and of all other parts where it is a part of a model. `NotFound`
+    /// when one is missing, `BadSource`, `Truncated`, or what reading fails with.
     pub fn open(path: &Path) -> Result<Self> {
         let file = DiskFile::open(path)?;
-        let mut reader = Reader { input: file.reader(), at: 0, end: file.len() };
-        let magic: [u8; 4] = if file.len() < 4 { [0; 4] } else { reader.array()? };
-        ensure!(
-            &magic == b"GGUF",
-            Code::BadSource,
-            "{} is no GGUF file: name a .gguf file, or a folder with config.json",
-            file.name()
-        );
-        let version = reader.u32()?;
-        ensure!(
-            version == 2 || version == 3,
-            Code::BadSource,
-            "{} has GGUF version {version}: 2 and 3 can be read",
-            file.name()
-        );
-        let tensor_count = reader.count(MAX_ENTRIES, "tensors")?;
-        let entry_count = reader.count(MAX_ENTRIES, "metadata entries")?;
-        let metadata = read_metadata(&mut reader, entry_count)?;
-        let tensors = read_tensors(&mut reader, tensor_count)?;
-        let alignment = match metadata.get("general.alignment") {
-            None => DEFAULT_ALIGNMENT,
-            Some(Value::Integer(n)) if (1..=1 << 20).contains(n) => *n as u64,
-            Some(_) => fail!(Code::BadSource, "{} has a senseless alignment", file.name()),
+        let head = Head::read(&file)?;
+        let mut gguf =
+            Self { parts: Vec::new(), metadata: BTreeMap::new(), tensors: BTreeMap::new() };
+        let split = |head: &Head, key: &str| match head.metadata.get(key) {
+            Some(Value::Integer(number)) => *number,
+            _ => 0,
         };
-        let data_start = reader.at.next_multiple_of(alignment);
-        Ok(Self { file, metadata, tensors, data_start })
+        let count = split(&head, "split.count");
+        if count <= 1 {
+            gguf.add(file, head)?;
+            return Ok(gguf);
+        }
+        let paths = gguf_parts::parts(path);
+        ensure!(
+            paths.len() as i128 == count,
+            Code::BadSource,
+            "{} is one of {count} parts: give all of them the names NAME-00001-of-{count:05}.gguf \
+             and so on in one folder",
+            file.name()
+        );
+        for (number, path) in (0..).zip(&paths) {
+            ensure!(
+                path.exists(),
+                Code::NotFound,
+                "{} is one of {count} parts, and {} is missing: fetch it too",
+                file.name(),
+                path.display()
+            );
+            let part = DiskFile::open(path)?;
+            let head = Head::read(&part)?;
+            ensure!(
+                split(&head, "split.count") == count && split(&head, "split.no") == number,
+                Code::BadSource,
+                "{} is not the part that its name says: fetch it again",
+                part.name()
+            );
+            gguf.add(part, head)?;
+        }
+        Ok(gguf)
     }
 
-    /// The file that the tensors are in.
+    /// Adds a file; of the metadata, that of the first counts.
+    fn add(&mut self, file: DiskFile, head: Head) -> Result<()> {
+        let part = self.parts.len();
+        for (name, tensor) in head.tensors {
+            let twice = self.tensors.insert(name.clone(), Tensor { part, ..tensor }).is_some();
+            ensure!(
+                !twice,
+                Code::BadSource,
+                "{} has the tensor {name} a second time: convert the model again",
+                file.name()
+            );
+        }
+        if self.parts.is_empty() {
+            self.metadata = head.metadata;
+        }
+        self.parts.push(Part { file, data_start: head.data_start });
+        Ok(())
+    }
+
+    /// The file that the metadata is in.
     pub fn file(&self) -> &DiskFile {
-        &self.file
+        &self.parts[0].file
     }
 
-    /// The file itself, for reading what is [`Gguf::stored`].
-    pub fn into_file(self) -> DiskFile {
-        self.file
+    /// All files that the tensors are in.
+    pub fn files(&self) -> impl Iterator<Item = &DiskFile> {
+        self.parts.iter().map(|part| &part.file)
+    }
+
+    /// The file itself, for reading what is [`Gguf::stored`]. `BadSource` when there are several.
+    pub fn into_file(mut self) -> Result<DiskFile> {
+        ensure!(
+            self.parts.len() == 1,
+            Code::BadSource,
+            "{} is one of several parts: put them together with `llama-gguf-split --merge`",
+            self.file().name()
+        );
+        Ok(self.parts.remove(0).file)
     }
 
     /// The matrix or vector with this name, which the file has.
@@ -101,11 +119,11 @@ impl Gguf {
             fail!(
                 Code::WrongShape,
                 "tensor {name} in {} has the widths {:?}: only matrices can be merged",
-                self.file.name(),
+                self.file().name(),
                 tensor.dims
             );
         };
-        let offset = self.data_start.saturating_add(tensor.offset);
+        let offset = self.parts[tensor.part].data_start.saturating_add(tensor.offset);
         Stored::new(offset, tensor.encoding(name)?, rows, cols, name)
     }
 
@@ -119,9 +137,11 @@ impl Gguf {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Fills `buffer` from byte `offset` of the tensor data on.
-    pub fn read_data(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.file.read_at(self.data_start.saturating_add(offset), buffer)
+    /// Fills `buffer` from byte `offset` of a tensor on.
+    pub fn read_tensor(&self, tensor: &Tensor, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let part = &self.parts[tensor.part];
+        let start = part.data_start.saturating_add(tensor.offset);
+        part.file.read_at(start.saturating_add(offset), buffer)
     }
 
     /// A metadata value.
@@ -142,6 +162,11 @@ impl Gguf {
         self.text("general.type") == Some("adapter")
     }
 
+    /// Whether a switch is on.
+    pub fn flag(&self, key: &str) -> bool {
+        self.get(key) == Some(&Value::Bool(true))
+    }
+
     /// A number that is not negative, if the file has it.
     pub fn unsigned(&self, key: &str) -> Result<Option<u64>> {
         match self.get(key) {
@@ -151,7 +176,12 @@ impl Gguf {
             Some(Value::Integers(all)) if all.iter().all(|n| *n >= 0 && *n == all[0]) => {
                 Ok(all.first().map(|&n| n as u64))
             }
-            Some(_) => fail!(Code::BadSource, "{key} in {} is no number", self.file.name()),
+            Some(Value::Integers(_)) => fail!(
+                Code::UnsupportedArchitecture,
+                "{key} in {} differs by layer, which Kinglet does not support",
+                self.file().name()
+            ),
+            Some(_) => self.no_number(key),
         }
     }
 
@@ -159,155 +189,49 @@ impl Gguf {
     pub fn required(&self, key: &str) -> Result<u64> {
         match self.unsigned(key)? {
             Some(n) => Ok(n),
-            None => fail!(Code::BadSource, "{} lacks the entry {key}", self.file.name()),
+            None => self.missing(key),
+        }
+    }
+
+    /// A token; [`NO_TOKEN`] where the file has none or one that no vocabulary has.
+    pub fn token(&self, key: &str, vocab_size: u32) -> u32 {
+        match self.get(key) {
+            Some(Value::Integer(n)) if (0..i128::from(vocab_size)).contains(n) => *n as u32,
+            _ => NO_TOKEN,
         }
     }
 
     /// A real number, if the file has it.
-    pub fn float(&self, key: &str) -> Option<f64> {
+    pub fn float(&self, key: &str) -> Result<Option<f64>> {
         match self.get(key) {
-            Some(Value::Float(x)) => Some(*x),
-            Some(Value::Integer(n)) => Some(*n as f64),
-            _ => None,
-        }
-    }
-}
-
-impl Tensor {
-    /// `(rows, cols)`; one row for vectors.
-    pub fn shape(&self) -> Option<(u64, u64)> {
-        match self.dims[..] {
-            [cols] => Some((1, cols)),
-            [cols, rows] => Some((rows, cols)),
-            _ => None,
+            None => Ok(None),
+            Some(Value::Float(x)) => Ok(Some(*x)),
+            Some(Value::Integer(n)) => Ok(Some(*n as f64)),
+            Some(_) => self.no_number(key),
         }
     }
 
-    /// The number format, or an error that names the tensor.
-    pub fn encoding(&self, name: &str) -> Result<Encoding> {
-        Encoding::from_gguf(self.encoding, name)
-    }
-}
-
-/// Reads little-endian values and knows how many bytes are left.
-struct Reader<'a> {
-    input: BufReader<&'a std::fs::File>,
-    at: u64,
-    end: u64,
-}
-
-impl Reader<'_> {
-    fn reserve(&mut self, bytes: u64) -> Result<()> {
-        ensure!(
-            bytes <= self.end - self.at,
-            Code::Truncated,
-            "the GGUF file ends within its head: fetch it again"
-        );
-        self.at += bytes;
-        Ok(())
-    }
-
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
-        self.reserve(buffer.len() as u64)?;
-        match self.input.read_exact(buffer) {
-            Ok(()) => Ok(()),
-            Err(e) => fail!(Code::Unreadable, "cannot read the GGUF file: {e}"),
+    /// A real number that the model cannot do without.
+    pub fn required_float(&self, key: &str) -> Result<f64> {
+        match self.float(key)? {
+            Some(x) => Ok(x),
+            None => self.missing(key),
         }
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.fill(&mut bytes)?;
-        Ok(bytes)
+    fn missing<T>(&self, key: &str) -> Result<T> {
+        fail!(
+            Code::BadSource,
+            "{} lacks the entry {key}: convert the model again",
+            self.file().name()
+        )
     }
 
-    fn u32(&mut self) -> Result<u32> {
-        self.array().map(u32::from_le_bytes)
+    fn no_number<T>(&self, key: &str) -> Result<T> {
+        fail!(
+            Code::BadSource,
+            "{key} in {} is no number: convert the model again",
+            self.file().name()
+        )
     }
-
-    fn u64(&mut self) -> Result<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn count(&mut self, max: u64, what: &str) -> Result<u64> {
-        let count = self.u64()?;
-        ensure!(count <= max, Code::BadSource, "the GGUF file claims {count} {what}");
-        Ok(count)
-    }
-
-    fn string(&mut self) -> Result<String> {
-        let length = self.count(MAX_STRING, "bytes of text in one string")?;
-        ensure!(
-            length <= self.end - self.at,
-            Code::Truncated,
-            "the GGUF file ends within a string: fetch it again"
-        );
-        let mut bytes = vec![0; length as usize];
-        self.fill(&mut bytes)?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(text),
-            Err(_) => fail!(Code::BadSource, "a string of the GGUF file is not UTF-8"),
-        }
-    }
-
-    /// A value of the metadata type with this number.
-    fn value(&mut self, kind: u32) -> Result<Value> {
-        Ok(match kind {
-            0 => Value::Integer(self.array::<1>()?[0].into()),
-            1 => Value::Integer(i8::from_le_bytes(self.array()?).into()),
-            2 => Value::Integer(u16::from_le_bytes(self.array()?).into()),
-            3 => Value::Integer(i16::from_le_bytes(self.array()?).into()),
-            4 => Value::Integer(self.u32()?.into()),
-            5 => Value::Integer(i32::from_le_bytes(self.array()?).into()),
-            6 => Value::Float(f32::from_le_bytes(self.array()?).into()),
-            7 => Value::Bool(self.array::<1>()?[0] != 0),
-            8 => Value::Text(self.string()?),
-            9 => self.list()?,
-            10 => Value::Integer(self.u64()?.into()),
-            11 => Value::Integer(i64::from_le_bytes(self.array()?).into()),
-            12 => Value::Float(f64::from_le_bytes(self.array()?)),
-            _ => fail!(Code::BadSource, "the GGUF file has metadata of unknown type {kind}"),
-        })
-    }
-
-    fn list(&mut self) -> Result<Value> {
-        let kind = self.u32()?;
-        let count = self.count(MAX_ELEMENTS, "elements in one array")?;
-        Ok(match kind {
-            8 => Value::Texts((0..count).map(|_| self.string()).collect::<Result<_>>()?),
-            4 | 5 => {
-                Value::Integers((0..count).map(|_| Ok(self.u32()? as i32)).collect::<Result<_>>()?)
-            }
-            9 => fail!(Code::BadSource, "the GGUF file has nested arrays"),
-            _ => {
-                (0..count).try_for_each(|_| self.value(kind).map(drop))?;
-                Value::Skipped
-            }
-        })
-    }
-}
-
-fn read_metadata(reader: &mut Reader<'_>, count: u64) -> Result<BTreeMap<String, Value>> {
-    let mut metadata = BTreeMap::new();
-    for _ in 0..count {
-        let key = reader.string()?;
-        let kind = reader.u32()?;
-        let value = reader.value(kind)?;
-        metadata.insert(key, value);
-    }
-    Ok(metadata)
-}
-
-fn read_tensors(reader: &mut Reader<'_>, count: u64) -> Result<BTreeMap<String, Tensor>> {
-    let mut tensors = BTreeMap::new();
-    for _ in 0..count {
-        let name = reader.string()?;
-        let dim_count = reader.u32()?;
-        ensure!(dim_count <= 4, Code::BadSource, "tensor {name} has {dim_count} dimensions");
-        let dims = (0..dim_count).map(|_| reader.u64()).collect::<Result<_>>()?;
-        let tensor = Tensor { dims, encoding: reader.u32()?, offset: reader.u64()? };
-        let twice = tensors.insert(name, tensor).is_some();
-        ensure!(!twice, Code::BadSource, "the GGUF file has two tensors of one name");
-    }
-    Ok(tensors)
 }

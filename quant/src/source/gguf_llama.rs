@@ -1,6 +1,7 @@
 //! Llama models in GGUF files.
 
 use super::gguf::{Gguf, Value};
+use super::gguf_parts;
 use super::permuted::permuted_row;
 use super::update::no_model;
 use super::{Kind, Opened, Texts, checked, set_eos, to_u32};
@@ -11,6 +12,19 @@ use crate::{Code, Result, Role, ensure, fail};
 use bytemuck::Zeroable;
 use std::ops::Range;
 use std::path::Path;
+
+/// The tensor that the wavelengths of the rotary positions are multiplied by.
+const FREQUENCIES: &str = "rope_freqs.weight";
+/// Elements that it may have: one for two of a head's.
+const MAX_FREQUENCIES: u64 = 1 << 12;
+
+/// Names of special tokens in templates, with the entries that have their ids.
+const SPECIALS: [(&str, &str); 4] = [
+    ("bos_token", "tokenizer.ggml.bos_token_id"),
+    ("eos_token", "tokenizer.ggml.eos_token_id"),
+    ("unk_token", "tokenizer.ggml.unknown_token_id"),
+    ("pad_token", "tokenizer.ggml.padding_token_id"),
+];
 
 /// The weights of an opened file.
 #[derive(Debug)]
@@ -31,7 +45,7 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
         model.check(&config, role, layer)?;
     }
     let tokenizer = read_tokenizer(&model.gguf)?;
-    let texts = read_texts(&model.gguf);
+    let texts = read_texts(&model.gguf, &tokenizer);
     Ok(Opened { config, texts, tokenizer, kind: Kind::Gguf(model) })
 }
 
@@ -44,12 +58,7 @@ fn reject_unsupported(gguf: &Gguf) -> Result<()> {
         Code::UnsupportedArchitecture,
         "{name} is a model of the architecture {architecture}: only llama can be converted"
     );
-    let scaling = gguf.text("llama.rope.scaling.type").unwrap_or("none");
-    ensure!(
-        scaling == "none" && gguf.tensor("rope_freqs.weight").is_none(),
-        Code::UnsupportedArchitecture,
-        "{name} scales its rotary positions ({scaling}), which Kinglet does not"
-    );
+    reject_scaling(gguf)?;
     let experts = gguf.unsigned("llama.expert_count")?.unwrap_or(0);
     ensure!(
         experts == 0,
@@ -62,6 +71,47 @@ fn reject_unsupported(gguf: &Gguf) -> Result<()> {
             "{name} has the bias {bias}: only models without biases can be converted"
         );
     }
+    Ok(())
+}
+
+/// Fails for rotary positions that are scaled, by the rules of llama.cpp; a scaling by 1 is none.
+fn reject_scaling(gguf: &Gguf) -> Result<()> {
+    let name = gguf.file().name();
+    // Without a type, a factor means a linear scaling. The older key counts where the newer is not.
+    let kind = gguf.text("llama.rope.scaling.type").unwrap_or("linear");
+    let factor = match gguf.float("llama.rope.scaling.factor")? {
+        Some(factor) => Some(factor),
+        None => gguf.float("llama.rope.scale_linear")?,
+    };
+    let is_one = factor.is_none_or(|factor| factor == 0.0 || factor == 1.0);
+    ensure!(
+        kind == "none" || (kind == "linear" && is_one),
+        Code::UnsupportedArchitecture,
+        "{name} scales its rotary positions ({kind}{}), which Kinglet does not",
+        factor.map_or(String::new(), |factor| format!(", factor {factor}"))
+    );
+    let attention = gguf.float("llama.rope.scaling.attn_factor")?.unwrap_or(1.0);
+    ensure!(
+        attention == 1.0,
+        Code::UnsupportedArchitecture,
+        "{name} scales its attention (llama.rope.scaling.attn_factor {attention}), which Kinglet \
+         does not"
+    );
+    let Some(factors) = gguf.tensor(FREQUENCIES) else { return Ok(()) };
+    let encoding = factors.encoding(FREQUENCIES)?;
+    let count = factors.shape().map_or(0, |(rows, cols)| rows.saturating_mul(cols));
+    let mut values = Vec::new();
+    if let (1..=MAX_FREQUENCIES, (1, bytes)) = (count, encoding.block()) {
+        let mut buffer = vec![0; count as usize * bytes];
+        gguf.read_tensor(factors, 0, &mut buffer)?;
+        encoding.decode(&buffer, &mut values);
+    }
+    ensure!(
+        !values.is_empty() && values.iter().all(|&factor| factor == 1.0),
+        Code::UnsupportedArchitecture,
+        "{name} scales its rotary positions by {FREQUENCIES}, as Llama 3.1 does, which Kinglet \
+         does not"
+    );
     Ok(())
 }
 
@@ -85,9 +135,9 @@ fn read_config(gguf: &Gguf) -> Result<Config> {
             gguf.file().name()
         );
     }
-    let epsilon = gguf.float("llama.attention.layer_norm_rms_epsilon").unwrap_or(1e-5);
+    let vocab_size = to_u32(vocab_size, "the vocabulary")?;
     let mut config = Config {
-        vocab_size: to_u32(vocab_size, "the vocabulary")?,
+        vocab_size,
         hidden,
         layers: number("llama.block_count")?,
         heads,
@@ -95,15 +145,16 @@ fn read_config(gguf: &Gguf) -> Result<Config> {
         head_dim,
         ffn: number("llama.feed_forward_length")?,
         max_context: number("llama.context_length")?,
-        rope_theta: gguf.float("llama.rope.freq_base").unwrap_or(10_000.0) as f32,
-        rms_eps: epsilon as f32,
+        rope_theta: gguf.float("llama.rope.freq_base")?.unwrap_or(10_000.0) as f32,
+        rms_eps: gguf.required_float("llama.attention.layer_norm_rms_epsilon")? as f32,
         tied: u32::from(gguf.tensor("output.weight").is_none()),
-        bos: optional("tokenizer.ggml.bos_token_id", NO_TOKEN)?,
-        pad: optional("tokenizer.ggml.padding_token_id", NO_TOKEN)?,
+        bos: gguf.token("tokenizer.ggml.bos_token_id", vocab_size),
+        pad: gguf.token("tokenizer.ggml.padding_token_id", vocab_size),
         ..Config::zeroed()
     };
     for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
-        set_eos(&mut config, Some(optional(key, NO_TOKEN)?).filter(|&token| token != NO_TOKEN))?;
+        let token = gguf.token(key, vocab_size);
+        set_eos(&mut config, Some(token).filter(|&token| token != NO_TOKEN))?;
     }
     Ok(config)
 }
@@ -116,6 +167,14 @@ fn read_tokenizer(gguf: &Gguf) -> Result<TokenizerTables> {
         Code::UnsupportedTokenizer,
         "the tokenizer of {name} is of the kind {model}: only byte-level BPE (gpt2) is supported"
     );
+    for key in ["tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"] {
+        ensure!(
+            !gguf.flag(key),
+            Code::UnsupportedTokenizer,
+            "{name} sets {key}, so that llama.cpp puts a token to every text, which Kinglet does \
+             not: if the model was trained without, run `gguf-set-metadata {name} {key} 0`"
+        );
+    }
     let texts = |key: &str| match gguf.get(key) {
         Some(Value::Texts(texts)) => Ok(texts.as_slice()),
         _ => fail!(Code::UnsupportedTokenizer, "{name} lacks the list {key}"),
@@ -124,23 +183,38 @@ fn read_tokenizer(gguf: &Gguf) -> Result<TokenizerTables> {
         Some(Value::Integers(types)) => types.as_slice(),
         _ => fail!(Code::UnsupportedTokenizer, "{name} lacks the list tokenizer.ggml.token_type"),
     };
+    let Some(pre) = gguf.text("tokenizer.ggml.pre") else {
+        fail!(
+            Code::UnsupportedTokenizer,
+            "{name} does not say how words are split (tokenizer.ggml.pre): convert the model again \
+             with a newer llama.cpp, or add it with `gguf-new-metadata --pre-tokenizer smollm`"
+        );
+    };
     TokenizerTables::from_gguf(
         texts("tokenizer.ggml.tokens")?,
         texts("tokenizer.ggml.merges")?,
         token_types,
-        gguf.text("tokenizer.ggml.pre").unwrap_or("default"),
+        pre,
     )
 }
 
-fn read_texts(gguf: &Gguf) -> Texts {
-    let file = gguf.file();
-    let stem = file.name().strip_suffix(".gguf").unwrap_or(file.name());
+fn read_texts(gguf: &Gguf, tokenizer: &TokenizerTables) -> Texts {
+    let files = gguf.files().map(|file| format!("{} ({} bytes)", file.name(), file.len()));
+    let stem = || gguf_parts::stem(Path::new(gguf.file().name()));
+    let name = gguf.text("general.name").map(str::to_owned).or_else(stem);
+    let special = |(name, key): (&'static str, &str)| {
+        let token = gguf.token(key, tokenizer.len() as u32);
+        let text = (token != NO_TOKEN).then(|| String::from_utf8_lossy(tokenizer.text(token)));
+        text.map(|text| (name, text))
+    };
+    let specials = SPECIALS.into_iter().filter_map(special);
     Texts {
-        name: gguf.text("general.name").unwrap_or(stem).to_owned(),
+        name: name.unwrap_or_else(|| gguf.file().name().to_owned()),
         chat_template: gguf.text("tokenizer.chat_template").map(str::to_owned),
+        specials: Some(specials.collect()),
         licence: gguf.text("general.license").map(str::to_owned),
         generation_config: None,
-        origin: format!("{} ({} bytes)", file.name(), file.len()),
+        origin: files.collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -180,8 +254,7 @@ impl Model {
         let row_bytes =
             encoding.row_bytes(role.shape(config).1).expect("checked when the file was opened");
         let read = |row: usize, buffer: &mut [u8]| {
-            let offset = tensor.offset.saturating_add((row * row_bytes) as u64);
-            self.gguf.read_data(offset, buffer)
+            self.gguf.read_tensor(tensor, (row * row_bytes) as u64, buffer)
         };
         if matches!(role, Role::Q | Role::K) {
             let mut buffer = vec![0; row_bytes];

@@ -31,11 +31,11 @@ pub(super) fn open(path: &Path, scale: f64, config: &Config) -> Result<Found> {
         Code::UnsupportedArchitecture,
         "{place} is an aLoRA, which changes only what follows certain tokens: it cannot be merged"
     );
-    let alpha = gguf.float("adapter.lora.alpha").unwrap_or(0.0);
+    let alpha = gguf.float("adapter.lora.alpha")?.unwrap_or(0.0);
     let base = gguf.text("general.base_model.0.name").map(str::to_owned);
     let names: Vec<String> = gguf.tensor_names().map(str::to_owned).collect();
     let stored: Vec<_> = names.iter().map(|name| gguf.stored(name)).collect();
-    let file = gguf.into_file().named(place);
+    let file = gguf.into_file()?.named(place);
     let mut collector = Collector::new(config, &file, base.as_deref(), tensor_name);
     for (name, stored) in names.iter().zip(stored) {
         let (module, part) = match name.rsplit_once('.') {

@@ -1,18 +1,33 @@
 //! Folders as the Hugging Face hub has them.
 
-use super::disk::{file_name, unreadable};
-use super::hf_config::{GenerationConfig, ModelConfig, TokenizerConfig, parse};
+use super::disk::{file_name, read_optional, read_prose, read_text};
+use super::hf_config::{self, ModelConfig};
+use super::hf_tokenizer::TokenizerConfig;
 use super::peft_config;
-use super::safetensors::Shards;
+use super::place::SNAPSHOTS;
+use super::safetensors::{Found, Shards};
 use super::update::no_model;
 use super::{Kind, Opened, Texts};
 use crate::config::Config;
-use crate::tensor;
+use crate::json::Object;
+use crate::tensor::{self, NO_LAYER};
 use crate::vocab_build::TokenizerTables;
-use crate::{Code, Result, Role, ensure};
-use std::io::ErrorKind;
+use crate::{Code, Result, Role, ensure, fail};
 use std::ops::Range;
 use std::path::Path;
+
+const GENERATION: &str = "generation_config.json";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// Tokenizers in other files, with what to do about them.
+const OTHER_TOKENIZERS: [(&str, &str); 3] = [
+    ("vocab.json", "load it with AutoTokenizer of transformers and save it with save_pretrained"),
+    ("tokenizer.model", "it is of the kind sentencepiece, and only byte-level BPE is supported"),
+    ("spiece.model", "it is of the kind sentencepiece, and only byte-level BPE is supported"),
+];
+
+/// Weights of head and embedding that are compared at a time.
+const COMPARED: usize = 1 << 20;
 
 /// Names under which a folder may have the text of its licence.
 const LICENCE_FILES: [&str; 6] =
@@ -22,51 +37,95 @@ const LICENCE_FILES: [&str; 6] =
 #[derive(Debug)]
 pub(super) struct Folder {
     shards: Shards,
+    /// The name under which the embedding is stored.
+    embedding: String,
 }
 
 /// Opens a folder and checks that it holds a whole model.
 pub(super) fn open(folder: &Path) -> Result<Opened> {
     reject_adapter(folder)?;
-    let model: ModelConfig = parse("config.json", &read_text(folder, "config.json")?)?;
-    model.reject_unsupported()?;
-    let generation_text = read_optional(folder, "generation_config.json")?;
-    let generation: GenerationConfig = match &generation_text {
-        Some(text) => parse("generation_config.json", text)?,
-        None => GenerationConfig::default(),
-    };
-    let names: TokenizerConfig = match read_optional(folder, "tokenizer_config.json")? {
-        Some(text) => parse("tokenizer_config.json", &text)?,
-        None => TokenizerConfig::default(),
-    };
-    let tokenizer = TokenizerTables::from_tokenizer_json(&read_text(folder, "tokenizer.json")?)?;
-    let config = model.into_config(&generation, &names, &tokenizer)?;
+    let path = folder.join(hf_config::NAME);
+    ensure!(
+        path.exists(),
+        Code::NotFound,
+        "{} has no {}: name a Hugging Face folder or a GGUF file",
+        folder.display(),
+        hf_config::NAME
+    );
+    let model = ModelConfig::parse(&read_text(&path)?)?;
+    let (generation, generation_text) = read_generation(folder)?;
+    let names = TokenizerConfig::open(folder)?;
+    names.reject_frames()?;
+    let tokenizer = read_tokenizer(folder)?;
     let shards = Shards::open(folder)?;
+    let embedding = embedding_name(&shards, model.is_tied()?)?;
+    let mut config = model.to_config(&generation, &names, &tokenizer)?;
+    let weights = Folder { shards, embedding };
     for (role, layer) in tensor::order(&config) {
-        let (rows, cols) = role.shape(&config);
-        shards.find(&tensor_name(role, layer), rows, cols)?;
+        weights.find(&config, role, layer)?;
+    }
+    if weights.has_other_head(&config)? {
+        log::warn!(
+            "config.json calls head and embedding one matrix, but the weights have a head of its \
+             own: it is used, as transformers does"
+        );
+        config.tied = 0;
     }
     ensure!(
-        !shards.any_name_ends_with("_proj.bias"),
+        !weights.shards.any_name_ends_with("_proj.bias"),
         Code::UnsupportedArchitecture,
         "the checkpoint has biases: only models without can be converted"
     );
     let texts = Texts {
         name: name_of(folder),
-        chat_template: match read_optional(folder, "chat_template.jinja")? {
-            Some(template) => Some(template),
-            None => names.into_chat_template(),
-        },
+        chat_template: names.chat_template(folder)?,
+        specials: names.specials(),
         licence: read_licence(folder)?,
         generation_config: generation_text,
-        origin: shards.origin(),
+        origin: weights.shards.origin(),
     };
-    Ok(Opened { config, texts, tokenizer, kind: Kind::Folder(Folder { shards }) })
+    Ok(Opened { config, texts, tokenizer, kind: Kind::Folder(weights) })
+}
+
+/// `generation_config.json`, parsed and as it is.
+fn read_generation(folder: &Path) -> Result<(Object, Option<String>)> {
+    let Some(text) = read_optional(&folder.join(GENERATION))? else {
+        return Ok((Object::default(), None));
+    };
+    let object = Object::parse(GENERATION, &text)?;
+    Ok((object, Some(text.trim_start_matches('\u{FEFF}').to_owned())))
+}
+
+/// The tables of `tokenizer.json`.
+fn read_tokenizer(folder: &Path) -> Result<TokenizerTables> {
+    let path = folder.join(TOKENIZER);
+    if let Some(text) = read_optional(&path)? {
+        return TokenizerTables::from_tokenizer_json(&text);
+    }
+    let other = OTHER_TOKENIZERS.iter().find(|(name, _)| folder.join(name).exists());
+    let Some((name, advice)) = other else {
+        fail!(Code::NotFound, "{} has no {TOKENIZER}: fetch it too", folder.display());
+    };
+    fail!(Code::NotFound, "{} has {name} but no {TOKENIZER}: {advice}", folder.display())
+}
+
+/// The name under which the weights have the embedding.
+fn embedding_name(shards: &Shards, is_tied: bool) -> Result<String> {
+    let [embedding, head] = [Role::Embedding, Role::Head].map(|role| tensor_name(role, NO_LAYER));
+    ensure!(
+        is_tied || shards.has(&head) || !shards.has(&embedding),
+        Code::MissingTensor,
+        "the checkpoint has no {head}, and config.json does not call it one matrix with the \
+         embedding: fetch all weights, or set tie_word_embeddings to true if it is"
+    );
+    let is_under_head = is_tied && !shards.has(&embedding) && shards.has(&head);
+    Ok(if is_under_head { head } else { embedding })
 }
 
 /// Fails for a folder that has an adapter and no model.
 fn reject_adapter(folder: &Path) -> Result<()> {
     let is_model = Shards::is_in(folder);
-    match read_optional(folder, peft_config::NAME)? {
+    match read_optional(&folder.join(peft_config::NAME))? {
         Some(settings) if !is_model => {
             Err(no_model(folder, peft_config::base_of(&settings).as_deref()))
         }
@@ -75,6 +134,39 @@ fn reject_adapter(folder: &Path) -> Result<()> {
 }
 
 impl Folder {
+    fn find(&self, config: &Config, role: Role, layer: u16) -> Result<Found<'_>> {
+        let (rows, cols) = role.shape(config);
+        match role {
+            Role::Embedding => self.shards.find(&self.embedding, rows, cols),
+            role => self.shards.find(&tensor_name(role, layer), rows, cols),
+        }
+    }
+
+    /// Whether the weights of a model that is called tied hold a head that differs from the
+    /// embedding.
+    fn has_other_head(&self, config: &Config) -> Result<bool> {
+        let head = tensor_name(Role::Head, NO_LAYER);
+        if config.tied == 0 || self.embedding == head || !self.shards.has(&head) {
+            return Ok(false);
+        }
+        let (rows, cols) = Role::Embedding.shape(config);
+        let head = self.shards.find(&head, rows, cols)?;
+        let embedding = self.find(config, Role::Embedding, NO_LAYER)?;
+        let step = (COMPARED / cols).max(1);
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for start in (0..rows).step_by(step) {
+            let count = step.min(rows - start) * cols;
+            a.clear();
+            b.clear();
+            head.load(start * cols, count, &mut a)?;
+            embedding.load(start * cols, count, &mut b)?;
+            if a != b {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Appends rows of a tensor to `out`.
     pub fn load_rows(
         &self,
@@ -84,8 +176,8 @@ impl Folder {
         rows: Range<usize>,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        let (all, cols) = role.shape(config);
-        let found = self.shards.find(&tensor_name(role, layer), all, cols)?;
+        let (_, cols) = role.shape(config);
+        let found = self.find(config, role, layer)?;
         found.load(rows.start * cols, rows.len() * cols, out)
     }
 }
@@ -109,39 +201,34 @@ pub(super) fn tensor_name(role: Role, layer: u16) -> String {
     format!("model.layers.{layer}.{part}.weight")
 }
 
-fn read_text(folder: &Path, name: &str) -> Result<String> {
-    let path = folder.join(name);
-    std::fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))
-}
-
-fn read_optional(folder: &Path, name: &str) -> Result<Option<String>> {
-    let path = folder.join(name);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(unreadable(&path, &e)),
-    }
-}
-
-/// The folder's own name, also of `.` and of paths that end in `..`.
+/// The folder's own name, also of `.` and of paths that end in `..`; the model's where the folder
+/// is a snapshot of the hub's cache.
 pub(super) fn name_of(folder: &Path) -> String {
-    file_name(&folder.canonicalize().unwrap_or_else(|_| folder.to_owned()))
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let cached = folder.parent().filter(|parent| parent.ends_with(SNAPSHOTS));
+    let cached = cached.and_then(|parent| parent.parent()).map(file_name);
+    match cached.as_deref().and_then(|name| name.rsplit_once("--")) {
+        Some((_, name)) => name.to_owned(),
+        None => file_name(&folder),
+    }
 }
 
 /// The text of the licence, or the identifier in the head of the model card.
 fn read_licence(folder: &Path) -> Result<Option<String>> {
     for name in LICENCE_FILES {
-        if let Some(text) = read_optional(folder, name)? {
+        if let Some(text) = read_prose(&folder.join(name))? {
             return Ok(Some(text));
         }
     }
-    let Some(card) = read_optional(folder, "README.md")? else {
+    let Some(card) = read_prose(&folder.join("README.md"))? else {
         return Ok(None);
     };
-    let Some((head, _)) = card.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---"))
-    else {
+    let mut lines = card.lines();
+    if lines.next() != Some("---") {
         return Ok(None);
-    };
-    let licence = head.lines().find_map(|line| line.strip_prefix("license:"));
-    Ok(licence.map(|licence| licence.trim().to_owned()))
+    }
+    let mut head = lines.take_while(|line| *line != "---");
+    let licence = head.find_map(|line| line.strip_prefix("license:"));
+    let licence = licence.map(|licence| licence.trim().trim_matches(['"', '\'']).to_owned());
+    Ok(licence.filter(|licence| !licence.is_empty()))
 }

@@ -1,224 +1,235 @@
-//! `config.json`, `generation_config.json` and `tokenizer_config.json` of a Hugging Face folder.
+//! `config.json` and `generation_config.json` of a Hugging Face folder.
 
+use super::hf_tokenizer::TokenizerConfig;
 use super::{checked, set_eos, to_u32};
 use crate::config::{Config, NO_TOKEN};
+use crate::json::Object;
 use crate::vocab_build::TokenizerTables;
 use crate::{Code, Result, ensure, fail};
 use bytemuck::Zeroable;
-use serde::Deserialize;
 use serde_json::Value;
 
+/// The file's name.
+pub(super) const NAME: &str = "config.json";
+
+/// Kinds of models around a decoder that compute something else with what it makes.
+const OTHER_HEADS: [&str; 4] =
+    ["SequenceClassification", "TokenClassification", "QuestionAnswering", "RewardModel"];
+
 /// What `config.json` says; absent keys have the defaults of transformers' `LlamaConfig`.
-#[derive(Deserialize)]
 pub(super) struct ModelConfig {
-    model_type: Option<String>,
-    vocab_size: u64,
-    hidden_size: u64,
-    intermediate_size: u64,
-    num_hidden_layers: u64,
-    num_attention_heads: u64,
-    num_key_value_heads: Option<u64>,
-    head_dim: Option<u64>,
-    #[serde(default = "default_max_position_embeddings")]
-    max_position_embeddings: u64,
-    #[serde(default = "default_rms_norm_eps")]
-    rms_norm_eps: f64,
-    rope_theta: Option<f64>,
-    rope_parameters: Option<Rope>,
-    rope_scaling: Option<Rope>,
-    #[serde(default)]
-    rope_interleaved: bool,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
-    hidden_act: Option<String>,
-    quantization_config: Option<Value>,
-    bos_token_id: Option<TokenIds>,
-    eos_token_id: Option<TokenIds>,
-    pad_token_id: Option<TokenIds>,
-}
-
-/// The rope settings, under the two names that they have had.
-#[derive(Deserialize)]
-struct Rope {
-    rope_theta: Option<f64>,
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-}
-
-/// What `generation_config.json` adds.
-#[derive(Default, Deserialize)]
-pub(super) struct GenerationConfig {
-    eos_token_id: Option<TokenIds>,
-}
-
-/// What `tokenizer_config.json` adds.
-#[derive(Default, Deserialize)]
-pub(super) struct TokenizerConfig {
-    chat_template: Option<ChatTemplate>,
-    bos_token: Option<SpecialToken>,
-    eos_token: Option<SpecialToken>,
-    pad_token: Option<SpecialToken>,
-}
-
-/// One token id or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TokenIds {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-/// A special token as text, or as an object around it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SpecialToken {
-    Text(String),
-    Object { content: String },
-}
-
-/// One template, or several with names.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum ChatTemplate {
-    One(String),
-    Named(Vec<NamedTemplate>),
-}
-
-#[derive(Deserialize)]
-struct NamedTemplate {
-    name: String,
-    template: String,
-}
-
-fn default_max_position_embeddings() -> u64 {
-    2048
-}
-
-fn default_rms_norm_eps() -> f64 {
-    1e-6
-}
-
-impl TokenIds {
-    fn as_slice(&self) -> &[u32] {
-        match self {
-            Self::One(token) => std::slice::from_ref(token),
-            Self::Many(tokens) => tokens,
-        }
-    }
-}
-
-impl SpecialToken {
-    fn text(&self) -> &str {
-        match self {
-            Self::Text(text) | Self::Object { content: text } => text,
-        }
-    }
-}
-
-impl TokenizerConfig {
-    /// The chat template; of several, the one called `default`.
-    pub fn into_chat_template(self) -> Option<String> {
-        match self.chat_template? {
-            ChatTemplate::One(template) => Some(template),
-            ChatTemplate::Named(all) => {
-                all.into_iter().find(|t| t.name == "default").map(|t| t.template)
-            }
-        }
-    }
+    settings: Object,
+    rope: Object,
 }
 
 impl ModelConfig {
-    /// Fails for everything that would change the arithmetic of the model.
-    pub fn reject_unsupported(&self) -> Result<()> {
-        let kind = self.model_type.as_deref().unwrap_or("unknown");
+    /// Reads the file's text. `BadSource`, or `UnsupportedArchitecture` for everything that would
+    /// change the arithmetic of the model.
+    pub fn parse(text: &str) -> Result<Self> {
+        let settings = Object::parse(NAME, text)?;
+        reject_other_models(&settings)?;
+        // As transformers has it: the old name counts before the new one.
+        let old = settings.object("rope_scaling")?.filter(|rope| !rope.is_empty());
+        let rope = match old {
+            Some(rope) => rope,
+            None => settings.object("rope_parameters")?.unwrap_or_default(),
+        };
+        let config = Self { settings, rope };
+        config.reject_unsupported()?;
+        Ok(config)
+    }
+
+    /// Whether the file calls head and embedding one matrix.
+    pub fn is_tied(&self) -> Result<bool> {
+        self.settings.flag("tie_word_embeddings")
+    }
+
+    fn reject_unsupported(&self) -> Result<()> {
+        let settings = &self.settings;
+        let activation = settings.text("hidden_act")?.unwrap_or("silu");
         ensure!(
-            kind == "llama",
+            activation == "silu" || activation == "swish",
             Code::UnsupportedArchitecture,
-            "config.json describes a model of the type {kind}: only llama can be converted"
+            "{NAME} asks for the activation {activation}: only silu is supported"
         );
-        let activation = self.hidden_act.as_deref().unwrap_or("silu");
-        ensure!(
-            activation == "silu",
-            Code::UnsupportedArchitecture,
-            "config.json asks for the activation {activation}: only silu is supported"
-        );
-        let ropes = [&self.rope_parameters, &self.rope_scaling];
-        for rope in ropes.into_iter().flatten() {
-            let scaling = rope.rope_type.as_deref().unwrap_or("default");
+        self.reject_scaling()?;
+        for key in ["attention_bias", "mlp_bias", "rope_interleaved"] {
             ensure!(
-                scaling == "default",
+                !settings.flag(key)?,
                 Code::UnsupportedArchitecture,
-                "config.json scales the rotary positions ({scaling}), which Kinglet does not"
+                "{NAME} sets {key}, which Kinglet does not support"
             );
         }
-        let switches = [
-            (self.attention_bias, "attention_bias"),
-            (self.mlp_bias, "mlp_bias"),
-            (self.rope_interleaved, "rope_interleaved"),
-        ];
-        for (on, key) in switches {
-            ensure!(
-                !on,
-                Code::UnsupportedArchitecture,
-                "config.json sets {key}, which Kinglet does not support"
+        if let Some(quantization) = settings.object("quantization_config")? {
+            let method = quantization.text("quant_method")?.unwrap_or("a method without a name");
+            fail!(
+                Code::UnsupportedTensorType,
+                "{NAME} says that the weights are quantized already ({method}): use the original \
+                 in F32, F16 or BF16, or call dequantize() in transformers and save the model"
             );
         }
-        ensure!(
-            self.quantization_config.is_none(),
-            Code::UnsupportedTensorType,
-            "the checkpoint is quantized already: use the original in F32, F16 or BF16"
-        );
         Ok(())
     }
 
-    /// The configuration of the weight file; special tokens that are given by name are looked up.
-    pub fn into_config(
-        self,
-        generation: &GenerationConfig,
+    /// Fails for rotary positions that are scaled; a scaling by 1 is none.
+    fn reject_scaling(&self) -> Result<()> {
+        let given = match self.rope.text("rope_type")? {
+            Some(kind) => Some(kind),
+            None => self.rope.text("type")?,
+        };
+        let kind = given.unwrap_or("default");
+        let factor = self.rope.number("factor")?;
+        let is_none = match kind {
+            "default" => given.is_some() || factor.is_none_or(|factor| factor == 1.0),
+            "linear" | "llama3" => factor == Some(1.0),
+            _ => false,
+        };
+        ensure!(
+            is_none,
+            Code::UnsupportedArchitecture,
+            "{} scales the rotary positions ({kind}{}), which Kinglet does not",
+            self.rope.name(),
+            factor.map_or(String::new(), |factor| format!(", factor {factor}"))
+        );
+        for part in [&self.rope, &self.settings] {
+            let share = part.number("partial_rotary_factor")?.unwrap_or(1.0);
+            ensure!(
+                share == 1.0,
+                Code::UnsupportedArchitecture,
+                "{} turns only a part of each head (partial_rotary_factor {share}), which Kinglet \
+                 does not",
+                part.name()
+            );
+        }
+        Ok(())
+    }
+
+    /// The configuration of the weight file; special tokens that are given by name are looked up,
+    /// and those outside the vocabulary are left out.
+    pub fn to_config(
+        &self,
+        generation: &Object,
         names: &TokenizerConfig,
         tokenizer: &TokenizerTables,
     ) -> Result<Config> {
-        let rope = self.rope_parameters.as_ref().and_then(|rope| rope.rope_theta);
-        let heads = to_u32(self.num_attention_heads, "num_attention_heads")?;
-        ensure!(heads > 0, Code::BadSource, "config.json says that there are no attention heads");
-        let head_dim = self.head_dim.unwrap_or(self.hidden_size / u64::from(heads));
-        let named = |token: &Option<SpecialToken>| tokenizer.token_id(token.as_ref()?.text());
-        let first = |ids: &Option<TokenIds>| ids.as_ref()?.as_slice().first().copied();
+        let heads = self.required("num_attention_heads")?;
+        ensure!(heads > 0, Code::BadSource, "{NAME} says that there are no attention heads");
+        let hidden = self.required("hidden_size")?;
+        let vocab_size = self.required("vocab_size")?;
+        let tokens = |object: &Object, key: &str| {
+            let mut tokens = object.tokens(key)?;
+            tokens.retain(|&token| token < vocab_size);
+            Ok(tokens)
+        };
+        let named = |key: &str| tokenizer.token_id(names.special(key)?);
+        let special = |id: &str, name: &str| -> Result<u32> {
+            let first = tokens(&self.settings, id)?.first().copied();
+            Ok(first.or_else(|| named(name)).unwrap_or(NO_TOKEN))
+        };
+        let theta = match self.rope.number("rope_theta")? {
+            Some(theta) => theta,
+            None => self.settings.number("rope_theta")?.unwrap_or(10_000.0),
+        };
         let mut config = Config {
-            vocab_size: to_u32(self.vocab_size, "vocab_size")?,
-            hidden: to_u32(self.hidden_size, "hidden_size")?,
-            layers: to_u32(self.num_hidden_layers, "num_hidden_layers")?,
+            vocab_size,
+            hidden,
+            layers: self.required("num_hidden_layers")?,
             heads,
-            kv_heads: match self.num_key_value_heads {
-                Some(count) => to_u32(count, "num_key_value_heads")?,
-                None => heads,
-            },
-            head_dim: to_u32(head_dim, "head_dim")?,
-            ffn: to_u32(self.intermediate_size, "intermediate_size")?,
-            max_context: to_u32(self.max_position_embeddings, "max_position_embeddings")?,
-            rope_theta: rope.or(self.rope_theta).unwrap_or(10_000.0) as f32,
-            rms_eps: self.rms_norm_eps as f32,
-            tied: self.tie_word_embeddings.into(),
-            bos: first(&self.bos_token_id).or_else(|| named(&names.bos_token)).unwrap_or(NO_TOKEN),
-            pad: first(&self.pad_token_id).or_else(|| named(&names.pad_token)).unwrap_or(NO_TOKEN),
+            kv_heads: self.count("num_key_value_heads")?.unwrap_or(heads),
+            head_dim: self.count("head_dim")?.unwrap_or(hidden / heads),
+            ffn: self.required("intermediate_size")?,
+            max_context: self.count("max_position_embeddings")?.unwrap_or(2048),
+            rope_theta: theta as f32,
+            rms_eps: self.settings.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+            tied: self.is_tied()?.into(),
+            bos: special("bos_token_id", "bos_token")?,
+            pad: special("pad_token_id", "pad_token")?,
             ..Config::zeroed()
         };
-        for ids in [&self.eos_token_id, &generation.eos_token_id].into_iter().flatten() {
-            set_eos(&mut config, ids.as_slice().iter().copied())?;
+        for object in [&self.settings, generation] {
+            set_eos(&mut config, tokens(object, "eos_token_id")?)?;
         }
-        set_eos(&mut config, named(&names.eos_token))?;
-        checked(config, "config.json")
+        set_eos(&mut config, named("eos_token").filter(|&token| token < vocab_size))?;
+        checked(config, NAME)
+    }
+
+    fn count(&self, key: &str) -> Result<Option<u32>> {
+        self.settings.count(key)?.map(|count| to_u32(count, key)).transpose()
+    }
+
+    fn required(&self, key: &str) -> Result<u32> {
+        match self.count(key)? {
+            Some(count) => Ok(count),
+            None => fail!(
+                Code::BadSource,
+                "{NAME} does not say {key}: take the {NAME} that belongs to the weights"
+            ),
+        }
     }
 }
 
-/// Parses a file of the folder; absent optional files give the default.
-pub(super) fn parse<T: for<'a> Deserialize<'a>>(name: &str, text: &str) -> Result<T> {
-    match serde_json::from_str(text) {
-        Ok(value) => Ok(value),
-        Err(e) => fail!(Code::BadSource, "{name} cannot be understood: {e}"),
+/// Fails for models that are no Llama, by the names that the file gives.
+fn reject_other_models(settings: &Object) -> Result<()> {
+    let classes = match settings.get("architectures") {
+        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(one)) => vec![one.as_str()],
+        _ => Vec::new(),
+    };
+    let is_llama = |class: &&str| class.starts_with("Llama") || class.starts_with("LLaMA");
+    let other = classes.iter().find(|class| OTHER_HEADS.iter().any(|head| class.contains(head)));
+    let kind = match settings.text("model_type")? {
+        Some(kind) => kind,
+        None if classes.iter().any(is_llama) => "llama",
+        None => "unknown",
+    };
+    let class = other.or(classes.first()).map_or(String::new(), |class| format!(" ({class})"));
+    let within = match settings.object("text_config")? {
+        Some(text) => match text.text("model_type")? {
+            Some(kind) => format!(" around a text model of the type {kind}"),
+            None => String::new(),
+        },
+        None => String::new(),
+    };
+    ensure!(
+        kind == "llama" && other.is_none(),
+        Code::UnsupportedArchitecture,
+        "{NAME} describes a model of the type {kind}{class}{within}: only language models of the \
+         type llama can be converted"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::testing::TOKENIZER;
+
+    fn read(settings: &Value) -> Result<Config> {
+        let folder = tempfile::TempDir::new().unwrap();
+        let names = TokenizerConfig::open(folder.path())?;
+        let tokenizer = TokenizerTables::from_tokenizer_json(TOKENIZER)?;
+        let model = ModelConfig::parse(&settings.to_string())?;
+        model.to_config(&Object::default(), &names, &tokenizer)
+    }
+
+    #[test]
+    fn every_spelling_is_read_as_transformers_does() {
+        let cases: Value =
+            serde_json::from_str(include_str!("../../goldens/configs.json")).unwrap();
+        for (name, case) in cases.as_object().unwrap() {
+            let found = read(&case["settings"]);
+            if case["is_scaled"] == true {
+                let code = found.expect_err(name).code();
+                assert_eq!(code, Code::UnsupportedArchitecture, "{name}");
+                continue;
+            }
+            let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+            let whole = [found.heads, found.kv_heads, found.head_dim, found.max_context];
+            let wanted = ["heads", "kv_heads", "head_dim", "max_context"].map(|key| &case[key]);
+            assert_eq!(whole.map(Value::from), wanted.map(Value::clone), "{name}");
+            assert_eq!(Some(f64::from(found.rope_theta)), case["rope_theta"].as_f64(), "{name}");
+            let eps = case["rms_eps"].as_f64().unwrap() as f32;
+            assert_eq!((found.rms_eps, found.tied == 1), (eps, case["tied"] == true), "{name}");
+        }
     }
 }

@@ -8,33 +8,51 @@ mod adapter;
 mod blocks;
 mod collector;
 mod disk;
+mod ggml_types;
 mod gguf;
+mod gguf_head;
 mod gguf_llama;
 mod gguf_lora;
+mod gguf_parts;
+#[cfg(test)]
+mod gguf_tests;
 mod hf;
 mod hf_config;
+mod hf_names;
+#[cfg(test)]
+mod hf_tests;
+mod hf_tokenizer;
 mod lora;
 mod peft;
 mod peft_config;
 mod permuted;
+mod place;
 mod safetensors;
 mod stored;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
+mod testing_gguf;
+#[cfg(test)]
 mod tests;
 mod update;
 
 use crate::fold::Folds;
+use crate::template::SpecialTexts;
 use crate::vocab_build::TokenizerTables;
 use crate::{Code, Config, Error, Result, Role, ensure, fail};
 use adapter::Adapter;
 pub use adapter::Merged;
+pub use gguf_parts::parts;
+pub use place::locate;
 use std::ops::Range;
 use std::path::Path;
 
 /// The token that ends a document in every model of the family.
 const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// Tokens that a tokenizer is taken to have been given for a training of the model.
+const MAX_ADDED: usize = 64;
 
 /// The texts that a checkpoint carries along.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +61,8 @@ pub struct Texts {
     pub name: String,
     /// Chat template in Jinja.
     pub chat_template: Option<String>,
+    /// What the tokenizer's files say of special tokens; `None` where they say nothing.
+    pub specials: Option<SpecialTexts>,
     /// The licence: its full text, or its SPDX identifier where that is all there is.
     pub licence: Option<String>,
     /// `generation_config.json` as it is.
@@ -79,23 +99,14 @@ struct Opened {
 }
 
 impl Source {
-    /// Opens a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file.
+    /// Opens a folder with `config.json`, safetensors and tokenizer, or a `.gguf` file, as
+    /// [`locate`] finds it under a path.
     pub fn open(path: &Path) -> Result<Self> {
-        ensure!(
-            path.exists(),
-            Code::NotFound,
-            "{} does not exist: name a Hugging Face folder or a GGUF file",
-            path.display()
-        );
+        let path = &locate(path)?;
         let opened = if path.is_dir() { hf::open(path)? } else { gguf_llama::open(path)? };
         let Opened { mut config, texts, mut tokenizer, kind } = opened;
         let tokens = config.vocab_size as usize;
-        ensure!(
-            tokenizer.len() <= tokens,
-            Code::TokenizerMismatch,
-            "the tokenizer has {} tokens, the model {tokens}: take both from one checkpoint",
-            tokenizer.len()
-        );
+        check_vocabulary(&tokenizer, tokens)?;
         tokenizer.pad_to(tokens);
         // Replies of instruction-tuned models end with a token of their own, now and then with
         // this.
@@ -209,6 +220,28 @@ impl Source {
         );
         Ok(())
     }
+}
+
+/// Fails when the tokenizer has tokens that the model has no rows for.
+fn check_vocabulary(tokenizer: &TokenizerTables, rows: usize) -> Result<()> {
+    let tokens = tokenizer.len();
+    // A handful of them was added for a training; more are another model's.
+    let is_added = (1..=MAX_ADDED).contains(&tokens.saturating_sub(rows));
+    let first = (tokens > rows).then(|| String::from_utf8_lossy(tokenizer.text(rows as u32)));
+    ensure!(
+        !is_added,
+        Code::TokenizerMismatch,
+        "the tokenizer has {tokens} tokens, the model {rows}: {:?} was added without a row for it; \
+         call resize_token_embeddings in transformers and save again, or take it out of the \
+         tokenizer's added tokens",
+        first.unwrap_or_default()
+    );
+    ensure!(
+        tokens <= rows,
+        Code::TokenizerMismatch,
+        "the tokenizer has {tokens} tokens, the model {rows}: take both from one checkpoint"
+    );
+    Ok(())
 }
 
 /// Checks a configuration made from a checkpoint; the error names the checkpoint.

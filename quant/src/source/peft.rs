@@ -1,7 +1,7 @@
 //! LoRA adapters in the folders that `peft` writes.
 
 use super::collector::{Collector, Part, factor};
-use super::disk::{DiskFile, unreadable};
+use super::disk::{DiskFile, read_text};
 use super::hf;
 use super::lora::LowRank;
 use super::peft_config::{NAME, PeftConfig};
@@ -23,7 +23,7 @@ pub(super) fn open(folder: &Path, scale: f64, config: &Config) -> Result<Found> 
         Code::NotFound,
         "{place} has no {NAME}: name the folder of an adapter, as peft's save_pretrained writes it"
     );
-    let settings = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))?;
+    let settings = read_text(&path)?;
     let peft = PeftConfig::parse(&path.display().to_string(), &settings)?;
     let path = folder.join(WEIGHTS);
     ensure!(

@@ -1,6 +1,6 @@
 //! `adapter_config.json` of a PEFT folder.
 
-use crate::{Code, Result, ensure, fail};
+use crate::{Code, Result, ensure, fail, json};
 use regex_lite::Regex;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -85,6 +85,7 @@ impl PeftConfig {
     /// Reads the settings; `file` names them in errors. Fails for everything that a merge into the
     /// model's matrices cannot hold.
     pub fn parse(file: &str, text: &str) -> Result<Self> {
+        let text = &json::strict(text);
         let settings = parse(file, text)?;
         reject_unsupported(file, &settings)?;
         let patterns: Patterns = match serde_json::from_str(text) {
@@ -129,7 +130,7 @@ impl PeftConfig {
 
 /// The model that the settings in `text` say an adapter was trained on, if they do.
 pub(super) fn base_of(text: &str) -> Option<String> {
-    base(&parse(NAME, text).ok()?)
+    base(&parse(NAME, &json::strict(text)).ok()?)
 }
 
 fn base(settings: &Map<String, Value>) -> Option<String> {
@@ -141,12 +142,15 @@ fn parse(file: &str, text: &str) -> Result<Map<String, Value>> {
     match serde_json::from_str(text) {
         Ok(Value::Object(settings)) => Ok(settings),
         Ok(_) => fail!(Code::BadSource, "{file} holds no settings: save the adapter again"),
-        Err(error) => fail!(
-            Code::BadSource,
-            "{file} is damaged at line {}, column {}: save or fetch the adapter again",
-            error.line(),
-            error.column()
-        ),
+        Err(error) => {
+            json::reject_stand_in(file, text.as_bytes())?;
+            fail!(
+                Code::BadSource,
+                "{file} is damaged at line {}, column {}: save or fetch the adapter again",
+                error.line(),
+                error.column()
+            )
+        }
     }
 }
 

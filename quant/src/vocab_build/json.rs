@@ -1,32 +1,30 @@
 //! Reads `tokenizer.json`, the file of the `tokenizers` library.
 
+use super::steps::{self, kind_of};
 use super::{MAX_TOKENS, Spelling, byte_tokens, split_merge};
 use crate::config::NO_TOKEN;
 use crate::vocab::{FLAG_GPT2_SPLIT, FLAG_SINGLE_DIGITS};
-use crate::{Code, Error, Result, ensure};
+use crate::{Code, Error, Result, ensure, json};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
 
-#[derive(Deserialize)]
-struct Json {
-    #[serde(default)]
-    added_tokens: Vec<AddedToken>,
-    normalizer: Option<Value>,
-    pre_tokenizer: Option<Value>,
-    post_processor: Option<Value>,
-    decoder: Option<Value>,
-    model: Model,
-}
+/// The file's name.
+const NAME: &str = "tokenizer.json";
 
 #[derive(Deserialize)]
 struct AddedToken {
     id: u32,
     content: String,
+    #[serde(default)]
     single_word: bool,
+    #[serde(default)]
     lstrip: bool,
+    #[serde(default)]
     rstrip: bool,
+    #[serde(default)]
     normalized: bool,
+    #[serde(default)]
     special: bool,
 }
 
@@ -63,40 +61,49 @@ fn unsupported(what: std::fmt::Arguments<'_>) -> Error {
 }
 
 /// Reads the file and refuses everything that Kinglet's tokenizer would do differently.
-pub(super) fn parse(json: &str) -> Result<Spelling> {
+pub(super) fn parse(text: &str) -> Result<Spelling> {
+    let mut root = match json::parse(NAME, text)? {
+        Value::Object(root) => root,
+        _ => return Err(malformed("the file")),
+    };
+    let mut part = |key: &str| root.remove(key).filter(|part| !part.is_null());
+    let Some(model) = part("model") else { return Err(malformed("model")) };
     // The kind of model comes first, for a clear answer where the rest has another shape.
-    let kind: Value = serde_json::from_str(json).map_err(bad_json)?;
-    if let Some(kind) = kind["model"]["type"].as_str().filter(|&kind| kind != "BPE") {
+    if let Some(kind) = model["type"].as_str().filter(|&kind| kind != "BPE") {
         return Err(unsupported(format_args!("a tokenizer of type {kind}")));
     }
-    let json: Json = serde_json::from_value(kind).map_err(bad_json)?;
-    if let Some(normalizer) = &json.normalizer {
-        return Err(unsupported(format_args!("the normalizer {}", kind_of(normalizer))));
+    if let Some(step) = part("normalizer").as_ref().and_then(steps::normalizes) {
+        return Err(unsupported(format_args!("the normalizer {step}")));
     }
-    for (part, what) in [(&json.post_processor, "post-processor"), (&json.decoder, "decoder")] {
-        if let Some(part) = part.as_ref().filter(|part| kind_of(part) != "ByteLevel") {
-            return Err(unsupported(format_args!("the {what} {}", kind_of(part))));
-        }
+    if let Some(step) = part("post_processor").as_ref().and_then(steps::adds) {
+        return Err(unsupported(format_args!("the post-processor {step}")));
     }
-    check_model(&json.model)?;
-    check_added(&json.added_tokens)?;
-    let flags = split_flags(json.pre_tokenizer.as_ref())?;
-    let merges = json.model.merges.into_iter().map(merge_pair).collect::<Result<_>>()?;
-    let tokens = tokens(&json.model.vocab, &json.added_tokens)?;
-    let added = json.added_tokens.into_iter().filter(|token| !token.content.is_empty());
+    if let Some(step) = part("decoder").as_ref().and_then(steps::decodes_otherwise) {
+        return Err(unsupported(format_args!("the decoder {step}")));
+    }
+    let flags = split_flags(part("pre_tokenizer").as_ref())?;
+    let added: Vec<AddedToken> = match part("added_tokens") {
+        Some(added) => serde_json::from_value(added).map_err(|_| malformed("added_tokens"))?,
+        None => Vec::new(),
+    };
+    let model: Model = serde_json::from_value(model).map_err(|_| malformed("model"))?;
+    check_model(&model)?;
+    check_added(&added)?;
+    let merges = model.merges.into_iter().map(merge_pair).collect::<Result<_>>()?;
+    let tokens = tokens(&model.vocab, &added)?;
+    let added = added.into_iter().filter(|token| !token.content.is_empty());
     let added = added.map(|token| (token.id, token.content, token.special)).collect();
-    Ok(Spelling { tokens, ids: json.model.vocab, added, merges, flags })
+    Ok(Spelling { tokens, ids: model.vocab, added, merges, flags })
 }
 
-fn bad_json(error: serde_json::Error) -> Error {
+fn malformed(part: &str) -> Error {
     Error::new(
         Code::BadSource,
-        format_args!("tokenizer.json cannot be read ({error}): fetch it again"),
+        format_args!(
+            "{part} in {NAME} is not as the tokenizers library writes it: load the tokenizer with \
+             AutoTokenizer of transformers and save it again"
+        ),
     )
-}
-
-fn kind_of(part: &Value) -> &str {
-    part["type"].as_str().unwrap_or("without a type")
 }
 
 fn merge_pair(merge: MergeSpelling) -> Result<(String, String)> {
@@ -159,11 +166,8 @@ fn split_flags(pre_tokenizer: Option<&Value>) -> Result<u32> {
     let Some(root) = pre_tokenizer else {
         return Err(unsupported(format_args!("a tokenizer without pre-tokenizer")));
     };
-    let steps = match kind_of(root) {
-        "Sequence" => root["pretokenizers"].as_array().map_or(&[][..], Vec::as_slice),
-        _ => std::slice::from_ref(root),
-    };
-    let (digits, byte_level) = match steps {
+    let all = steps::flat(root, "pretokenizers");
+    let (digits, byte_level) = match all[..] {
         [byte_level] => (0, byte_level),
         [digits, byte_level]
             if kind_of(digits) == "Digits" && digits["individual_digits"] == true =>
@@ -171,7 +175,7 @@ fn split_flags(pre_tokenizer: Option<&Value>) -> Result<u32> {
             (FLAG_SINGLE_DIGITS, byte_level)
         }
         _ => {
-            let names: Vec<&str> = steps.iter().map(kind_of).collect();
+            let names: Vec<&str> = all.into_iter().map(kind_of).collect();
             return Err(unsupported(format_args!("the pre-tokenizer [{}]", names.join(", "))));
         }
     };

@@ -188,7 +188,10 @@ fn read(path: &Path) -> Result<Vec<Question>> {
             );
             Error::new(Code::BadArgument, message)
         };
-        let question: Question = serde_json::from_str(line).map_err(|cause| wrong(&cause))?;
+        // Some editors begin a file with a byte order mark, also one that others are joined to.
+        let line = line.trim_start_matches('\u{FEFF}');
+        let question: Question =
+            serde_json::from_str(line).map_err(|_| wrong(&"this is no question"))?;
         match question.answer < question.choices.len() {
             true => Ok(question),
             false => Err(wrong(&"the answer is none of the choices")),

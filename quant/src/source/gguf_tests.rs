@@ -1,0 +1,196 @@
+//! GGUF files as people have them.
+
+use super::testing_gguf::{Entry, GgufFile};
+use super::*;
+use crate::config::NO_TOKEN;
+use std::fs;
+
+fn open_bytes(bytes: &[u8]) -> Result<Source> {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("model.gguf");
+    fs::write(&path, bytes).unwrap();
+    Source::open(&path)
+}
+
+/// Opens a bent file.
+fn open(bend: impl FnOnce(&mut GgufFile)) -> Result<Source> {
+    let mut file = GgufFile::new();
+    bend(&mut file);
+    open_bytes(&file.bytes())
+}
+
+/// The code and the message that opening a bent file fails with.
+fn refused(bend: impl FnOnce(&mut GgufFile)) -> (Code, String) {
+    let error = open(bend).expect_err("the file is unusable");
+    (error.code(), error.message().to_owned())
+}
+
+/// What sets an entry.
+fn entry(key: &'static str, entry: Entry) -> impl FnOnce(&mut GgufFile) {
+    move |file| file.set(key, entry)
+}
+
+#[test]
+fn what_changes_nothing_is_read() {
+    let plain = open(|_| ()).unwrap();
+    assert_eq!((plain.config().rope_theta, plain.config().eos_tokens()), (20_000.0, &[2][..]));
+    let frequencies = ("rope_freqs.weight".to_owned(), vec![16], 0, 1_f32.to_le_bytes().repeat(16));
+    for (what, source) in [
+        ("a scaling by 1", open(entry("llama.rope.scaling.factor", Entry::F32(1.0)))),
+        ("the old key, by 1", open(entry("llama.rope.scale_linear", Entry::F32(1.0)))),
+        ("linear without a factor", open(entry("llama.rope.scaling.type", Entry::Text("linear")))),
+        ("frequencies of 1", open(|file| file.tensors.push(frequencies))),
+        ("no BOS", open(entry("tokenizer.ggml.add_bos_token", Entry::Bool(false)))),
+        ("one number for each layer", {
+            open(entry("llama.attention.head_count_kv", Entry::Integers(vec![1, 1])))
+        }),
+        ("trailing ones", {
+            open(|file| {
+                file.tensor("output_norm.weight").1.extend([1, 1]);
+                file.tensor("blk.0.attn_v.weight").1.extend([1, 1]);
+            })
+        }),
+        ("none, whatever the factor", {
+            open(|file| {
+                file.set("llama.rope.scaling.type", Entry::Text("none"));
+                file.set("llama.rope.scaling.factor", Entry::F32(4.0));
+            })
+        }),
+    ] {
+        let source = source.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(source.config(), plain.config(), "{what}");
+    }
+}
+
+#[test]
+fn tokens_that_no_vocabulary_has_are_left_out() {
+    let source = open(|file| {
+        file.set("tokenizer.ggml.bos_token_id", Entry::I32(-1));
+        file.set("tokenizer.ggml.eos_token_id", Entry::I32(-1));
+        file.set("tokenizer.ggml.padding_token_id", Entry::U32(u32::MAX));
+        file.set("tokenizer.ggml.unknown_token_id", Entry::U32(5));
+    });
+    let source = source.unwrap();
+    let config = source.config();
+    assert_eq!((config.bos, config.pad, config.eos_tokens()), (NO_TOKEN, NO_TOKEN, &[][..]));
+    let specials = source.texts().specials.as_ref().unwrap();
+    assert_eq!((specials.get("eos_token"), specials.get("unk_token")), (None, Some("token5")));
+}
+
+#[test]
+fn what_would_compute_something_else_is_refused_by_name() {
+    let eps = "llama.attention.layer_norm_rms_epsilon";
+    let frequencies = ("rope_freqs.weight".to_owned(), vec![16], 0, 2_f32.to_le_bytes().repeat(16));
+    let quantized = |kind: u32, bytes: usize| {
+        move |file: &mut GgufFile| {
+            let (_, _, number, data) = file.tensor("blk.1.ffn_down.weight");
+            (*number, *data) = (kind, vec![0; bytes]);
+        }
+    };
+    for ((code, message), wanted, part) in [
+        (refused(entry("llama.rope.scale_linear", Entry::F32(2.0))), 301, "(linear, factor 2)"),
+        (refused(entry("llama.rope.scaling.factor", Entry::F32(4.0))), 301, "(linear, factor 4)"),
+        (refused(entry("llama.rope.scaling.type", Entry::Text("yarn"))), 301, "(yarn)"),
+        (refused(|file| file.tensors.push(frequencies)), 301, "rope_freqs.weight"),
+        (refused(entry("llama.rope.freq_base", Entry::Text("1e5"))), 305, "freq_base"),
+        (refused(entry(eps, Entry::Text("1e-5"))), 305, "epsilon"),
+        (refused(|file| drop(file.entries.remove(eps))), 305, "lacks the entry"),
+        (refused(entry("tokenizer.ggml.add_bos_token", Entry::Bool(true))), 306, "add_bos_token"),
+        (refused(entry("tokenizer.ggml.add_eos_token", Entry::Bool(true))), 306, "add_eos_token"),
+        (
+            refused(entry("llama.attention.head_count_kv", Entry::Integers(vec![1, 3]))),
+            301,
+            "head_count_kv in model.gguf differs by layer",
+        ),
+        (
+            refused(|file| drop(file.entries.remove("tokenizer.ggml.pre"))),
+            306,
+            "gguf-new-metadata --pre-tokenizer",
+        ),
+        (refused(entry("general.alignment", Entry::U32(48))), 305, "power of two"),
+        (refused(quantized(20, 64 * 96 / 32 * 18)), 302, "stored as IQ4_NL"),
+        (refused(quantized(39, 64 * 96 / 32 * 17)), 302, "stored as MXFP4"),
+        (refused(quantized(10, 64 * 96 / 256 * 84)), 302, "stored as Q2_K"),
+        (refused(quantized(99, 64)), 302, "the type 99, which GGUF does not define"),
+    ] {
+        assert_eq!(code as i32, wanted, "{message}");
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
+#[test]
+fn data_that_lies_elsewhere_is_refused() {
+    let file = GgufFile::new();
+    let count = file.tensors.len() as u64;
+    let all_at = |offset: &dyn Fn(u64) -> u64| {
+        let offsets: Vec<u64> = (0..count).map(offset).collect();
+        let error = open_bytes(&file.bytes_at(&offsets)).unwrap_err();
+        assert_eq!(error.code(), Code::BadSource);
+        assert!(error.message().contains("lies at byte"), "{error}");
+    };
+    all_at(&|_| 0);
+    all_at(&|number| number * 32);
+    all_at(&|_| u64::MAX - 31);
+    // Aligned to 64, which the file does not say.
+    let mut wide = GgufFile::new();
+    wide.alignment = 64;
+    let mut bytes = wide.bytes();
+    if bytes.len() == file.bytes().len() {
+        wide.set("general.name", Entry::Text("a name that moves the data by 32"));
+        bytes = wide.bytes();
+    }
+    let error = open_bytes(&bytes).unwrap_err();
+    assert!(error.message().contains("aligned otherwise"), "{error}");
+    let whole = file.bytes();
+    assert_eq!(open_bytes(&whole[..whole.len() - 1]).unwrap_err().code(), Code::Truncated);
+}
+
+#[test]
+fn what_is_no_file_of_this_order_is_named() {
+    let mut big = GgufFile::new().bytes();
+    big[4..8].reverse();
+    let message = |bytes: &[u8]| open_bytes(bytes).unwrap_err().message().to_owned();
+    assert!(message(&big).contains("big-endian"), "{}", message(&big));
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    assert!(message(pointer).contains("git lfs pull"));
+    assert!(message(b"<!DOCTYPE html>").contains("web page"));
+    assert!(message(b"").contains("no GGUF file"));
+}
+
+#[test]
+fn parts_are_read_together() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = |number: u32| folder.path().join(format!("m-{number:05}-of-00003.gguf"));
+    let whole = open(|_| ()).unwrap();
+    let mut file = GgufFile::new();
+    let tensors = std::mem::take(&mut file.tensors);
+    for (number, part) in (0..).zip(tensors.chunks(tensors.len().div_ceil(3))) {
+        file.set("split.count", Entry::U32(3));
+        file.set("split.no", Entry::U32(number));
+        file.tensors = part.to_vec();
+        fs::write(path(number + 1), file.bytes()).unwrap();
+        // Only the first has the metadata.
+        file.entries.clear();
+    }
+    for named in [path(1), path(3), folder.path().to_owned()] {
+        let source = Source::open(&named).unwrap();
+        assert_eq!(source.config(), whole.config());
+        for (role, layer) in crate::tensor::order(whole.config()) {
+            assert_eq!(source.load(role, layer).unwrap(), whole.load(role, layer).unwrap());
+        }
+        assert_eq!(source.texts().name, "m");
+        assert!(source.texts().origin.contains("m-00002-of-00003.gguf"));
+    }
+    assert_eq!(parts(&path(2)), [path(1), path(2), path(3)]);
+    fs::remove_file(path(2)).unwrap();
+    let error = Source::open(&path(1)).unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+    assert!(error.message().contains("m-00002-of-00003.gguf is missing"), "{error}");
+    fs::copy(path(3), path(2)).unwrap();
+    let error = Source::open(&path(1)).unwrap_err();
+    assert!(error.message().contains("not the part that its name says"), "{error}");
+    let renamed = folder.path().join("only.gguf");
+    fs::rename(path(1), &renamed).unwrap();
+    let error = Source::open(&renamed).unwrap_err();
+    assert!(error.message().contains("is one of 3 parts: give all of them"), "{error}");
+}
