@@ -12,8 +12,11 @@ use crate::config::NO_TOKEN;
 use crate::frame::{Message, ROLES, SEPARATOR};
 use crate::{Code, Config, Error, Result};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
 use std::fmt;
+
+pub use minijinja::Value;
+pub use minijinja::value::Serde;
 
 /// Steps of a rendering, so that it ends whatever the template says: a conversation of a thousand
 /// messages takes less than a tenth.
@@ -160,10 +163,22 @@ impl Template {
     /// it needs something that Kinglet lacks or makes a mistake.
     pub fn render(&self, messages: &[Message<'_>], is_reply_next: bool) -> Result<String> {
         let turn = |m: &Message<'_>| context! { role => m.role, content => m.content };
+        let messages: Vec<Value> = messages.iter().map(turn).collect();
+        // What a caller of transformers need not give is none, not undefined.
+        self.render_with(messages.into(), Value::from(()), is_reply_next)
+    }
+
+    /// The text of a conversation with functions: `messages` and `tools` are lists of what
+    /// `transformers` hands to templates. Otherwise as [`Template::render`].
+    pub fn render_with(
+        &self,
+        messages: Value,
+        tools: Value,
+        is_reply_next: bool,
+    ) -> Result<String> {
         let own = [
-            ("messages", messages.iter().map(turn).collect::<Vec<Value>>().into()),
-            // What a caller of transformers need not give is none, not undefined.
-            ("tools", Value::from(())),
+            ("messages", messages),
+            ("tools", tools),
             ("documents", Value::from(())),
             ("add_generation_prompt", Value::from(is_reply_next)),
         ];

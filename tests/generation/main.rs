@@ -7,3 +7,4 @@ mod guide;
 mod likelihood;
 mod slide;
 mod templates;
+mod tools;

@@ -49,8 +49,7 @@ fn templates_write_what_transformers_writes() {
     for (name, golden) in goldens {
         let source = read(&format!("templates/{name}.jinja"));
         let template = Template::with(&source, specials(), Some(clock)).unwrap();
-        for (conversation, wanted) in
-            conversations.iter().zip(golden["sha256"].as_array().unwrap())
+        for (conversation, wanted) in conversations.iter().zip(golden["sha256"].as_array().unwrap())
         {
             let text = render(&template, conversation);
             let hash = text.as_ref().ok().map(|text| {
@@ -61,7 +60,9 @@ fn templates_write_what_transformers_writes() {
                 wrong.push(format!("{name}: {conversation} becomes {text:?}"));
             }
         }
-        if std::env::var("X").is_ok() && let Some(first) = golden["first"].as_str() {
+        if std::env::var("X").is_ok()
+            && let Some(first) = golden["first"].as_str()
+        {
             let text = render(&template, &conversations[0]);
             if text.as_deref().ok() != Some(first) {
                 println!("== {name}\n{first}\n-- {text:?}\n{}", text.clone().unwrap_or_default());

@@ -45,16 +45,7 @@ impl Template {
         {
             return Ok(Self { engine: Engine::Frame(text.to_owned()) });
         }
-        let source = present(model.text(TextKey::ChatTemplate))?;
-        let text = |token: u32| model.vocab().text(token);
-        let template = match model.text(TextKey::SpecialTexts) {
-            Some(specials) => {
-                let specials = SpecialTexts::from_text(specials);
-                template::Template::with(source, specials, Some(clock::now))
-            }
-            None => template::Template::of(source, model.config(), text, Some(clock::now)),
-        };
-        template.map(Self::reduced)
+        jinja(model).map(Self::reduced)
     }
 
     /// Compiles a Jinja template, and reduces it to a frame where that is possible. `bos` and `eos`
@@ -109,25 +100,57 @@ impl Template {
         messages: &[Message],
         is_reply_next: bool,
     ) -> Result<Vec<u32>> {
-        let mut tokens;
-        let count = match &self.engine {
+        match &self.engine {
             Engine::Frame(text) => {
                 let frame = Frame::new(text)?;
                 let message = |index: usize| borrowed(&messages[index]);
                 let count = messages.len();
                 let conversation = Conversation { count, message: &message, is_reply_next };
-                tokens = vec![0; chat::room(chat::text_bytes(&frame, &conversation)?)];
-                chat::encode(tokenizer, &frame, &conversation, &mut tokens)?
+                let mut tokens = vec![0; chat::room(chat::text_bytes(&frame, &conversation)?)];
+                let count = chat::encode(tokenizer, &frame, &conversation, &mut tokens)?;
+                tokens.truncate(count);
+                Ok(tokens)
             }
             Engine::Jinja(template) => {
-                let (text, spans) = guard::render(template, tokenizer, messages, is_reply_next)?;
-                tokens = vec![0; text.len()];
-                tokenizer.encode_spans(text.as_bytes(), &mut spans.into_iter(), &mut tokens)?
+                let texts = messages.iter().flat_map(|m| [m.role.as_ref(), m.content.as_str()]);
+                let texts: Vec<&str> = texts.collect();
+                guarded(template, tokenizer, &texts, |guard| {
+                    let texts: Vec<String> = texts.iter().map(|text| guard(text)).collect();
+                    let messages = texts.chunks_exact(2);
+                    let messages =
+                        messages.map(|pair| frame::Message { role: &pair[0], content: &pair[1] });
+                    template.render(&messages.collect::<Vec<_>>(), is_reply_next)
+                })
             }
-        };
-        tokens.truncate(count);
-        Ok(tokens)
+        }
     }
+}
+
+/// The template of a model as it is in the checkpoint, compiled.
+pub(crate) fn jinja(model: &File<'_>) -> Result<template::Template> {
+    let source = present(model.text(TextKey::ChatTemplate))?;
+    let text = |token: u32| model.vocab().text(token);
+    match model.text(TextKey::SpecialTexts) {
+        Some(specials) => {
+            let specials = SpecialTexts::from_text(specials);
+            template::Template::with(source, specials, Some(clock::now))
+        }
+        None => template::Template::of(source, model.config(), text, Some(clock::now)),
+    }
+}
+
+/// The tokens of a conversation by a template in Jinja: see [`guard::render`].
+pub(crate) fn guarded(
+    template: &template::Template,
+    tokenizer: &Tokenizer<'_>,
+    texts: &[&str],
+    write: impl FnOnce(&dyn Fn(&str) -> String) -> Result<String>,
+) -> Result<Vec<u32>> {
+    let (text, spans) = guard::render(template.source(), tokenizer, texts, write)?;
+    let mut tokens = vec![0; text.len()];
+    let count = tokenizer.encode_spans(text.as_bytes(), &mut spans.into_iter(), &mut tokens)?;
+    tokens.truncate(count);
+    Ok(tokens)
 }
 
 fn borrowed(message: &Message) -> frame::Message<'_> {

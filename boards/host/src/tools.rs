@@ -6,6 +6,7 @@
 //! written as it says; else by the convention of SmolLM2: see [`Dialect::TAGS`].
 
 mod dialect;
+mod own;
 mod toolbox;
 
 pub use dialect::{Call, Dialect};

@@ -3,42 +3,33 @@
 //! Control tokens that are spelled out in messages go into the template between two marks, and what
 //! comes out between marks is text. The marks are characters that occur nowhere else.
 
-use super::{Message, borrowed};
 use kinglet_core::tokenizer::{Span, Specials, Tokenizer};
-use kinglet_quant::frame;
-use kinglet_quant::template::Template;
 use kinglet_quant::{Code, Error, Result};
 
 /// Characters of private use, which marks are chosen from.
 const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 
-/// The text of a conversation, and where control tokens may be found in it.
-pub(super) fn render(
-    template: &Template,
+/// The text of a conversation, and where control tokens may be found in it. `write` renders the
+/// template, whose source is given, with every one of the conversation's `texts` changed by the
+/// function that it gets.
+pub(crate) fn render(
+    source: &str,
     tokenizer: &Tokenizer<'_>,
-    messages: &[Message],
-    is_reply_next: bool,
+    texts: &[&str],
+    write: impl FnOnce(&dyn Fn(&str) -> String) -> Result<String>,
 ) -> Result<(String, Vec<Span>)> {
     let vocab = tokenizer.vocab();
     let controls = vocab.specials().iter().filter(|special| special.control == 1);
     let controls: Vec<&[u8]> = controls.map(|special| vocab.text(special.token)).collect();
-    let marks = marks(template, messages)?;
-    let guarded = messages.iter().map(|message| {
-        let frame::Message { role, content } = borrowed(message);
-        [role, content].map(|text| guard(text, &controls, marks))
-    });
-    let guarded: Vec<[String; 2]> = guarded.collect();
-    let messages = guarded.iter().map(|[role, content]| frame::Message { role, content });
-    let text = template.render(&messages.collect::<Vec<_>>(), is_reply_next)?;
+    let marks = marks(source, texts)?;
+    let text = write(&|text| guard(text, &controls, marks))?;
     Ok(take_out(&text, marks))
 }
 
-/// Two characters that neither the template nor the messages have.
-fn marks(template: &Template, messages: &[Message]) -> Result<[char; 2]> {
-    let is_free = |mark: &char| {
-        let mut texts = messages.iter().flat_map(|m| [m.role.as_ref(), m.content.as_str()]);
-        !template.source().contains(*mark) && texts.all(|text| !text.contains(*mark))
-    };
+/// Two characters that neither the template nor the texts have.
+fn marks(source: &str, texts: &[&str]) -> Result<[char; 2]> {
+    let is_free =
+        |mark: &char| !source.contains(*mark) && texts.iter().all(|text| !text.contains(*mark));
     let mut free = MARKS.filter(is_free);
     free.next().zip(free.next()).map(<[char; 2]>::from).ok_or_else(|| {
         Error::new(

@@ -26,8 +26,8 @@ pub struct Dialect {
     pub between: Cow<'static, str>,
     /// Behind arguments.
     pub after: Cow<'static, str>,
-    /// Between two calls.
-    pub separator: Cow<'static, str>,
+    /// Between two calls; none where a reply has one call at most.
+    pub separator: Option<Cow<'static, str>>,
     /// Behind the last call.
     pub close: Cow<'static, str>,
     /// Whether a reply may open and close without a call.
@@ -42,7 +42,7 @@ impl Dialect {
         before_name: Cow::Borrowed("{\"name\": \""),
         between: Cow::Borrowed("\", \"arguments\": "),
         after: Cow::Borrowed("}"),
-        separator: Cow::Borrowed(", "),
+        separator: Some(Cow::Borrowed(", ")),
         close: Cow::Borrowed("]</tool_call>"),
         can_be_empty: true,
     };
@@ -54,7 +54,7 @@ impl Dialect {
             format!("{before_name}{name}{between}{arguments}{after}")
         };
         let calls: Vec<String> = calls.iter().map(write).collect();
-        format!("{open}{}{close}", calls.join(separator))
+        format!("{open}{}{close}", calls.join(separator.as_deref().unwrap_or_default()))
     }
 
     /// The calls of a reply that was made with the grammar of this dialect; `None` for a reply in
@@ -82,7 +82,7 @@ impl Dialect {
 
     /// The call at the beginning of a text, and what lies behind it.
     fn read_call<'t>(&self, text: &'t str, is_first: bool) -> Option<(Call, &'t str)> {
-        let text = if is_first { text } else { text.strip_prefix(&*self.separator)? };
+        let text = if is_first { text } else { text.strip_prefix(self.separator.as_deref()?)? };
         let (name, text) = text.strip_prefix(&*self.before_name)?.split_once(&*self.between)?;
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
         let arguments = values.next()?.ok()?;
@@ -94,9 +94,11 @@ impl Dialect {
     pub(super) fn grammar(&self, functions: &[&Function], choice: Choice<'_>) -> String {
         let Self { open, before_name, between, after, separator, close, can_be_empty } = self;
         let mut rules = Vec::new();
-        let calls = match choice {
-            Choice::Named(_) => "call".to_owned(),
-            Choice::Auto | Choice::Required => format!("call ({}call)*", quoted(separator)),
+        let calls = match (choice, separator) {
+            (Choice::Named(_), _) | (_, None) => "call".to_owned(),
+            (Choice::Auto | Choice::Required, Some(separator)) => {
+                format!("call ({}call)*", quoted(separator))
+            }
         };
         let made = |calls: &str| format!("{}{calls}{}", quoted(open), quoted(close));
         let mut start = made(&format!("{calls} "));
@@ -156,7 +158,7 @@ mod tests {
             open: "".into(),
             before_name: "<tool_call>\n{\"name\": \"".into(),
             after: "}\n</tool_call>".into(),
-            separator: "\n".into(),
+            separator: Some("\n".into()),
             close: "".into(),
             can_be_empty: false,
             ..Dialect::TAGS
