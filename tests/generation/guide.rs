@@ -109,7 +109,11 @@ fn replies_match_the_regular_expression() {
     let guides = Guides::new(&model).unwrap();
     let date = guides.regex("20[0-9]{2}-(0[1-9]|1[0-2])-[0-3][0-9]").unwrap();
     let word = guides.regex("(yes|no|yes and no)( ü)?").unwrap();
+    // All begin with the same byte.
+    let letter = guides.regex("(é|è|ê|ë)").unwrap();
     for sampling in samplings() {
+        let (text, _, reason) = reply(&model, &letter, sampling, 50);
+        assert!(reason == StopReason::Complete && "éèêë".contains(&text), "{text}");
         let (text, _, reason) = reply(&model, &date, sampling, 50);
         assert_eq!(reason, StopReason::Complete, "{text}");
         assert!(text.len() == 10 && text.starts_with("20") && &text[4..5] == "-", "{text}");

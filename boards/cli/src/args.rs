@@ -11,6 +11,7 @@ mod run;
 mod sampling;
 mod session;
 mod text;
+mod tools;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use run::RunArgs;
 pub use sampling::SamplingArgs;
 pub use session::{MemoryArgs, SessionArgs};
 pub use text::TextArgs;
+pub use tools::ToolArgs;
 
 const AFTER_HELP: &str = "\
 MODEL is a .kinglet file, a Hugging Face folder, a .gguf file, a known name such as
@@ -184,10 +186,12 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Within the chat: /reset forgets the conversation, /system TEXT sets the system message,
-/quit or Ctrl-D ends. Ctrl-C stops a reply.
+/quit or Ctrl-D ends. Ctrl-C stops a reply. With --tools, calls are printed as the model writes
+them, and /result TEXT tells what the function returned, once for each call in their order.
 
 Examples:
   kinglet chat smollm2-135m-instruct
+  kinglet chat smollm2-1.7b-instruct --tools functions.json
   echo \"What is the capital of France?\" | kinglet chat smollm2-360m-instruct --temp 0")]
 pub struct ChatArgs {
     /// Which model
@@ -205,6 +209,9 @@ pub struct ChatArgs {
     /// Shape of the reply
     #[command(flatten)]
     pub grammar: GrammarArgs,
+    /// Functions
+    #[command(flatten)]
+    pub tools: ToolArgs,
     /// Sampling
     #[command(flatten)]
     pub sampling: SamplingArgs,

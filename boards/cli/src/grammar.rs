@@ -1,8 +1,9 @@
 //! What a reply may be, as the command line says it.
 
-use crate::args::GrammarArgs;
+use crate::args::{GrammarArgs, ToolArgs};
 use crate::errors;
 use kinglet::guide::{Guide, Guides};
+use kinglet::tools::{Choice, Toolbox, Tools};
 use kinglet::{Code, Model, Result};
 use kinglet_quant::fail;
 use std::fs;
@@ -17,6 +18,21 @@ pub fn read(args: &GrammarArgs, model: &Model) -> Result<Option<Guide>> {
         (.., Some(path)) => Some(guides()?.lark(&text(path)?)?),
         (None, None, None) => None,
     })
+}
+
+/// The functions that the flags name, and the grammar of replies that may call them.
+pub fn tools(args: &ToolArgs, model: &Model) -> Result<Option<(Toolbox, Guide)>> {
+    let Some(path) = &args.tools else {
+        return Ok(None);
+    };
+    let toolbox = Toolbox::new(model, Tools::from_json(&text(path)?)?)?;
+    let choice = match args.tool_choice.as_str() {
+        "auto" => Choice::Auto,
+        "required" => Choice::Required,
+        name => Choice::Named(name),
+    };
+    let guide = toolbox.guide(&Guides::new(model)?, choice)?;
+    Ok(Some((toolbox, guide)))
 }
 
 fn text(path: &Path) -> Result<String> {

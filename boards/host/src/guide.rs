@@ -227,6 +227,14 @@ impl TokenizerEnv for Tokens {
     }
 
     fn tokenize_bytes(&self, text: &[u8]) -> Vec<u32> {
-        self.model.tokenize_as(text, Specials::AsText).expect("a buffer that any text fits into")
+        let vocab = self.model.file().vocab();
+        let mut tokens = Vec::new();
+        for chunk in text.utf8_chunks() {
+            let valid = self.model.tokenize_as(chunk.valid().as_bytes(), Specials::AsText);
+            tokens.extend(valid.expect("a buffer that any text fits into"));
+            // What a grammar forces can end within a character.
+            tokens.extend(chunk.invalid().iter().filter_map(|&byte| vocab.byte_token(byte)));
+        }
+        tokens
     }
 }

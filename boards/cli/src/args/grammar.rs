@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// What a reply may be: at most one of these.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Shape of the reply")]
-#[group(multiple = false)]
+#[group(id = "shape", multiple = false)]
 pub struct GrammarArgs {
     /// Reply with JSON of this schema: properties in its order, on one line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

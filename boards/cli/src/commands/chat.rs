@@ -8,8 +8,8 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use std::io::{self, BufRead, IsTerminal};
 
-const HELP: &str =
-    "/reset forgets the conversation, /system TEXT sets the system message, /quit ends";
+const HELP: &str = "/reset forgets the conversation, /system TEXT sets the system message, /result \
+                    TEXT tells what a called function returned, /quit ends";
 
 /// Where the user's lines come from.
 enum Lines {
@@ -25,6 +25,7 @@ enum Request<'a> {
     Nothing,
     Say(&'a str),
     System(&'a str),
+    Result(&'a str),
     Reset,
     Help,
     Quit,
@@ -38,8 +39,10 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     let model = models::open(&args.model)?;
     let options = settings::fitted(&model, &options, &args.session.memory)?;
     let session = model.session(&options)?;
-    let mut conversation = Conversation::new(model, session, args.system.clone())?;
-    let grammar = grammar::read(&args.grammar, conversation.model())?;
+    let grammar = grammar::read(&args.grammar, &model)?;
+    let (toolbox, calls) = grammar::tools(&args.tools, &model)?.unzip();
+    let grammar = grammar.or(calls);
+    let mut conversation = Conversation::new(model, session, args.system.clone(), toolbox)?;
     let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();
     let options = GenerateOptions {
         max_tokens: args.max_tokens.map_or(usize::MAX, |n| n as usize),
@@ -54,17 +57,33 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     };
     lines.hint();
     while let Some(line) = lines.next()? {
-        match parse(&line) {
-            Request::Nothing => {}
+        let outcome = match parse(&line) {
+            Request::Nothing => continue,
             Request::Quit => break,
-            Request::Help => out::note(HELP),
-            Request::Reset => conversation.reset(),
-            Request::System(text) => conversation.set_system(text.to_owned()),
-            Request::Say(text) => match answer(&mut conversation, text, &options) {
-                // A person at a terminal can try something else, but a script must get the failure.
-                Err(error) if lines.is_terminal() => out::failure(&error),
-                result => result?,
-            },
+            Request::Help => {
+                out::note(HELP);
+                continue;
+            }
+            Request::Reset => {
+                conversation.reset();
+                continue;
+            }
+            Request::System(text) => {
+                conversation.set_system(text.to_owned());
+                continue;
+            }
+            Request::Say(text) => answer(&mut conversation, Some(text), &options),
+            Request::Result(text) => {
+                conversation.tell_result(text.to_owned()).and_then(|is_last| {
+                    // The model goes on once every call has its result.
+                    if is_last { answer(&mut conversation, None, &options) } else { Ok(()) }
+                })
+            }
+        };
+        match outcome {
+            // A person at a terminal can try something else, but a script must get the failure.
+            Err(error) if lines.is_terminal() => out::failure(&error),
+            result => result?,
         }
     }
     Ok(())
@@ -73,10 +92,10 @@ pub fn run(args: &ChatArgs) -> Result<()> {
 /// Streams one reply. Ctrl-C ends it; in a terminal the conversation goes on.
 fn answer(
     conversation: &mut Conversation,
-    text: &str,
+    text: Option<&str>,
     options: &GenerateOptions<'_>,
 ) -> Result<()> {
-    let reply = conversation.say(text.to_owned(), options, &mut out::text);
+    let reply = conversation.say(text.map(str::to_owned), options, &mut out::text);
     let interrupted = interrupt::requested();
     interrupt::clear();
     let reply = reply?;
@@ -97,6 +116,7 @@ fn parse(line: &str) -> Request<'_> {
         "/reset" | "/clear" => Request::Reset,
         "/help" | "/?" => Request::Help,
         "/system" => Request::System(rest.trim()),
+        "/result" => Request::Result(rest.trim()),
         _ => Request::Say(line),
     }
 }
@@ -160,6 +180,7 @@ mod tests {
         assert_eq!(parse("/quit\n"), Request::Quit);
         assert_eq!(parse("/system  Be brief.\n"), Request::System("Be brief."));
         assert_eq!(parse("/system"), Request::System(""));
+        assert_eq!(parse("/result {\"a\": 1}\n"), Request::Result("{\"a\": 1}"));
         assert_eq!(parse(" Hello there \n"), Request::Say("Hello there"));
         assert_eq!(parse("/reset"), Request::Reset);
         assert_eq!(parse("/etc/passwd is a file"), Request::Say("/etc/passwd is a file"));
