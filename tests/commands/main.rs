@@ -5,3 +5,4 @@ mod boards;
 mod power;
 mod run;
 mod service;
+mod shapes;

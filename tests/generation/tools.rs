@@ -202,7 +202,8 @@ fn templates_that_know_functions_tell_them_their_own_way() {
     let (text, controls) = text_of(&model, &toolbox);
     assert_eq!(controls, 2 * 6 + 1, "{text}");
     for part in [
-        "{\"name\": \"set_light\", \"arguments\": {\"room\": \"bath\", \"level\": 3}}\n</tool_call>",
+        "{\"name\": \"set_light\", \"arguments\": {\"room\": \"bath\", \"level\": 3}}\n\
+         </tool_call>",
         "<tool_response>\n12:30\n</tool_response>\n<tool_response>\ndone<|im_end|>\n\
          </tool_response><|im_end|>",
     ] {

@@ -1,9 +1,9 @@
 //! Answers what `tests/schemas/check.py` asks about JSON schemas.
 //!
-//! `schemas MODEL` reads a JSON object on each line, `{"schema", "instances", "replies"}`: a schema,
-//! texts of JSON, and how many replies to make. It writes one for each, `{"refused", "fits",
-//! "replies"}`: why the schema is refused, whether each text is one that a reply could be, and the
-//! replies with the reasons why they ended.
+//! `schemas MODEL` reads a JSON object on each line, `{"schema", "instances", "replies"}`: a
+//! schema, texts of JSON, and how many replies to make. It writes one for each, `{"refused",
+//! "fits", "replies"}`: why the schema is refused, whether each text is one that a reply could be,
+//! and the replies with the reasons why they ended.
 
 use kinglet::grammar::{Constraint, Grammar};
 use kinglet::guide::{Guide, Guides};

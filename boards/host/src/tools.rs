@@ -71,7 +71,8 @@ pub enum Turn {
 impl Tools {
     /// Reads a list of functions as the OpenAI protocol has it, each either
     /// `{"type": "function", "function": {"name", "description", "parameters"}}` or the inner
-    /// object alone. `BadArgument` for anything else, and for a name that is not one or comes twice.
+    /// object alone. `BadArgument` for anything else, and for a name that is not one or comes
+    /// twice.
     pub fn from_json(text: &str) -> Result<Self> {
         let Ok(Value::Array(entries)) = serde_json::from_str(text) else {
             fail!(Code::BadArgument, "the tools are not a JSON list of functions");
@@ -163,7 +164,7 @@ impl Tools {
         let told = format!(
             "You can call functions. These are the functions that there are:\n\
              <tools>{tools}</tools>\n\n\
-             To call some of them, reply with nothing but their names and arguments, in this form:\n\
+             To call some of them, reply with their names and arguments alone, in this form:\n\
              <tool_call>{example}</tool_call>\n\
              If none of them helps, reply with an empty list: <tool_call>[]</tool_call>"
         );
