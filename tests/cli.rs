@@ -274,6 +274,7 @@ fn bad_models_are_refused_with_one_sentence() {
     wrong_header[40] ^= 1;
     let mut wrong_version = bytes.clone();
     wrong_version[8] ^= 64;
+    fs::create_dir(place.path("empty")).unwrap();
     let cases = [
         (place.path("missing.kinglet"), 101),
         (place.write("text.kinglet", "just a text"), 201),
@@ -281,8 +282,10 @@ fn bad_models_are_refused_with_one_sentence() {
         (place.write("short.kinglet", &bytes[..bytes.len() - 1]), 203),
         (place.write("header.kinglet", wrong_header), 204),
         (place.write("version.kinglet", wrong_version), 202),
-        (place.folder.path().to_owned(), 101),
+        (place.path("empty"), 101),
         (place.write("broken.gguf", "GGUF, but not really"), 305),
+        // The only GGUF file in it is what is meant.
+        (place.folder.path().to_owned(), 305),
     ];
     for (path, number) in cases {
         let said = place.say(&["run", path.to_str().unwrap(), "-p", "a", "-q"]);

@@ -11,7 +11,7 @@ use crate::file::TextKey;
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::{Power, Tiles, encode};
 use crate::source::{Merged, Source};
-use crate::template::{SpecialTexts, Template};
+use crate::template::SpecialTexts;
 use crate::tensor::{self, NO_LAYER};
 use crate::write::{Writer, text_section};
 use crate::{Code, Result, Role, ensure};
@@ -172,29 +172,14 @@ fn run<'a>(
 
 /// The frame of the checkpoint's chat template, and the special tokens of one that has no frame.
 fn chat_texts(source: &Source) -> (Option<String>, Option<String>) {
-    let texts = source.texts();
-    let Some(template) = texts.chat_template.as_ref().filter(|text| !text.is_empty()) else {
-        return (None, None);
-    };
-    let tokenizer = source.tokenizer();
-    let text = |token: u32| tokenizer.text(token);
-    let compiled = match &texts.specials {
-        Some(specials) => Template::with(template, specials.clone(), None),
-        None => Template::of(template, source.config(), text, None),
-    };
-    let compiled = compiled.and_then(|compiled| compiled.check().map(|()| compiled));
-    let frame = match compiled {
-        Ok(compiled) => compiled.reduce(),
-        Err(error) => {
-            log::warn!("{}: without another template, the model cannot chat", error.message());
-            return (None, None);
-        }
-    };
+    // What is wrong with a template, the source's notes say.
+    let Some(Ok(template)) = source.chat_template() else { return (None, None) };
+    let frame = template.reduce();
     if frame.is_some() {
         return (frame, None);
     }
     log::warn!("the chat template has no frame: the C library cannot write conversations");
-    (None, texts.specials.as_ref().map(SpecialTexts::to_text))
+    (None, source.texts().specials.as_ref().map(SpecialTexts::to_text))
 }
 
 /// The `TEXT` section.

@@ -12,6 +12,7 @@ use crate::config::NO_TOKEN;
 use crate::frame::{Message, ROLES, SEPARATOR};
 use crate::{Code, Config, Error, Result};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
 use std::fmt;
 
@@ -130,6 +131,11 @@ impl Template {
         environment.set_fuel(Some(MAX_STEPS));
         minijinja_contrib::add_to_environment(&mut environment);
         environment.set_unknown_method_callback(methods::call);
+        // In Jinja there is no such function, and a text or a mapping is a sequence too.
+        environment.remove_global("debug");
+        environment.add_test("sequence", |value: &Value| {
+            matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
+        });
         environment.add_function(
             "raise_exception",
             |text: String| -> std::result::Result<String, _> {
@@ -159,8 +165,8 @@ impl Template {
 
     /// The text of a conversation; with `is_reply_next` ready for the assistant's next reply.
     ///
-    /// `BadArgument` with the template's words when it refuses the conversation, `BadSource` when
-    /// it needs something that Kinglet lacks or makes a mistake.
+    /// `BadArgument` with the template's words when it refuses the conversation, and when it takes
+    /// too many steps; `BadSource` when it needs something that Kinglet lacks or makes a mistake.
     pub fn render(&self, messages: &[Message<'_>], is_reply_next: bool) -> Result<String> {
         let turn = |m: &Message<'_>| context! { role => m.role, content => m.content };
         let messages: Vec<Value> = messages.iter().map(turn).collect();
@@ -187,18 +193,14 @@ impl Template {
         let variables = Value::from_pairs(specials.chain(own));
         self.compiled().render(variables).map_err(|cause| {
             let reason = reason(&cause);
-            match is_refusal(&cause) {
-                true => Error::new(
-                    Code::BadArgument,
-                    format_args!("the chat template refuses the conversation: {reason}"),
-                ),
-                false => Error::new(
-                    Code::BadSource,
-                    format_args!(
-                        "the chat template needs what Kinglet does not have, or is wrong: {reason}"
-                    ),
-                ),
-            }
+            let (code, what) = if is_refusal(&cause) {
+                (Code::BadArgument, "refuses the conversation")
+            } else if cause.kind() == ErrorKind::OutOfFuel {
+                (Code::BadArgument, "takes too many steps for the conversation")
+            } else {
+                (Code::BadSource, "needs what Kinglet does not have, or is wrong")
+            };
+            Error::new(code, format_args!("the chat template {what}: {reason}"))
         })
     }
 

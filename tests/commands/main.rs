@@ -2,6 +2,7 @@
 //! their tests.
 
 mod boards;
+mod imports;
 mod power;
 mod run;
 mod service;

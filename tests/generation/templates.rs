@@ -1,5 +1,6 @@
 //! Chat templates of well-known shapes, against what transformers makes of them.
 
+use kinglet::Code;
 use kinglet_quant::frame::Message;
 use kinglet_quant::template::{SpecialTexts, Template};
 use kinglet_tests::models::golden_path;
@@ -60,15 +61,41 @@ fn templates_write_what_transformers_writes() {
                 wrong.push(format!("{name}: {conversation} becomes {text:?}"));
             }
         }
-        if std::env::var("X").is_ok()
-            && let Some(first) = golden["first"].as_str()
-        {
-            let text = render(&template, &conversations[0]);
-            if text.as_deref().ok() != Some(first) {
-                println!("== {name}\n{first}\n-- {text:?}\n{}", text.clone().unwrap_or_default());
-            }
-        }
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(goldens.len() >= 40 && conversations.len() == 30);
+}
+
+#[test]
+fn what_a_template_needs_and_kinglet_lacks_is_told_from_a_refusal() {
+    let check = |source: &str| Template::with(source, specials(), None)?.check();
+    let lacks = |source: &str, what: &str| {
+        let error = check(source).expect_err(source);
+        assert_eq!(error.code(), Code::BadSource, "{source}");
+        assert!(error.message().contains(what), "{what:?} is not in {error}");
+        assert!(!error.message().contains("refuses"), "{error}");
+    };
+    lacks("{{ messages | no_such_filter }}", "filter no_such_filter is unknown (line 1)");
+    lacks("a\n{{ messages[0].content.no_such_method() }}", "no_such_method (line 2)");
+    lacks("{{ no_such_function() }}", "no_such_function");
+    lacks("{{ messages[0] is no_such_test }}", "no_such_test");
+    lacks("{{ messages[7].role }}", "undefined");
+    lacks("{% for %}", "cannot be read");
+    // What a template itself refuses is no fault of it, and the date is no fault either.
+    assert_eq!(check("{{ raise_exception('never') }}"), Ok(()));
+    assert_eq!(check("{{ strftime_now('%Y') }}"), Ok(()));
+    let refusing = "{% macro m() %}{{ raise_exception('No ' ~ 1) }}{% endmacro %}{{ m() }}";
+    let refusal = Template::with(refusing, specials(), None).unwrap().render(&[], true);
+    let refusal = refusal.unwrap_err();
+    assert_eq!(refusal.code(), Code::BadArgument);
+    assert_eq!(refusal.message(), "the chat template refuses the conversation: No 1");
+}
+
+#[test]
+fn templates_with_a_date_have_no_frame() {
+    let source =
+        |date: &str| format!("{date}{{% for m in messages %}}{{{{ m.content }}}};{{% endfor %}}");
+    let reduced = |date| Template::with(&source(date), specials(), Some(clock)).unwrap().reduce();
+    assert!(reduced("Today").is_some());
+    assert_eq!(reduced("{{ strftime_now('%d') }}"), None);
 }

@@ -43,6 +43,7 @@ impl Checkpoint {
     /// Opens the checkpoint and merges its adapters.
     pub fn open(&self) -> Result<Source> {
         let mut source = Source::open(&self.path)?;
+        source.notes().iter().for_each(out::note);
         let was_tied = source.config().tied == 1;
         for AdapterArg { path, scale } in &self.adapters {
             source.merge(path, *scale)?;

@@ -46,7 +46,7 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     }
     let tokenizer = read_tokenizer(&model.gguf)?;
     let texts = read_texts(&model.gguf, &tokenizer);
-    Ok(Opened { config, texts, tokenizer, kind: Kind::Gguf(model) })
+    Ok(Opened { config, texts, tokenizer, kind: Kind::Gguf(model), notes: Vec::new() })
 }
 
 /// Fails for everything that would change the arithmetic of the model.

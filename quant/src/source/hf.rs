@@ -64,10 +64,12 @@ pub(super) fn open(folder: &Path) -> Result<Opened> {
     for (role, layer) in tensor::order(&config) {
         weights.find(&config, role, layer)?;
     }
+    let mut notes = Vec::new();
     if weights.has_other_head(&config)? {
-        log::warn!(
+        notes.push(
             "config.json calls head and embedding one matrix, but the weights have a head of its \
              own: it is used, as transformers does"
+                .to_owned(),
         );
         config.tied = 0;
     }
@@ -78,13 +80,13 @@ pub(super) fn open(folder: &Path) -> Result<Opened> {
     );
     let texts = Texts {
         name: name_of(folder),
-        chat_template: names.chat_template(folder)?,
+        chat_template: names.chat_template(folder, &mut notes)?,
         specials: names.specials(),
         licence: read_licence(folder)?,
         generation_config: generation_text,
         origin: weights.shards.origin(),
     };
-    Ok(Opened { config, texts, tokenizer, kind: Kind::Folder(weights) })
+    Ok(Opened { config, texts, tokenizer, kind: Kind::Folder(weights), notes })
 }
 
 /// `generation_config.json`, parsed and as it is.

@@ -130,6 +130,7 @@ fn a_head_of_its_own_is_used_whatever_the_settings_say() {
     checkpoint.tensors.get_mut("lm_head.weight").unwrap().1[970 * 64 - 1] += 1.0;
     let source = open(&checkpoint).unwrap();
     assert_eq!(source.config().tied, 0);
+    assert!(source.notes()[0].contains("a head of its own"), "{:?}", source.notes());
     let head = source.load(Role::Head, NO_LAYER).unwrap();
     assert_eq!(head, checkpoint.tensors["lm_head.weight"].1);
 }
@@ -165,6 +166,17 @@ fn chat_templates_may_have_names() {
         let source = open(&checkpoint).unwrap();
         assert_eq!(source.texts().chat_template.as_deref(), wanted, "{written}");
     }
+}
+
+#[test]
+fn templates_that_cannot_be_used_are_noted() {
+    let mut checkpoint = Checkpoint::new();
+    checkpoint.files.insert("chat_template.jinja", "{{ messages | tojson }}".into());
+    assert!(open(&checkpoint).unwrap().notes().is_empty());
+    checkpoint.files.insert("chat_template.jinja", "{{ messages | unheard_of }}".into());
+    let source = open(&checkpoint).unwrap();
+    assert!(source.notes()[0].contains("unheard_of is unknown"), "{:?}", source.notes());
+    assert!(source.notes()[0].contains("`kinglet chat` does not"), "{:?}", source.notes());
 }
 
 #[test]

@@ -84,8 +84,9 @@ impl TokenizerConfig {
         Ok(())
     }
 
-    /// The chat template of a folder; of several, the one called `default`.
-    pub fn chat_template(&self, folder: &Path) -> Result<Option<String>> {
+    /// The chat template of a folder; of several, the one called `default`. `notes` takes what the
+    /// user should know.
+    pub fn chat_template(&self, folder: &Path, notes: &mut Vec<String>) -> Result<Option<String>> {
         let path = folder.join("chat_template.jinja");
         if path.try_exists().unwrap_or(false) {
             return read_text(&path).map(Some);
@@ -106,11 +107,11 @@ impl TokenizerConfig {
         let default = named.iter().find(|(name, _)| *name == DEFAULT);
         if default.is_none() && !named.is_empty() {
             let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
-            log::warn!(
+            notes.push(format!(
                 "{NAME} has chat templates called {}, but none called {DEFAULT}: the model gets \
                  none",
                 names.join(", ")
-            );
+            ));
         }
         ensure!(
             default.is_some() || !named.is_empty(),

@@ -38,7 +38,7 @@ mod tests;
 mod update;
 
 use crate::fold::Folds;
-use crate::template::SpecialTexts;
+use crate::template::{SpecialTexts, Template};
 use crate::vocab_build::TokenizerTables;
 use crate::{Code, Config, Error, Result, Role, ensure, fail};
 use adapter::Adapter;
@@ -82,6 +82,7 @@ pub struct Source {
     is_tied: bool,
     adapters: Vec<Adapter>,
     folds: Vec<Folds>,
+    notes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -96,6 +97,8 @@ struct Opened {
     texts: Texts,
     tokenizer: TokenizerTables,
     kind: Kind,
+    /// What the user should know.
+    notes: Vec<String>,
 }
 
 impl Source {
@@ -104,7 +107,7 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self> {
         let path = &locate(path)?;
         let opened = if path.is_dir() { hf::open(path)? } else { gguf_llama::open(path)? };
-        let Opened { mut config, texts, mut tokenizer, kind } = opened;
+        let Opened { mut config, texts, mut tokenizer, kind, mut notes } = opened;
         let tokens = config.vocab_size as usize;
         check_vocabulary(&tokenizer, tokens)?;
         tokenizer.pad_to(tokens);
@@ -113,7 +116,22 @@ impl Source {
         set_eos(&mut config, tokenizer.token_id(END_OF_TEXT))?;
         let is_tied = config.tied == 1;
         let (adapters, folds) = (Vec::new(), Vec::new());
-        Ok(Self { config, texts, tokenizer, kind, is_tied, adapters, folds })
+        if let Some(Err(error)) = template_of(&texts, &config, &tokenizer) {
+            let message = error.message();
+            notes.push(format!("{message}: `kinglet run` works, `kinglet chat` does not"));
+        }
+        Ok(Self { config, texts, tokenizer, kind, is_tied, adapters, folds, notes })
+    }
+
+    /// The checkpoint's chat template, if it has one. `BadSource` when it needs something that
+    /// Kinglet lacks.
+    pub fn chat_template(&self) -> Option<Result<Template>> {
+        template_of(&self.texts, &self.config, &self.tokenizer)
+    }
+
+    /// What the user should know of the checkpoint, one sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Merges a LoRA adapter into everything that is loaded from now on: `W += scale · f · B A`,
@@ -220,6 +238,20 @@ impl Source {
         );
         Ok(())
     }
+}
+
+/// The chat template among these texts, tried on some conversations.
+fn template_of(
+    texts: &Texts,
+    config: &Config,
+    tokenizer: &TokenizerTables,
+) -> Option<Result<Template>> {
+    let source = texts.chat_template.as_ref().filter(|text| !text.is_empty())?;
+    let template = match &texts.specials {
+        Some(specials) => Template::with(source, specials.clone(), None),
+        None => Template::of(source, config, |token| tokenizer.text(token), None),
+    };
+    Some(template.and_then(|template| template.check().map(|()| template)))
 }
 
 /// Fails when the tokenizer has tokens that the model has no rows for.

@@ -1,7 +1,7 @@
 //! Methods of Python's texts that the engine's own collection lacks or has otherwise.
 
 use minijinja::value::{Tuple, from_args};
-use minijinja::{Error, State, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -38,6 +38,12 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Option<Result<Value>> {
         }),
         "rsplit" => from_args(args).map(|(separator, most)| rsplit(text, separator, most)),
         "splitlines" => from_args(args).map(|(keeps,)| lines(text, keeps)),
+        "index" => from_args(args).and_then(|(part,): (&str,)| place(text, text.find(part))),
+        "rindex" => from_args(args).and_then(|(part,): (&str,)| place(text, text.rfind(part))),
+        "center" => from_args(args).map(|(width, fill): (usize, _)| {
+            // Of an odd filling, Python puts the larger part in front where the width is odd.
+            padded(text, width, fill, |all| all / 2 + (all & width & 1)).into()
+        }),
         "title" => from_args(args).map(|()| titled(text).into()),
         "casefold" => from_args(args).map(|()| text.to_lowercase().into()),
         "swapcase" => from_args(args).map(|()| swapped(text).into()),
@@ -52,6 +58,12 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Option<Result<Value>> {
 fn parts(before: &str, separator: &str, after: &str, is_there: bool) -> Value {
     let separator = if is_there { separator } else { "" };
     Value::from(Tuple::from([before, separator, after].map(Value::from)))
+}
+
+/// The number of the character at a byte. An error where there is none.
+fn place(text: &str, byte: Option<usize>) -> Result<Value> {
+    let missing = || Error::new(ErrorKind::InvalidOperation, "substring not found");
+    byte.map(|byte| text[..byte].chars().count().into()).ok_or_else(missing)
 }
 
 fn rsplit(text: &str, separator: Option<&str>, most: Option<i64>) -> Value {

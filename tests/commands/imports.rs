@@ -1,0 +1,83 @@
+//! Checkpoints as people have them, from `../shared/cases/import`: each is read, or refused in
+//! words that help.
+
+use kinglet_quant::Source;
+use kinglet_tests::shared::shared;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The cases that must be read; all others are refused.
+const READ: [&str; 38] = [
+    "base",
+    "cfg_bias_null",
+    "cfg_bom",
+    "cfg_mpe_float",
+    "cfg_pad_minus1",
+    "chat_eos_cfg0",
+    "chat_fmt",
+    "chat_generation_tag",
+    "chat_jinja_crlf",
+    "chat_named_dict",
+    "chat_strftime",
+    "chat_tojson",
+    "chat_tools_not_none",
+    "extra_buffers",
+    "gguf_base",
+    "gguf_rope_freqs",
+    "gguf_split",
+    "hub",
+    "lic_latin1",
+    "mixed_dtypes",
+    "pad_resized",
+    "prefix_inner_only",
+    "prefix_lora_unmerged",
+    "prefix_peft",
+    "re_4.57.6_official",
+    "re_5.0.0_fastclass",
+    "re_5.24.0_official",
+    "re_5.24.0_official_nopost",
+    "rope_scaling_both_default",
+    "rope_scaling_linear1",
+    "tc_bom",
+    "tc_pad_false",
+    "tied_only_head",
+    "tied_other_head",
+    "tok_norm_empty_seq",
+    "tok_pairs",
+    "tok_post_seq_bl",
+    "tok_post_template_nothing",
+];
+
+/// Words of parsers, which tell a user nothing.
+const PARSERS: [&str; 6] =
+    ["untagged", "expected struct", "missing field", "invalid type", "did not match", "os error"];
+
+/// The folders of cases, and the GGUF files in them by themselves.
+fn paths(case: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(case).unwrap().map(|entry| entry.unwrap().path());
+    let ggufs = files.filter(|file| file.extension().is_some_and(|end| end == "gguf"));
+    ggufs.chain([case.to_owned()]).collect()
+}
+
+#[test]
+fn checkpoints_of_people_are_read_or_refused_in_plain_words() {
+    let name = "checkpoints_of_people_are_read_or_refused_in_plain_words";
+    let Some(folder) = shared(name, "cases/import") else { return };
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let case = entry.unwrap().path();
+        let case_name = case.file_name().unwrap().to_str().unwrap();
+        for path in paths(&case) {
+            match Source::open(&path) {
+                Ok(_) => assert!(READ.contains(&case_name), "{case_name} is read"),
+                Err(error) => {
+                    assert!(!READ.contains(&case_name), "{case_name}: {error}");
+                    let words = PARSERS.iter().find(|words| error.message().contains(**words));
+                    assert_eq!(words, None, "{case_name}: {error}");
+                }
+            }
+        }
+        seen += usize::from(READ.contains(&case_name));
+    }
+    assert_eq!(seen, READ.len(), "a case is missing");
+}
