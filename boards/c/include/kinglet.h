@@ -323,7 +323,8 @@ typedef struct kinglet_session_options {
   // Zero.
   uint32_t reserved;
   // The name of what computes, terminated by a zero: kernels of the processor, or `cuda` for an
-  // NVIDIA device, where the library is built for one. Null takes the processor's best.
+  // NVIDIA device, where the library is built for one. Null takes the processor's best, also
+  // where there is a device: `kinglet_session_choose_tier` finds out whether that is faster.
   const char *tier;
   // Runs passes on the caller's threads; null for none.
   kinglet_run_parts run_parts;
@@ -689,6 +690,45 @@ kinglet_status kinglet_chat_tokens(const struct kinglet_model *model,
                                    uint32_t *tokens,
                                    size_t capacity,
                                    size_t *token_count);
+
+// Chooses between the processor and an NVIDIA device for a session that does not exist yet, and
+// tells why in a sentence.
+//
+// Where `options->tier` is null, a device that computes this model faster makes it `cuda`;
+// otherwise it stays null, which is the processor. A tier that is named stays, and is only checked
+// for. The options then give the same to `kinglet_session_bytes` and `kinglet_session_new`, which
+// choose nothing themselves:
+//
+//     kinglet_session_options options = {.struct_size = sizeof options};
+//     char reason[256];
+//     size_t bytes;
+//     kinglet_session_choose_tier(model, &options, 0, 0, reason, sizeof reason);
+//     fprintf(stderr, "%s\n", reason);
+//     kinglet_session_bytes(model, &options, &bytes);
+//
+// prints which of the two was faster in a trial, with the tokens per second of both; or what the
+// device lacks or how it failed, where the processor computes because of that; or that no driver
+// was found. In a build without CUDA it says so.
+//
+// `prompt_tokens` and `new_tokens` are what the session is going to read and to generate, since
+// one of the two can be faster for prompts and the other for replies; 256 each when both are 0.
+// `reason` gets the sentence, cut to `reason_bytes` with its terminating zero, or may be null.
+//
+// Where there is a device, this runs some 40 tokens on each of the two, with the options' threads,
+// `run_parts` and clock, but without binding threads, in memory that it gives back. It does that
+// anew in every call: keep the options. `KINGLET_STATUS_TIER_UNAVAILABLE` when the tier that is
+// named is not there, `KINGLET_STATUS_BAD_ARGUMENT` and `KINGLET_STATUS_BUDGET_TOO_SMALL` as for
+// `kinglet_session_bytes`; the options are unchanged then. A device that was chosen can still lack
+// memory for a large session: `kinglet_session_new` then gives `KINGLET_STATUS_RESOURCE`, and the
+// tier null works.
+//
+// Threads: any number at once.
+kinglet_status kinglet_session_choose_tier(const struct kinglet_model *model,
+                                           struct kinglet_session_options *options,
+                                           uint32_t prompt_tokens,
+                                           uint32_t new_tokens,
+                                           char *reason,
+                                           size_t reason_bytes);
 
 // Bytes of memory that a session with these options needs. `options` may be null.
 //

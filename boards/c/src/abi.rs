@@ -191,7 +191,8 @@ pub struct SessionOptions {
     /// Zero.
     pub reserved: u32,
     /// The name of what computes, terminated by a zero: kernels of the processor, or `cuda` for an
-    /// NVIDIA device, where the library is built for one. Null takes the processor's best.
+    /// NVIDIA device, where the library is built for one. Null takes the processor's best, also
+    /// where there is a device: `kinglet_session_choose_tier` finds out whether that is faster.
     pub tier: *const c_char,
     /// Runs passes on the caller's threads; null for none.
     pub run_parts: RunParts,

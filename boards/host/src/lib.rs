@@ -34,7 +34,7 @@ mod session;
 pub mod template;
 mod thread;
 #[cfg(feature = "cuda")]
-mod trial;
+pub mod trial;
 mod work;
 
 pub use bandwidth::ReadStream;
