@@ -86,6 +86,25 @@ fn guesses_are_checked_on_the_device() {
     assert!(guessed["accepted_tokens"].as_u64() > Some(0), "{guessed}");
 }
 
+#[test]
+fn texts_are_embedded_on_the_device_or_not_as_the_choice_says() {
+    let path = file();
+    let embed = ["embed", path.to_str().unwrap(), "-p", "one two three", "--json"];
+    let said = on_board("orin", &embed);
+    assert!(said.err.contains("was faster than cuda in a trial: "), "{said:?}");
+    let on_device = on_board("orin", &[&embed[..], &["--tier", "cuda"]].concat());
+    assert!(!on_device.err.contains("trial"), "{on_device:?}");
+    let [here, there] = [said, on_device].map(|said| said.json()["texts"][0]["embedding"].clone());
+    let [here, there] = [here, there].map(|numbers| {
+        let numbers = numbers.as_array().unwrap().iter();
+        numbers.map(|number| number.as_f64().unwrap()).collect::<Vec<f64>>()
+    });
+    assert_eq!(here.len(), there.len());
+    // The weights are quantized, so norms that add in another order move some codes of inputs.
+    let product: f64 = here.iter().zip(&there).map(|(a, b)| a * b).sum();
+    assert!(product > 0.999 && here != there, "{product}");
+}
+
 /// A device that computes something else loses, however fast it is.
 #[test]
 fn a_device_that_computes_something_else_is_not_taken() {

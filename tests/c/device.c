@@ -37,6 +37,9 @@ static void tell(const kinglet_model *model, const char *tier) {
     printf(" %u", (unsigned)tokens[i]);
   }
   putchar('\n');
+  float embedding[256];
+  RETURNS(OK, kinglet_session_embed(session, PROMPT, PROMPT_TOKENS, KINGLET_POOL_MEAN, embedding,
+                                    256));
   RETURNS(OK, kinglet_session_destroy(session));
   free(memory);
 }

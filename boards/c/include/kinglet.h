@@ -848,9 +848,8 @@ kinglet_status kinglet_session_logits(struct kinglet_session *session,
 // Needs room for `kinglet_model_info.embedding_size` numbers, which people compare by their
 // products.
 //
-// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, and where the tier is `cuda`;
-// `KINGLET_STATUS_BUFFER_TOO_SMALL`, `KINGLET_STATUS_PROMPT_TOO_LONG`,
-// `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
+// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, `KINGLET_STATUS_BUFFER_TOO_SMALL`,
+// `KINGLET_STATUS_PROMPT_TOO_LONG`, `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
 //
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_embed(struct kinglet_session *session,

@@ -226,9 +226,8 @@ pub unsafe extern "C" fn kinglet_session_logits(
 /// Needs room for `kinglet_model_info.embedding_size` numbers, which people compare by their
 /// products.
 ///
-/// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, and where the tier is `cuda`;
-/// `KINGLET_STATUS_BUFFER_TOO_SMALL`, `KINGLET_STATUS_PROMPT_TOO_LONG`,
-/// `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
+/// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, `KINGLET_STATUS_BUFFER_TOO_SMALL`,
+/// `KINGLET_STATUS_PROMPT_TOO_LONG`, `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
