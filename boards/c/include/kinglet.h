@@ -443,6 +443,20 @@ typedef struct kinglet_generate_options {
   const char *const *stop;
   // Entries of `stop`, up to `KINGLET_MAX_STOP`.
   size_t stop_count;
+  // Where each token's probability goes before `on_piece` gets the token, or null for nowhere:
+  // first the token itself, then the `top_count` most probable ones, best first. They count over
+  // all logits, before bias, penalties and temperature, so every logit of every token is
+  // computed. Where the vocabulary has fewer tokens, `KINGLET_NO_TOKEN` fills the rest. See
+  // `kinglet_session_generate` for an example.
+  struct kinglet_candidate *candidates;
+  // Entries of `candidates`: twice those that it gets, and as many as the vocabulary has tokens,
+  // `kinglet_model_info.vocabulary + 2 * (1 + top_count)`. The rest of them is what the call
+  // works in.
+  size_t candidate_capacity;
+  // The most probable tokens that `candidates` gets, beside the one that was chosen.
+  uint32_t top_count;
+  // Zero.
+  uint32_t reserved;
 } kinglet_generate_options;
 
 // Gets tokens and text of a reply as they come. `token` is `KINGLET_NO_TOKEN` when a piece of text
@@ -873,6 +887,25 @@ kinglet_status kinglet_session_top(struct kinglet_session *session,
 // `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
 // Cancellation, deadline and a full context are reasons to end, not failures. Tokens of a stop
 // string stay in the session's text, though they are not part of the reply.
+// `KINGLET_STATUS_BUFFER_TOO_SMALL` when `options->candidate_capacity` is too small.
+//
+// This prints every token, the natural logarithm of its probability, and the text as it comes:
+//
+//     int32_t print(void *user, uint32_t token, const char *text, size_t text_bytes) {
+//       const kinglet_candidate *candidates = user;
+//       if (token != KINGLET_NO_TOKEN) {
+//         printf("%u %.4f ", (unsigned)token, candidates[0].log_probability);
+//       }
+//       printf("%.*s\n", (int)text_bytes, text);
+//       return 0;
+//     }
+//
+//     kinglet_generate_options options = {.struct_size = sizeof options, .top_count = 5};
+//     options.candidate_capacity = info.vocabulary + 2 * (1 + options.top_count);
+//     options.candidates = malloc(options.candidate_capacity * sizeof *options.candidates);
+//     kinglet_session_generate(session, &options, print, options.candidates, NULL);
+//
+// `candidates[1]` to `[5]` are the most probable tokens in the place of this one.
 //
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_generate(struct kinglet_session *session,
