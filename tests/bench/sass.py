@@ -21,7 +21,7 @@ PIPES = {
     "memory": {"LDG", "STG", "LDS", "STS", "LDSM", "LD", "ST"},
     "tensor": {"IMMA"},
 }
-NIBBLES, FIFTH_BITS = "0xf0f0f0f", "0x1010101"
+NIBBLES, FIFTH_BITS = "0xf0f0f0f", "0x11111111"
 
 
 def run(*command) -> str:
@@ -76,9 +76,12 @@ class Loop:
         return {int(k) for k in re.findall(r"IMMA\.168(\d\d)\b", "\n".join(self.body))}
 
     def products(self, name: str) -> int:
-        """Multiply-adds of one turn."""
-        each = DOT_PRODUCTS if name == "IDP" else 16 * 8 * max(self.columns())
-        return self.names()[name] * each
+        """Multiply-adds of one turn. `IDP.2A` multiplies half as many numbers as `IDP.4A`, and in
+        a loop of both it multiplies sums by scales."""
+        if name == "IDP":
+            fours, twos = (sum(f"IDP.{n}A" in line for line in self.body) for n in (4, 2))
+            return fours * DOT_PRODUCTS if fours else twos * DOT_PRODUCTS // 2
+        return self.names()[name] * 16 * 8 * max(self.columns())
 
     def contains(self, other: "Loop") -> bool:
         end, others = self.start + len(self.body), other.start + len(other.body)

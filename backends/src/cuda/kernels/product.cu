@@ -28,12 +28,25 @@ template <u32 FORM> DEVICE i32 start_of(i32 given) {
     }
 }
 
+// The sums of the first and the last 16 products of row r, by their scales.
+template <u32 FORM> DEVICE i32 scaled(i32 first, i32 last, const u32* scales, u32 r) {
+    if (!are_short(FORM)) {
+        return first * signed_byte(scales[0], r) + last * signed_byte(scales[1], r);
+    }
+    u32 both = pick(first, last, 0x5410);
+    // The scales of two rows, which is the same for each of the vectors.
+    u32 pairs = pick(scales[0], scales[1], r < 2 ? 0x5140 : 0x7362);
+    return r % 2 == 0 ? dot2_low(both, pairs, 0) : dot2_high(both, pairs, 0);
+}
+
 // Products of 32 weights of neighbouring rows and 32 inputs, each an integer times a scale. The bytes
 // of `scales` are the rows' for the first 16 columns and for the last; `at` counts the blocks of all
 // inputs.
 template <u32 FORM, u32 ROWS> DEVICE void
 block_products(const Matrix& w, const u32 (&line)[ROWS][8], const u32* scales, const Inputs& x,
                u32 at, float* out) {
+    // Addresses are computed from one number, instead of keeping three in two registers each.
+    at = unknown(at);
     const u32x4* codes = (const u32x4*)x.codes + 2 * (u64)at;
     u32x4 low = constant(codes), high = constant(codes + 1);
     float scale = constant(x.scales + at);
@@ -56,8 +69,7 @@ block_products(const Matrix& w, const u32 (&line)[ROWS][8], const u32* scales, c
                                      : dot4(words[4 + j], high[j], last);
         }
         if (stays_high(FORM)) last >>= 4;
-        i32 sum = first * signed_byte(scales[0], r) + last * signed_byte(scales[1], r);
-        out[r] = scale * (float)sum;
+        out[r] = scale * (float)scaled<FORM>(first, last, scales, r);
     }
 }
 
