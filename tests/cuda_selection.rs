@@ -4,12 +4,11 @@
 //! compared is tested where it is done.
 
 use kinglet::{SessionOptions, Tier, Type};
-use kinglet_tests::devices::{on_board, on_board_with};
+use kinglet_tests::devices::{on_board, on_board_with, shipped_kernels};
 use kinglet_tests::models::{SMALL, converted_path, small};
 use kinglet_tests::stand_in::StandIn;
 use serde_json::Value;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The file of a small model.
 fn file() -> PathBuf {
@@ -110,8 +109,7 @@ fn texts_are_embedded_on_the_device_or_not_as_the_choice_says() {
 fn a_device_that_computes_something_else_is_not_taken() {
     let stand_in = StandIn::take();
     let model = small(SMALL[1], Type::Q8);
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backends/src/cuda/ptx");
-    let kernels = fs::read_to_string(sources.join("sm_80.ptx")).unwrap();
+    let kernels = shipped_kernels();
     let wrong = kernels.replace("div.rn.f32", "mul.rn.f32");
     assert_ne!(wrong, kernels);
     stand_in.load(&wrong);

@@ -31,14 +31,11 @@ def run(*command) -> str:
     return done.stdout
 
 
-def ptx_for(device: int) -> Path:
-    """The file with the newest instructions that a device has."""
-    targets = {}
-    for path in PTX.glob("*.ptx"):
-        target = int(re.search(r"^\.target sm_(\d+)", path.read_text(), re.MULTILINE)[1])
-        if target <= device:
-            targets[target] = path
-    return targets[max(targets)]
+def ptx_for(device: int) -> list[Path]:
+    """The files that a device has the instructions for."""
+    target = re.compile(r"^\.target sm_(\d+)", re.MULTILINE)
+    paths = sorted(PTX.glob("*.ptx"))
+    return [path for path in paths if int(target.search(path.read_text())[1]) <= device]
 
 
 def disassembler() -> Path:
@@ -55,9 +52,12 @@ def disassembled(device: int) -> str:
     found = sorted(TOOLS.glob("12.*/**/bin/ptxas"))
     if not found:
         sys.exit(f"no assembler is in {TOOLS}: tests/cuda/check fetches it")
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as out:
-        run(found[-1], f"-arch=sm_{device}", ptx_for(device), "-o", out.name)
-        return run(disassembler(), "-c", out.name)
+    texts = []
+    for path in ptx_for(device):
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as out:
+            run(found[-1], f"-arch=sm_{device}", path, "-o", out.name)
+            texts.append(run(disassembler(), "-c", out.name))
+    return "\n".join(texts)
 
 
 @dataclass(frozen=True)

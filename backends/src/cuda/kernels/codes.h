@@ -157,3 +157,7 @@ stream_of(const Matrix& w, u32 tile_index, u32 r, u32 first, u32 step) {
     const u8* codes = strip + STRIP_SCALES + within * block_bytes(FORM) + r * 4;
     return {codes, scales, last_scale, strips_step, strips_step};
 }
+
+DEVICE float row_scale(const Matrix& w, u32 tile, u32 r) {
+    return constant((const float*)(w.tiles + tile * w.stride) + r);
+}

@@ -116,10 +116,6 @@ sum_blocks(const Matrix& w, u32 tile, const Inputs& x, u32 first, u32 count, flo
     return sum;
 }
 
-DEVICE float row_scale(const Matrix& w, u32 tile, u32 r) {
-    return constant((const float*)(w.tiles + tile * w.stride) + r);
-}
-
 // Products of unquantized weights: a warp takes four rows of the tile, its lanes the columns.
 template <bool IS_BF16, u32 COUNT> DEVICE float
 sum_floats(const Matrix& w, u32 tile_index, const Inputs& x, u32 first, u32 count, float* sums) {
@@ -166,19 +162,6 @@ tile_product(const Matrix& w, u32 tile, const Inputs& x, u32 first, u32 count, f
     }
     return sum * scale;
 }
-
-// Where a product goes: `width` floats a vector, to be overwritten or added to.
-struct Out {
-    float* values;
-    u32 width;
-    u32 is_added;
-};
-
-// Matrices that read the same vectors, and where each one's products go.
-struct Products {
-    Matrix w[3];
-    Out out[3];
-};
 
 template <u32 COUNT> DEVICE void
 multiply(const Products& products, const Inputs& x, u32 count, float* shared) {
