@@ -13,6 +13,11 @@ use tempfile::TempDir;
 
 /// What the program says on a board of the stand-in's, or where there is no driver.
 fn said(board: Option<&str>) -> Said {
+    said_with(board, None)
+}
+
+/// The same on a board with so many bytes of memory.
+fn said_with(board: Option<&str>, memory: Option<u64>) -> Said {
     let folder = TempDir::new().unwrap();
     drop(small(SMALL[1], Type::Q8));
     let program = folder.path().join("device");
@@ -26,6 +31,9 @@ fn said(board: Option<&str>) -> Said {
         symlink(library(), folder.path().join("libcuda.so.1")).unwrap();
         command.env("LD_LIBRARY_PATH", folder.path()).env("KINGLET_STAND_IN_BOARD", board);
     }
+    if let Some(memory) = memory {
+        command.env("KINGLET_STAND_IN_MEMORY", memory.to_string());
+    }
     Said::by(command.arg(converted_path(SMALL[1], Type::Q8)))
 }
 
@@ -36,7 +44,7 @@ fn a_c_program_generates_on_a_device() {
     }
     let (best, said) = (Tier::best().name(), said(Some("orin")));
     let lines: Vec<&str> = said.out.lines().collect();
-    let [on_processor, on_device, faster, prompts, new, named] = lines[..] else {
+    let [on_processor, on_device, faster, prompts, new, large, named] = lines[..] else {
         panic!("{said:?}")
     };
     let (name, tokens) = on_processor.split_once(" 0: ").unwrap();
@@ -63,9 +71,30 @@ fn a_c_program_generates_on_a_device() {
              and 1000 new ones"
         )
     );
+    assert!(large.starts_with("cuda; cuda; cuda was faster"), "{large}");
     assert_eq!(named, "scalar; scalar was ");
     // With the system's clock the stand-in is slower.
     assert!(said.err.starts_with(&format!("{best} was faster than cuda in a trial: ")), "{said:?}");
+    assert_eq!(said.code, Some(0));
+}
+
+/// A device whose memory does for a small session is not chosen for a large one.
+#[test]
+fn a_device_without_the_memory_for_a_session_is_not_chosen() {
+    if !has("a_device_without_the_memory_for_a_session_is_not_chosen", "gcc") {
+        return;
+    }
+    let best = Tier::best().name();
+    let bytes = |said: &Said| {
+        let line = said.out.lines().nth(1).unwrap().strip_prefix("cuda ").unwrap();
+        line.split_once(':').unwrap().0.parse::<u64>().unwrap()
+    };
+    let small = bytes(&said(Some("orin")));
+    let said = said_with(Some("orin"), Some(small));
+    let chosen: Vec<&str> = said.out.lines().skip(2).collect();
+    assert!(chosen[0].starts_with("cuda; cuda; "), "{said:?}");
+    let failed = format!("null; {best}; {best} is used, because cuda failed in a trial: ");
+    assert!(chosen[3].starts_with(&failed) && chosen[3].contains("memory"), "{said:?}");
     assert_eq!(said.code, Some(0));
 }
 
@@ -84,8 +113,8 @@ fn a_c_program_is_told_why_there_is_no_device() {
         let said = said(board);
         let refused = format!("cuda {}", Code::TierUnavailable as u32);
         let lines: Vec<&str> = said.out.lines().collect();
-        assert_eq!((lines.len(), lines[1]), (6, refused.as_str()), "{said:?}");
-        for chosen in &lines[2..5] {
+        assert_eq!((lines.len(), lines[1]), (7, refused.as_str()), "{said:?}");
+        for chosen in &lines[2..6] {
             assert!(chosen.starts_with(&format!("null; {best}; {best} {lack}")), "{chosen}");
         }
         assert!(said.err.starts_with(&format!("{best} {lack}")) && said.code == Some(0));

@@ -155,7 +155,7 @@ fn the_library_says_that_it_has_no_devices() {
     let reason = format!("{best} is the fastest that this processor has: this build has no CUDA");
     assert_eq!(said.err, format!("{reason}\n"));
     let chosen = format!("null; {best}; {reason}");
-    assert_eq!(said.ok().lines().filter(|line| *line == chosen).count(), 3);
+    assert_eq!(said.ok().lines().filter(|line| *line == chosen).count(), 4);
 }
 
 #[test]

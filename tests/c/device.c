@@ -57,13 +57,15 @@ static uint64_t read_script(void *user) {
   return own->times[own->looks++];
 }
 
-// Has a tier chosen, which the session then has, and prints it and the reason.
-static void choose(const kinglet_model *model, script own, uint32_t prompt, uint32_t new_tokens) {
+// Has a tier chosen for a context, which the session then has, and prints it and the reason.
+static void choose(const kinglet_model *model, uint32_t context, script own, uint32_t prompt,
+                   uint32_t new_tokens) {
   kinglet_session_options options = small_options();
+  options.context = context;
   options.flags = KINGLET_SESSION_PIN_THREADS;
   options.clock = read_script;
   options.clock_user = &own;
-  char reason[256];
+  char reason[512];
   RETURNS(OK, kinglet_session_choose_tier(model, &options, prompt, new_tokens, reason,
                                           sizeof reason));
   CHECK(options.flags == KINGLET_SESSION_PIN_THREADS && (own.looks == 6 || own.looks == 0));
@@ -106,9 +108,10 @@ int main(int argc, char **argv) {
   tell(model, NULL);
   tell(model, "cuda");
   const script faster = {{0, 32, 36, 0, 320, 360}, 0}, mixed = {{0, 32, 432, 0, 320, 360}, 0};
-  choose(model, faster, 0, 0);
-  choose(model, mixed, 1000, 10);
-  choose(model, mixed, 10, 1000);
+  choose(model, 64, faster, 0, 0);
+  choose(model, 64, mixed, 1000, 10);
+  choose(model, 64, mixed, 10, 1000);
+  choose(model, 512, faster, 0, 0);
   choose_named(model);
   choose_as_documented(model);
   RETURNS(OK, kinglet_model_close(model));

@@ -61,6 +61,9 @@ static void prove_tiers(const kinglet_model *model) {
   REFUSED(BAD_ARGUMENT, reason, sizeof reason);
   CHECK(strcmp(options.tier, "sse9") == 0);
   options.tier = "scalar";
+  options.context = UINT32_MAX;
+  REFUSED(BAD_ARGUMENT, reason, sizeof reason);
+  options.context = 64;
   options.flags = 4;
   REFUSED(BAD_ARGUMENT, reason, sizeof reason);
   options = small_options();

@@ -729,12 +729,13 @@ kinglet_status kinglet_chat_tokens(const struct kinglet_model *model,
 // `reason` gets the sentence, cut to `reason_bytes` with its terminating zero, or may be null.
 //
 // Where there is a device, this runs some 40 tokens on each of the two, with the options' threads,
-// `run_parts` and clock, but without binding threads, in memory that it gives back. It does that
-// anew in every call: keep the options. `KINGLET_STATUS_TIER_UNAVAILABLE` when the tier that is
-// named is not there, `KINGLET_STATUS_BAD_ARGUMENT` and `KINGLET_STATUS_BUDGET_TOO_SMALL` as for
-// `kinglet_session_bytes`; the options are unchanged then. A device that was chosen can still lack
-// memory for a large session: `kinglet_session_new` then gives `KINGLET_STATUS_RESOURCE`, and the
-// tier null works.
+// `run_parts` and clock, but without binding threads. It takes memory for that and gives it back:
+// on the device as much as the session, so that one without the memory for it is not chosen. It
+// does all of that anew in every call: keep the options.
+//
+// `KINGLET_STATUS_TIER_UNAVAILABLE` when the tier that is named is not there,
+// `KINGLET_STATUS_BAD_ARGUMENT` and `KINGLET_STATUS_BUDGET_TOO_SMALL` as for
+// `kinglet_session_bytes`; the options are unchanged then.
 //
 // Threads: any number at once.
 kinglet_status kinglet_session_choose_tier(const struct kinglet_model *model,

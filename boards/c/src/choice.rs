@@ -1,7 +1,7 @@
 //! What computes a session, chosen before there is one: its memory depends on it.
 
 use crate::abi::SessionOptions;
-use crate::handle::{self, Bytes, check_apart, check_out};
+use crate::handle::{self, Bytes, check_apart};
 use crate::model::{self, Model};
 use crate::session::Request;
 use crate::status::Status;
@@ -9,7 +9,7 @@ use core::ffi::c_char;
 use core::fmt::{Display, Write};
 use core::ptr;
 use kinglet_backends::Backend;
-use kinglet_quant::Result;
+use kinglet_quant::{Code, Result, ensure};
 
 #[cfg(feature = "cuda")]
 use {
@@ -47,12 +47,13 @@ const REASON_BYTES: usize = 512;
 /// `reason` gets the sentence, cut to `reason_bytes` with its terminating zero, or may be null.
 ///
 /// Where there is a device, this runs some 40 tokens on each of the two, with the options' threads,
-/// `run_parts` and clock, but without binding threads, in memory that it gives back. It does that
-/// anew in every call: keep the options. `KINGLET_STATUS_TIER_UNAVAILABLE` when the tier that is
-/// named is not there, `KINGLET_STATUS_BAD_ARGUMENT` and `KINGLET_STATUS_BUDGET_TOO_SMALL` as for
-/// `kinglet_session_bytes`; the options are unchanged then. A device that was chosen can still lack
-/// memory for a large session: `kinglet_session_new` then gives `KINGLET_STATUS_RESOURCE`, and the
-/// tier null works.
+/// `run_parts` and clock, but without binding threads. It takes memory for that and gives it back:
+/// on the device as much as the session, so that one without the memory for it is not chosen. It
+/// does all of that anew in every call: keep the options.
+///
+/// `KINGLET_STATUS_TIER_UNAVAILABLE` when the tier that is named is not there,
+/// `KINGLET_STATUS_BAD_ARGUMENT` and `KINGLET_STATUS_BUDGET_TOO_SMALL` as for
+/// `kinglet_session_bytes`; the options are unchanged then.
 ///
 /// Threads: any number at once.
 #[unsafe(no_mangle)]
@@ -65,7 +66,11 @@ pub unsafe extern "C" fn kinglet_session_choose_tier(
     reason_bytes: usize,
 ) -> Status {
     let work = |model: &Model| {
-        check_out(options, "the options")?;
+        ensure!(
+            !options.is_null() && options.is_aligned(),
+            Code::BadArgument,
+            "the options are null or not aligned: the tier is written to them"
+        );
         check_apart(&[
             // SAFETY: as promised by the caller.
             unsafe { handle::bytes_of(options, "the options") },
@@ -74,6 +79,8 @@ pub unsafe extern "C" fn kinglet_session_choose_tier(
         ])?;
         // SAFETY: as promised by the caller.
         let request = unsafe { Request::read(&model.file, options) }?;
+        // Options that nothing can run are refused before anything is tried.
+        request.bytes(&model.file)?;
         let mut text = heapless::String::<REASON_BYTES>::new();
         let tokens = [prompt_tokens, new_tokens];
         let backend = choose(model, &request, tokens, &mut |reason| {
@@ -122,22 +129,27 @@ fn choose(
 /// Threads are not bound: that would bind the caller's beyond this call.
 #[cfg(feature = "cuda")]
 fn lap(model: &Model, request: &Request, backend: Backend) -> Result<trial::Lap> {
-    let whole = Request { backend, ..*request }.within_budget(&model.file)?;
-    let mut small = whole;
-    small.limits.texts = 1;
-    small.limits.context = trial::CONTEXT;
-    small.limits.batch = trial::PROMPT.min(whole.limits.batch);
-    small.limits.logit_rows = 1;
-    small.options.flags &= !KINGLET_SESSION_PIN_THREADS;
+    let mut request = Request { backend, ..*request }.within_budget(&model.file)?;
+    let limits = &mut request.limits;
+    if let Backend::Cpu(_) = backend {
+        limits.texts = 1;
+        limits.context = trial::CONTEXT;
+        limits.batch = limits.batch.min(trial::PROMPT);
+        limits.logit_rows = 1;
+    } else {
+        // All of the session, so that a device without the memory for it fails here.
+        limits.context = limits.context.max(trial::CONTEXT);
+    }
+    request.options.flags &= !KINGLET_SESSION_PIN_THREADS;
     let start = Instant::now();
-    let bytes = small.bytes(&model.file)?;
+    let bytes = request.bytes(&model.file)?;
     let place = Place::new(ptr::null_mut(), 0, bytes)?;
     // SAFETY: the place has as many bytes, and is nobody else's.
-    let session = unsafe { create(model, &small, place, bytes) }?;
+    let session = unsafe { create(model, &request, place, bytes) }?;
     let mut lap = None;
     // SAFETY: made just now.
     let outcome = locked(unsafe { handle::check(session) }?, |work, _| {
-        lap = Some(trial::lap(&mut work.texts, &mut || match small.options.clock {
+        lap = Some(trial::lap(&mut work.texts, &mut || match request.options.clock {
             Some(_) => work.clock.now_ms().map(Duration::from_millis),
             None => Ok(start.elapsed()),
         })?);
