@@ -50,8 +50,10 @@ DEVICE constexpr u32 lane_rows(u32 form) {
     return form == NIBBLES || form == FIVES || form == ENTRIES ? 4 : 2;
 }
 
-// Whether a sum of 16 products fits into 16 bits. Inputs are at most 127, codes at most 16.
+// Whether a sum of 16 products fits into 16 bits. Inputs are at most 127, and these codes stand for
+// at most 16.
 DEVICE constexpr bool are_short(u32 form) { return form == NIBBLES || form == FIVES; }
+static_assert(START_GROUP * 127 * 16 <= 0x7FFF);
 
 // Reads the codes of neighbouring rows; the low plane has its rows `row_words` apart.
 template <u32 FORM, u32 ROWS> DEVICE void
