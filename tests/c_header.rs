@@ -15,8 +15,9 @@ use syn::{Expr, Fields, Item, Lit, Meta, MetaNameValue};
 use tempfile::TempDir;
 
 /// Sources with something that C sees.
-const SOURCES: [&str; 9] =
-    ["abi", "status", "library", "model", "tokens", "session", "work", "replies", "state"];
+const SOURCES: [&str; 10] = [
+    "abi", "status", "library", "model", "tokens", "choice", "session", "work", "replies", "state",
+];
 
 fn source(name: &str) -> PathBuf {
     package().join("src").join(name).with_extension("rs")

@@ -1,8 +1,8 @@
 //! The installed C library: its size, what it needs, and the examples built against it.
 
 use kinglet::template::{Message, Template};
-use kinglet::{GenerateOptions, Model, SessionOptions, Type};
-use kinglet_tests::c::{COMPILERS, compile, has, package};
+use kinglet::{GenerateOptions, Model, SessionOptions, Tier, Type};
+use kinglet_tests::c::{COMPILERS, compile, has, package, sources};
 use kinglet_tests::command::Said;
 use kinglet_tests::models::{converted_path, small};
 use std::fs;
@@ -133,6 +133,29 @@ fn the_c_example_replies() {
     flags.extend(statically.iter().map(String::as_str).filter(|flag| !is_ours(flag)));
     compile("gcc", &flags, &[&source], &program);
     assert_replies(&mut Command::new(&program));
+}
+
+/// Installed as here the library has no CUDA, and says so when a tier is to be chosen.
+#[test]
+fn the_library_says_that_it_has_no_devices() {
+    if !has("the_library_says_that_it_has_no_devices", "gcc") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let program = folder.path().join("device");
+    let files = ["device.c", "proof.c"].map(|file| sources().join(file));
+    let libraries = installed().join("lib");
+    let search = format!("-L{}", libraries.display());
+    compile("gcc", &["-std=c11", &search, "-lkinglet"], &[&files[0], &files[1]], &program);
+    drop(small(MODEL, Type::Q8));
+    let mut command = Command::new(&program);
+    let said =
+        Said::by(command.env("LD_LIBRARY_PATH", &libraries).arg(converted_path(MODEL, Type::Q8)));
+    let best = Tier::best().name();
+    let reason = format!("{best} is the fastest that this processor has: this build has no CUDA");
+    assert_eq!(said.err, format!("{reason}\n"));
+    let chosen = format!("null; {best}; {reason}");
+    assert_eq!(said.ok().lines().filter(|line| *line == chosen).count(), 4);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The engine for NVIDIA devices, on a stand-in for the driver: its kernels are what the scalar
 //! definition says, and its texts are the processor's.
 
-use kinglet::{KvType, Sampling, Tier, Type};
+use kinglet::{KvType, Pooling, Sampling, Tier, Type};
 use kinglet_backends::{Backend, Checked, Checker, Cuda, CudaEngine, Ptx};
 use kinglet_core::Texts;
 use kinglet_core::check;
@@ -13,7 +13,7 @@ use kinglet_quant::Code;
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::devices::{kernels, on_board, on_device, texts};
 use kinglet_tests::models::{SMALL, converted_path, real, small};
-use kinglet_tests::observe::{everything, limits};
+use kinglet_tests::observe::{embedding, everything, limits};
 use kinglet_tests::stand_in::StandIn;
 use serde_json::Value;
 
@@ -95,12 +95,21 @@ fn states_move_to_the_processor_and_back() {
 }
 
 #[test]
+fn embeddings_are_those_of_the_processor() {
+    let _stand_in = StandIn::take();
+    for ptx in [Ptx::Dot, Ptx::Tensor] {
+        println!("{:.1e} off", texts::embedded(ptx));
+    }
+}
+
+#[test]
 fn memory_is_what_the_plan_says() {
     let stand_in = StandIn::take();
     let (model, limits) = (small(SMALL[0], Type::Q8), limits(KvType::Int8));
     let cuda = Cuda::detect().unwrap();
     on_device(&model, &limits, |texts| {
         everything(texts).unwrap();
+        embedding(texts, Pooling::Mean).unwrap();
         let parts = Backend::Cuda(cuda).device_parts(&model.file(), texts.plan());
         let planned: usize = parts.iter().map(|part| part.bytes).sum();
         // Where the mapped file can be read, nothing is copied.
@@ -159,7 +168,8 @@ fn every_call_of_the_driver_may_fail() {
             texts.copy(0, 1, 2)?;
             let mut state = vec![0; texts.text(0).state_bytes()];
             texts.text(0).save(0, &mut state)?;
-            texts.text(2).restore(&state)
+            texts.text(2).restore(&state)?;
+            embedding(&mut texts, Pooling::Last)
         });
         let counters = stand_in.counters();
         let was_made = stand_in.calls() - before >= call;

@@ -9,13 +9,11 @@ use kinglet_core::engine::Engine;
 use kinglet_core::plan::Limits;
 use kinglet_core::sample::Sampler;
 use kinglet_quant::Result;
-use kinglet_tests::devices::on_device;
+use kinglet_tests::devices::{on_device, shipped_kernels};
 use kinglet_tests::models::{SMALL, small};
 use kinglet_tests::observe::{bits, limits};
 use kinglet_tests::stand_in::StandIn;
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
 /// A fault: in a kernel, what is written in place of every occurrence of something.
 type Fault = (&'static str, &'static str, &'static str);
@@ -73,12 +71,6 @@ const FAULTS: [Fault; 39] = [
 const WIDE_FAULTS: [Fault; 2] =
     [("product_one", "bar.sync  0;", ""), ("screen_one", "bar.sync  0;", "")];
 
-/// The shipped kernels.
-fn shipped() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backends/src/cuda/ptx/sm_80.ptx");
-    fs::read_to_string(path).unwrap()
-}
-
 /// The kernels with a fault; panics where there is nothing to put it in place of.
 fn with_fault(kernels: &str, (kernel, from, to): Fault) -> String {
     let start = kernels.find(&format!(".entry {kernel}(")).expect("there is such a kernel");
@@ -125,7 +117,7 @@ fn observed<E: Engine>(texts: &mut Texts<'_, E>) -> Result<(Vec<u32>, Vec<u32>)>
 #[test]
 fn every_fault_is_found() {
     let stand_in = StandIn::take();
-    let kernels = shipped();
+    let kernels = shipped_kernels();
     let model = small(SMALL[0], Type::Q4);
     let limits = Limits { batch: 21, ..limits(KvType::Int8) };
     stand_in.find_races(true);
@@ -160,7 +152,7 @@ fn every_fault_in_wide_products_is_found() {
     for fault in WIDE_FAULTS {
         stand_in.reset();
         stand_in.find_races(true);
-        stand_in.load(&with_fault(&shipped(), fault));
+        stand_in.load(&with_fault(&shipped_kernels(), fault));
         let checker = Checker::new(Cuda::detect().unwrap(), Ptx::Tensor).unwrap();
         let check = AssertUnwindSafe(|| check::kernels(Checked(&checker)));
         assert!(catch_unwind(check).is_err(), "not found: {fault:?}");

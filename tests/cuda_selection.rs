@@ -4,12 +4,11 @@
 //! compared is tested where it is done.
 
 use kinglet::{SessionOptions, Tier, Type};
-use kinglet_tests::devices::{on_board, on_board_with};
+use kinglet_tests::devices::{on_board, on_board_with, shipped_kernels};
 use kinglet_tests::models::{SMALL, converted_path, small};
 use kinglet_tests::stand_in::StandIn;
 use serde_json::Value;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The file of a small model.
 fn file() -> PathBuf {
@@ -86,13 +85,31 @@ fn guesses_are_checked_on_the_device() {
     assert!(guessed["accepted_tokens"].as_u64() > Some(0), "{guessed}");
 }
 
+#[test]
+fn texts_are_embedded_on_the_device_or_not_as_the_choice_says() {
+    let path = file();
+    let embed = ["embed", path.to_str().unwrap(), "-p", "one two three", "--json"];
+    let said = on_board("orin", &embed);
+    assert!(said.err.contains("was faster than cuda in a trial: "), "{said:?}");
+    let on_device = on_board("orin", &[&embed[..], &["--tier", "cuda"]].concat());
+    assert!(!on_device.err.contains("trial"), "{on_device:?}");
+    let [here, there] = [said, on_device].map(|said| said.json()["texts"][0]["embedding"].clone());
+    let [here, there] = [here, there].map(|numbers| {
+        let numbers = numbers.as_array().unwrap().iter();
+        numbers.map(|number| number.as_f64().unwrap()).collect::<Vec<f64>>()
+    });
+    assert_eq!(here.len(), there.len());
+    // The weights are quantized, so norms that add in another order move some codes of inputs.
+    let product: f64 = here.iter().zip(&there).map(|(a, b)| a * b).sum();
+    assert!(product > 0.999 && here != there, "{product}");
+}
+
 /// A device that computes something else loses, however fast it is.
 #[test]
 fn a_device_that_computes_something_else_is_not_taken() {
     let stand_in = StandIn::take();
     let model = small(SMALL[1], Type::Q8);
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backends/src/cuda/ptx");
-    let kernels = fs::read_to_string(sources.join("sm_80.ptx")).unwrap();
+    let kernels = shipped_kernels();
     let wrong = kernels.replace("div.rn.f32", "mul.rn.f32");
     assert_ne!(wrong, kernels);
     stand_in.load(&wrong);

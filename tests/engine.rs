@@ -1,8 +1,8 @@
 //! The seam between texts and engines lets nothing through but tokens, rows of logits and blocks of
 //! a cache: an engine whose memory is its own, which lends copies alone, makes the same texts.
 
-use kinglet::{KvType, Model, Sampling, Type};
-use kinglet_core::engine::{BlockPrefix, Chunk, Engine, Logits};
+use kinglet::{KvType, Model, Pooling, Sampling, Type};
+use kinglet_core::engine::{BlockPrefix, Chunk, Engine, Logits, OnStates};
 use kinglet_core::kernels::Alone;
 use kinglet_core::plan::Plan;
 use kinglet_core::sample::Sampler;
@@ -12,7 +12,7 @@ use kinglet_core::{Cpu, Texts};
 use kinglet_quant::{Code, Error, Result};
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, small};
-use kinglet_tests::observe::{self, TEXTS, bits, everything, limits};
+use kinglet_tests::observe::{self, TEXTS, bits, embedding, everything, limits};
 use std::cell::Cell;
 
 /// A device: it computes in memory that nobody else sees, and lends copies, which are spoilt as
@@ -106,6 +106,15 @@ impl Engine for Device<'_> {
     fn copy_text(&mut self, from: usize, to: usize, positions: usize) -> Result<()> {
         self.call()?;
         self.inner.copy_text(from, to, positions)
+    }
+
+    fn hidden_states(&mut self, chunk: &Chunk<'_>, on_states: OnStates<'_>) -> Result<()> {
+        self.call()?;
+        let Self { inner, logits, .. } = self;
+        inner.hidden_states(chunk, &mut |states| {
+            *logits = states.to_vec();
+            on_states(logits);
+        })
     }
 }
 
@@ -205,6 +214,22 @@ fn passes_that_do_not_fit_change_nothing() {
         assert_eq!(texts.tokens(0).len(), context);
         texts.run_pass(&[], &mut |_, _, _| unreachable!()).unwrap();
     });
+}
+
+/// An engine that cannot be observed gives hidden states by a method of its own.
+#[test]
+fn a_device_makes_the_same_embeddings() {
+    let model = small(SMALL[0], Type::Q8);
+    for pooling in [Pooling::Mean, Pooling::Last] {
+        let expected = on_cpu(&model, KvType::Int8, |texts| embedding(texts, pooling).unwrap());
+        on_device(&model, KvType::Int8, usize::MAX, |texts| {
+            assert_eq!(embedding(texts, pooling).unwrap(), expected);
+            let observed = texts.text(0).observe(&[30], &mut |_, _, _| ());
+            assert_eq!(observed.unwrap_err().code(), Code::BadArgument);
+        });
+        let lost = on_device(&model, KvType::Int8, 2, |texts| embedding(texts, pooling));
+        assert_eq!(lost.unwrap_err().code(), Code::Resource);
+    }
 }
 
 /// Whatever call fails, texts still are what their tokens say, and go on as soon as the engine

@@ -4,7 +4,7 @@ use crate::backend::Backend;
 #[cfg(feature = "cuda")]
 use crate::cuda::CudaEngine;
 use crate::tier::Tier;
-use kinglet_core::engine::{self, BlockPrefix, Chunk, Observer};
+use kinglet_core::engine::{self, BlockPrefix, Chunk, Observer, OnStates};
 use kinglet_core::screen::Screen;
 use kinglet_core::{Cpu, Plan, Workers};
 use kinglet_quant::{File, Result};
@@ -141,5 +141,9 @@ impl<W: Workers> engine::Engine for AnyEngine<'_, W> {
 
     fn observe(&mut self, chunk: &Chunk<'_>, observer: Observer<'_>) -> Result<()> {
         self.get_mut().observe(chunk, observer)
+    }
+
+    fn hidden_states(&mut self, chunk: &Chunk<'_>, on_states: OnStates<'_>) -> Result<()> {
+        self.get_mut().hidden_states(chunk, on_states)
     }
 }

@@ -111,6 +111,9 @@ pub enum Site {
 /// Gets the inputs of the matrices of every layer, `[tokens][width of the site]`: for calibration.
 pub type Observer<'o> = &'o mut dyn FnMut(Site, u16, &[f32]);
 
+/// Gets hidden states behind the final norm, those of one token or several, `[tokens][hidden]`.
+pub type OnStates<'s> = &'s mut dyn FnMut(&[f32]);
+
 /// The first positions of a cache's block, as [`crate::kv::KvLayout::prefix`] cuts them: keys,
 /// values, scales of keys, scales of values.
 pub type BlockPrefix<'b> = [&'b [u8]; 4];
@@ -169,7 +172,19 @@ pub trait Engine {
         let _ = (chunk, observer);
         fail!(
             Code::BadArgument,
-            "this needs hidden states, which only the processor's tiers give: choose one of them"
+            "this needs the inputs of every matrix, which only the processor's tiers give: choose \
+             one of them"
         )
+    }
+
+    /// [`Engine::run`] of one chunk without logits, which hands the hidden states of its tokens to
+    /// `on_states`, in order, some of them at a time: for embeddings. What can be observed needs
+    /// nothing of its own for it.
+    fn hidden_states(&mut self, chunk: &Chunk<'_>, on_states: OnStates<'_>) -> Result<()> {
+        self.observe(chunk, &mut |site, _, values| {
+            if site == Site::Head {
+                on_states(values);
+            }
+        })
     }
 }

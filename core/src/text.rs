@@ -9,7 +9,7 @@ mod state;
 
 pub use embed::Pooling;
 
-use crate::engine::{Engine, Logits, Observer};
+use crate::engine::{Chunk, Engine, Logits, Observer};
 use crate::sample::Sampler;
 use crate::screen::Screen;
 use crate::texts::Texts;
@@ -88,10 +88,19 @@ impl<'a, E: Engine> Text<'_, 'a, E> {
     /// Appends tokens and hands the inputs of every matrix to `observer`: for calibration. Those of
     /// a chosen token that the cache does not have yet come first.
     pub fn observe(&mut self, tokens: &[u32], observer: Observer<'_>) -> Result<()> {
+        self.take_chunks(tokens, &mut |engine, chunk| engine.observe(chunk, &mut *observer))
+    }
+
+    /// Appends tokens and hands them to the engine in chunks, without logits.
+    fn take_chunks(
+        &mut self,
+        tokens: &[u32],
+        take: &mut dyn FnMut(&mut E, &Chunk<'_>) -> Result<()>,
+    ) -> Result<()> {
         self.check_prompt(tokens)?;
         let batch = self.texts.plan().limits().batch;
         self.take(tokens, batch, &mut |texts, number, share| {
-            texts.observe(number, share.count, &mut *observer)
+            texts.take_chunk(number, share.count, take)
         })
     }
 

@@ -3,12 +3,12 @@
 mod choose;
 mod pass;
 
+use crate::Cpu;
 use crate::draft::Draft;
 use crate::engine::{Chunk, Engine, Logits};
 use crate::kernels::{Choice, Workers};
 use crate::plan::{Limits, MAX_TEXTS, Plan, TextBuffers};
 use crate::screen::Screen;
-use crate::{Cpu, engine};
 use kinglet_quant::format::ALIGN;
 use kinglet_quant::{Code, File, Result, Type, ensure};
 
@@ -465,18 +465,19 @@ impl<'a, E: Engine> Texts<'a, E> {
         self.states[text].append(token)
     }
 
-    /// Hands the inputs of every matrix to the observer while it takes tokens as a chunk.
-    pub(crate) fn observe(
+    /// Hands the next tokens of a text that its cache has not as a chunk to `take`, which runs it
+    /// and computes no logits.
+    pub(crate) fn take_chunk(
         &mut self,
         text: usize,
         count: usize,
-        observer: engine::Observer<'_>,
+        take: &mut dyn FnMut(&mut E, &Chunk<'_>) -> Result<()>,
     ) -> Result<()> {
         let State { history, cached, .. } = &self.states[text];
         let (first, tokens) = (*cached, &history[*cached..*cached + count]);
         let chunk = Chunk { text, first, tokens, logits: Logits::None, screen: None };
         self.passes += 1;
-        self.engine.observe(&chunk, observer)?;
+        take(&mut self.engine, &chunk)?;
         self.states[text].cached += count;
         Ok(())
     }

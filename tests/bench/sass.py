@@ -21,7 +21,7 @@ PIPES = {
     "memory": {"LDG", "STG", "LDS", "STS", "LDSM", "LD", "ST"},
     "tensor": {"IMMA"},
 }
-NIBBLES, FIFTH_BITS = "0xf0f0f0f", "0x1010101"
+NIBBLES, FIFTH_BITS = "0xf0f0f0f", "0x11111111"
 
 
 def run(*command) -> str:
@@ -31,14 +31,11 @@ def run(*command) -> str:
     return done.stdout
 
 
-def ptx_for(device: int) -> Path:
-    """The file with the newest instructions that a device has."""
-    targets = {}
-    for path in PTX.glob("*.ptx"):
-        target = int(re.search(r"^\.target sm_(\d+)", path.read_text(), re.MULTILINE)[1])
-        if target <= device:
-            targets[target] = path
-    return targets[max(targets)]
+def ptx_for(device: int) -> list[Path]:
+    """The files that a device has the instructions for."""
+    target = re.compile(r"^\.target sm_(\d+)", re.MULTILINE)
+    paths = sorted(PTX.glob("*.ptx"))
+    return [path for path in paths if int(target.search(path.read_text())[1]) <= device]
 
 
 def disassembler() -> Path:
@@ -55,9 +52,12 @@ def disassembled(device: int) -> str:
     found = sorted(TOOLS.glob("12.*/**/bin/ptxas"))
     if not found:
         sys.exit(f"no assembler is in {TOOLS}: tests/cuda/check fetches it")
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as out:
-        run(found[-1], f"-arch=sm_{device}", ptx_for(device), "-o", out.name)
-        return run(disassembler(), "-c", out.name)
+    texts = []
+    for path in ptx_for(device):
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as out:
+            run(found[-1], f"-arch=sm_{device}", path, "-o", out.name)
+            texts.append(run(disassembler(), "-c", out.name))
+    return "\n".join(texts)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,12 @@ class Loop:
         return {int(k) for k in re.findall(r"IMMA\.168(\d\d)\b", "\n".join(self.body))}
 
     def products(self, name: str) -> int:
-        """Multiply-adds of one turn."""
-        each = DOT_PRODUCTS if name == "IDP" else 16 * 8 * max(self.columns())
-        return self.names()[name] * each
+        """Multiply-adds of one turn. `IDP.2A` multiplies half as many numbers as `IDP.4A`, and in
+        a loop of both it multiplies sums by scales."""
+        if name == "IDP":
+            fours, twos = (sum(f"IDP.{n}A" in line for line in self.body) for n in (4, 2))
+            return fours * DOT_PRODUCTS if fours else twos * DOT_PRODUCTS // 2
+        return self.names()[name] * 16 * 8 * max(self.columns())
 
     def contains(self, other: "Loop") -> bool:
         end, others = self.start + len(self.body), other.start + len(other.body)

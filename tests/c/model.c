@@ -318,6 +318,8 @@ static void prove_handles(void) {
     RETURNS(BAD_HANDLE, kinglet_chat_render(none, &message, 1, 0, out, sizeof out, &count));
     RETURNS(BAD_HANDLE, kinglet_chat_tokens(none, &message, 1, 0, &token, 1, &count));
     RETURNS(BAD_HANDLE, kinglet_session_bytes(none, NULL, &count));
+    kinglet_session_options options = small_options();
+    RETURNS(BAD_HANDLE, kinglet_session_choose_tier(none, &options, 0, 0, out, sizeof out));
     kinglet_session *made = NULL;
     RETURNS(BAD_HANDLE, kinglet_session_new(none, NULL, NULL, 0, &made, NULL, 0));
     CHECK(made == NULL);

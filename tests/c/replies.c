@@ -77,6 +77,59 @@ static void refuse_options(kinglet_session *session) {
   CHECK(told.tokens == 1 && told.stop_reason == KINGLET_STOP_MAX_TOKENS && told.steps == 99);
 }
 
+typedef struct {
+  kinglet_session *session;
+  const kinglet_candidate *told;
+  kinglet_candidate top[3];
+  size_t tokens;
+} counter;
+
+// What is told of a token is what all logits said before it, which the call before left here.
+static int compare_told(void *user, uint32_t token, const char *text, size_t text_bytes) {
+  counter *own = user;
+  (void)text, (void)text_bytes;
+  if (token == KINGLET_NO_TOKEN) {
+    return 0;
+  }
+  CHECK(own->told[0].token == token && memcmp(own->told + 1, own->top, sizeof own->top) == 0);
+  // The most probable token was taken.
+  CHECK(memcmp(own->told, own->top, sizeof *own->top) == 0);
+  own->tokens++;
+  return 0;
+}
+
+// Probabilities are those of kinglet_session_top, one token at a time; what is wrong is refused.
+static void prove_probabilities(kinglet_session *session, uint32_t vocabulary) {
+  kinglet_generate_options options = endless(1);
+  options.top_count = 3;
+  options.candidate_capacity = vocabulary + 2 * (1 + options.top_count);
+  RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, NULL));
+  options.candidates = take(options.candidate_capacity * sizeof *options.candidates);
+  counter own = {.session = session, .told = options.candidates};
+  RETURNS(OK, kinglet_session_rewind(session, PROMPT_TOKENS));
+  for (size_t i = 0; i < 9; i++) {
+    size_t found = 0;
+    RETURNS(OK, kinglet_session_top(session, own.top, 3, &found));
+    RETURNS(OK, kinglet_session_generate(session, &options, compare_told, &own, NULL));
+    CHECK(found == 3 && own.tokens == i + 1);
+  }
+#define REFUSED(name, field, value)                                                 \
+  wrong = options;                                                                  \
+  wrong.field = (value);                                                            \
+  RETURNS(name, kinglet_session_generate(session, &wrong, compare_told, &own, NULL))
+  kinglet_generate_options wrong;
+  REFUSED(BUFFER_TOO_SMALL, candidate_capacity, options.candidate_capacity - 1);
+  REFUSED(BUFFER_TOO_SMALL, top_count, 4);
+  REFUSED(BUFFER_TOO_SMALL, top_count, UINT32_MAX);
+  REFUSED(BAD_ARGUMENT, candidate_capacity, SIZE_MAX);
+  REFUSED(BAD_ARGUMENT, reserved, 1);
+  REFUSED(BAD_ARGUMENT, candidates, (void *)session);
+  REFUSED(BAD_ARGUMENT, candidates, (void *)((char *)options.candidates + 1));
+#undef REFUSED
+  CHECK(own.tokens == 9);
+  free(options.candidates);
+}
+
 static void prove_text(kinglet_session *session) {
   kinglet_generate_options options = endless(20);
   kinglet_generation told;
@@ -258,7 +311,10 @@ static void prove_speculation(const kinglet_model *model, float temperature) {
 void prove_replies(void) {
   kinglet_model *model = open_model(MODEL);
   kinglet_session *session = new_prompted(model);
+  kinglet_model_info info = {.struct_size = sizeof info};
+  RETURNS(OK, kinglet_model_describe(model, &info));
   refuse_options(session);
+  prove_probabilities(session, info.vocabulary);
   prove_text(session);
   prove_end(session);
   prove_full_context(session);

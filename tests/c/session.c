@@ -50,6 +50,41 @@ static void refuse_options(const kinglet_model *model) {
   RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, misaligned, &bytes));
 }
 
+// What is refused leaves the options as they are; a tier that is named is not looked for elsewhere.
+static void prove_tiers(const kinglet_model *model) {
+  char reason[64] = "";
+  kinglet_session_options options = small_options();
+#define REFUSED(name, to, bytes)                                                        \
+  RETURNS(name, kinglet_session_choose_tier(model, &options, 0, 0, (to), (bytes)));     \
+  CHECK(reason[0] == 0)
+  options.tier = "sse9";
+  REFUSED(BAD_ARGUMENT, reason, sizeof reason);
+  CHECK(strcmp(options.tier, "sse9") == 0);
+  options.tier = "scalar";
+  options.context = UINT32_MAX;
+  REFUSED(BAD_ARGUMENT, reason, sizeof reason);
+  options.context = 64;
+  options.flags = 4;
+  REFUSED(BAD_ARGUMENT, reason, sizeof reason);
+  options = small_options();
+  options.memory_budget_bytes = 4096;
+  REFUSED(BUDGET_TOO_SMALL, reason, sizeof reason);
+  CHECK(options.tier == NULL);
+  options = small_options();
+  options.tier = "scalar";
+  REFUSED(BAD_ARGUMENT, (char *)&options + 8, 4);
+  REFUSED(BAD_ARGUMENT, reason, SIZE_MAX);
+  options.struct_size = 8;
+  REFUSED(BAD_ARGUMENT, reason, sizeof reason);
+#undef REFUSED
+  RETURNS(BAD_ARGUMENT, kinglet_session_choose_tier(model, NULL, 0, 0, reason, sizeof reason));
+  options = small_options();
+  options.tier = "scalar";
+  RETURNS(OK, kinglet_session_choose_tier(model, &options, 1, 0, NULL, 0));
+  RETURNS(OK, kinglet_session_choose_tier(model, &options, 0, 1, reason, sizeof reason));
+  CHECK(strcmp(options.tier, "scalar") == 0 && strcmp(reason, "scalar was asked for") == 0);
+}
+
 // A budget for file and session chooses the context, or keeps the one that is named.
 static void prove_budgets(const kinglet_model *model) {
   kinglet_model_info about = {.struct_size = sizeof about};
@@ -275,6 +310,7 @@ static void prove_handles(kinglet_model *model) {
 void prove_sessions(void) {
   kinglet_model *model = open_model(MODEL);
   refuse_options(model);
+  prove_tiers(model);
   prove_budgets(model);
   prove_embeddings(model);
   prove_versions(model);

@@ -52,7 +52,7 @@ const CHOICE: &str = "setp.gt.s32 %p1, %w2, 0;";
 /// And half of these and of the others.
 const CHOICES: &str = "setp.gt.s32 %p1, %w2, 0; setp.gt.s32 %p2, %w3, 0;";
 
-const FORMS: [Form; 81] = [
+const FORMS: [Form; 82] = [
     bits("add.s16 %h4, %h0, %h1;"),
     bits("add.s32 %w4, %w0, %w1;"),
     bits("add.s64 %d4, %d0, %d1;"),
@@ -88,6 +88,7 @@ const FORMS: [Form; 81] = [
     bits("bfe.u32 %w4, %w0, %w1, %w2;"),
     bits("bfe.s32 %w4, %w0, %w1, %w2;"),
     bits("prmt.b32 %w4, %w0, %w1, %w2;"),
+    bits("lop3.b32 %w4, %w0, %w1, %w2, 202;"),
     bits("popc.b32 %w4, %w0;"),
     bits("cvt.u64.u32 %d4, %w0;"),
     bits("cvt.u32.u64 %w4, %d0;"),

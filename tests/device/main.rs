@@ -179,6 +179,7 @@ impl Part {
             none()
         });
         self.check("logits, quantized", || format!("{:.1e} off, ", texts::quantized(ptx)));
+        self.check("embeddings", || format!("{:.1e} off, ", texts::embedded(ptx)));
         self.check("logits behind long texts", || format!("{:.1e} off, ", texts::long(ptx)));
     }
 

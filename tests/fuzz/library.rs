@@ -91,6 +91,9 @@ functions! {
     token_text(Handle, u32, *mut *const c_char, *mut usize, *mut u32) -> Status;
     chat_render(Handle, *const Message, usize, u32, *mut c_char, usize, *mut usize) -> Status;
     chat_tokens(Handle, *const Message, usize, u32, *mut u32, usize, *mut usize) -> Status;
+    session_choose_tier(
+        Handle, *mut SessionOptions, u32, u32, *mut c_char, usize
+    ) -> Status;
     session_bytes(Handle, *const SessionOptions, *mut usize) -> Status;
     session_new(
         Handle, *const SessionOptions, *mut c_void, usize, *mut Handle, *mut c_char, usize

@@ -1,7 +1,9 @@
 //! Calls that run the model, with callbacks that do what they must not.
 
-use super::abi::{Constraint, GenerateOptions, Generation, KINGLET_GENERATE_SLIDE, Reply};
-use super::input::{Input, Sized};
+use super::abi::{
+    Candidate, Constraint, GenerateOptions, Generation, KINGLET_GENERATE_SLIDE, Reply,
+};
+use super::input::{Guarded, Input, Sized};
 use super::library::{Handle, Library};
 use super::world::{Kind, OK, World};
 use std::ffi::{c_char, c_void};
@@ -193,6 +195,9 @@ impl World<'_> {
         let constraint = constraint(&mut answers, input);
         // A text that goes on when the context is full ends with its tokens alone.
         let slides = input.rarely(4);
+        let asks = input.rarely(3);
+        let room = if asks { 512 * input.pick(4) } else { 0 };
+        let mut candidates = Guarded::new(room * size_of::<Candidate>());
         let options = GenerateOptions {
             struct_size: 0,
             max_tokens: if slides { most } else { input.mostly(most, 8) },
@@ -200,6 +205,10 @@ impl World<'_> {
             stop: if input.rarely(24) { ptr::null() } else { stops.as_ptr() },
             stop_count: if input.rarely(4) { stops.len() } else { 0 },
             constraint: if input.rarely(3) { &raw const constraint } else { ptr::null() },
+            candidates: if asks { candidates.start().cast() } else { ptr::null_mut() },
+            candidate_capacity: if input.rarely(32) { usize::MAX / 2 } else { room },
+            top_count: input.edge(5),
+            reserved: u32::from(input.rarely(64)),
         };
         let mut options = Sized::new(options, input);
         let options = options.pointer::<GenerateOptions>(input).cast_const();
@@ -213,6 +222,7 @@ impl World<'_> {
         // stops, and the watcher stays.
         let status =
             unsafe { (self.library.session_generate)(given.handle, options, watch, user, told) };
+        candidates.check();
         self.check_with(given, status);
     }
 
@@ -228,6 +238,10 @@ impl World<'_> {
             stop: ptr::null(),
             stop_count: 0,
             constraint: if input.rarely(3) { &raw const constraint } else { ptr::null() },
+            candidates: ptr::null_mut(),
+            candidate_capacity: 0,
+            top_count: 0,
+            reserved: 0,
         };
         let count = input.pick(10);
         // SAFETY: all numbers.

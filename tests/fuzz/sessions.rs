@@ -5,7 +5,7 @@ use super::abi::{
     Sampling, SessionInfo, SessionOptions,
 };
 use super::input::{Guarded, Input, Sized};
-use super::world::{BAD_HANDLE, Kind, OK, World};
+use super::world::{BAD_HANDLE, Given, Kind, OK, World};
 use sha2::{Digest, Sha256};
 use std::ffi::{c_char, c_void};
 use std::ptr;
@@ -82,7 +82,11 @@ impl World<'_> {
         }
         let model = self.handle(Kind::Model, input);
         let mut options = Sized::new(options(input), input);
-        let options = options.pointer::<SessionOptions>(input).cast_const();
+        let options = options.pointer::<SessionOptions>(input);
+        if input.rarely(4) {
+            self.choose_tier(model, options, input);
+        }
+        let options = options.cast_const();
         let mut needed = 0;
         // SAFETY: the options have as many bytes as they may claim to have.
         let asked = unsafe { (self.library.session_bytes)(model.handle, options, &mut needed) };
@@ -121,6 +125,19 @@ impl World<'_> {
             self.sessions[slot].memory = memory;
         }
         self.check(status);
+    }
+
+    fn choose_tier(&mut self, model: Given, options: *mut SessionOptions, input: &mut Input<'_>) {
+        let mut reason = Guarded::new(input.pick(200));
+        let [prompt, new] = [input.edge(600), input.edge(600)];
+        // SAFETY: the options have as many bytes as they may claim to have, and the buffer those
+        // that are told.
+        let status = unsafe {
+            let (start, bytes) = (reason.start().cast(), reason.bytes().len());
+            (self.library.session_choose_tier)(model.handle, options, prompt, new, start, bytes)
+        };
+        reason.check();
+        self.check_with(model, status);
     }
 
     pub fn destroy(&mut self, input: &mut Input<'_>) {

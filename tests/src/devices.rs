@@ -11,6 +11,7 @@ use kinglet::Model;
 use kinglet_backends::{Cuda, CudaEngine, Ptx};
 use kinglet_core::Texts;
 use kinglet_core::plan::{Limits, Plan};
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -38,6 +39,16 @@ pub fn with_kernels<T>(
     let cuda = Cuda::detect().unwrap();
     let engine = CudaEngine::with_kernels(cuda, ptx, model.file(), plan).unwrap();
     check(&mut Texts::new(model.file(), engine, memory.as_mut()))
+}
+
+/// The shipped kernels of both texts as one, for a device that takes both: what can be loaded in
+/// place of either.
+pub fn shipped_kernels() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backends/src/cuda/ptx");
+    let text = |name| fs::read_to_string(folder.join(name)).unwrap();
+    let (all, of_tensor) = (text("sm_72.ptx"), text("sm_80.ptx"));
+    let kernels = all.split_once(".address_size 64\n").expect("a header").1;
+    of_tensor + kernels
 }
 
 /// `kinglet` with a library, `libcuda.so.1` in a folder, as the driver of a board.

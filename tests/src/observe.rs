@@ -1,7 +1,7 @@
 //! Everything that texts can do, and what can be observed of it, whatever computes them.
 
 use crate::aligned::Aligned;
-use kinglet::{Model, Sampling};
+use kinglet::{Model, Pooling, Sampling};
 use kinglet_core::engine::{Chunk, Engine, Logits};
 use kinglet_core::generate::{Overflow, Reply, ReplyOptions, generate};
 use kinglet_core::kernels::Alone;
@@ -98,6 +98,15 @@ pub fn everything<E: Engine>(texts: &mut Texts<'_, E>) -> Result<Observed> {
     }
     let tokens = (0..TEXTS).map(|text| texts.tokens(text).to_vec()).collect();
     Ok(Observed { tokens, pieces, logits, top, states })
+}
+
+/// The embedding of some tokens that take several passes.
+pub fn embedding<E: Engine>(texts: &mut Texts<'_, E>, pooling: Pooling) -> Result<Vec<f32>> {
+    let tokens: Vec<u32> = (0..37).map(|i| 30 + i * i % 97).collect();
+    let mut out = vec![0.0; texts.model().config().hidden as usize];
+    texts.text(0).embed(&tokens, pooling, &mut out)?;
+    assert_eq!(texts.tokens(0), tokens);
+    Ok(out)
 }
 
 /// The bits of logits.

@@ -9,7 +9,7 @@ use super::probe::Cuda;
 use super::ptx::Ptx;
 use super::shapes::{Row, Wanted};
 use super::step::Step;
-use kinglet_core::engine::{BlockPrefix, Chunk, Engine, LogitRows};
+use kinglet_core::engine::{BlockPrefix, Chunk, Engine, LogitRows, OnStates};
 use kinglet_core::plan::{Part, Plan};
 use kinglet_core::rotary;
 use kinglet_core::screen::{Screen, rows_of};
@@ -50,7 +50,7 @@ pub struct CudaEngine<'a> {
 struct Pins {
     /// What a pass uploads, [`Uploads`], at the start; then lists of survivors.
     lists: usize,
-    /// A row of logits, or a bit for each of its survivors.
+    /// A row of logits, a bit for each of its survivors, or hidden states.
     row: usize,
     /// A block of a cache.
     block: usize,
@@ -64,7 +64,8 @@ impl Pins {
         let upload = Uploads::new(limits.batch, limits.logit_rows, head_dim).end;
         let lists = upload.next_multiple_of(64);
         let row = (lists + limits.logit_rows * list_bytes()).next_multiple_of(64);
-        let block = (row + device_plan.logit_width * size_of::<f32>()).next_multiple_of(64);
+        let row_floats = device_plan.logit_width.max(model.config().hidden as usize);
+        let block = (row + row_floats * size_of::<f32>()).next_multiple_of(64);
         Self { lists, row, block, end: block + plan.layout().block_bytes() }
     }
 }
@@ -187,12 +188,15 @@ impl<'a> CudaEngine<'a> {
         Ok(())
     }
 
+    /// Copies what [`CudaEngine::describe`] wrote to the device.
+    fn upload(&mut self) -> Result<()> {
+        let (end, start) = (self.uploads().end, self.device_plan.offsets.upload);
+        self.pinned.send(0, self.memory.range().part(start..start + end))
+    }
+
     /// Copies, launches and copies back: what a graph of a small pass holds.
     fn launch(&mut self) -> Result<()> {
-        let upload = self.uploads().end;
-        let offsets = self.device_plan.offsets;
-        let target = self.memory.range().part(offsets.upload..offsets.upload + upload);
-        self.pinned.send(0, target)?;
+        self.upload()?;
         self.step(self.count, self.rows.count).run(self.rows.are_screened)?;
         self.fetch_lists()
     }
@@ -374,5 +378,24 @@ impl Engine for CudaEngine<'_> {
             }
         }
         self.device.synchronize()
+    }
+
+    fn hidden_states(&mut self, chunk: &Chunk<'_>, on_states: OnStates<'_>) -> Result<()> {
+        self.device.enter()?;
+        self.count = chunk.tokens.len();
+        self.rows = LogitRows::default();
+        self.describe(&[*chunk])?;
+        self.upload()?;
+        self.step(self.count, 0).states()?;
+        let bytes = self.model.config().hidden as usize * size_of::<f32>();
+        let (first, here) = (self.device_plan.offsets.input, self.pins.row);
+        let at_once = (self.pins.block - here) / bytes;
+        for token in (0..self.count).step_by(at_once) {
+            let length = at_once.min(self.count - token) * bytes;
+            let states = first + token * bytes;
+            self.pinned.receive(here, self.memory.range().part(states..states + length))?;
+            on_states(bytemuck::cast_slice(&self.pinned.bytes()?[here..][..length]));
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::device::Device;
 use super::module::{Function, Module};
-use super::ptx::Ptx;
+use super::ptx::{KERNELS, Ptx, TENSOR_KERNELS};
 use kinglet_quant::Result;
 use std::sync::Arc;
 
@@ -26,20 +26,24 @@ macro_rules! functions {
             $(pub $name: Function,)*
             $(/// None where the device lacks the instructions.
             pub $of_tensor: Option<Function>,)*
-            _module: Module,
+            _modules: (Module, Option<Module>),
         }
 
         impl Functions {
             /// Has the driver compile the kernels for the device.
             pub fn load(device: &Arc<Device>, ptx: Ptx) -> Result<Self> {
-                let module = Module::load(device, ptx.text())?;
+                let module = Module::load(device, KERNELS)?;
+                let of_tensor = match ptx {
+                    Ptx::Dot => None,
+                    Ptx::Tensor => Some(Module::load(device, TENSOR_KERNELS)?),
+                };
                 Ok(Self {
                     $($name: module.function(c_string!($name))?,)*
-                    $($of_tensor: match ptx {
-                        Ptx::Dot => None,
-                        Ptx::Tensor => Some(module.function(c_string!($of_tensor))?),
+                    $($of_tensor: match &of_tensor {
+                        Some(module) => Some(module.function(c_string!($of_tensor))?),
+                        None => None,
                     },)*
-                    _module: module,
+                    _modules: (module, of_tensor),
                 })
             }
 

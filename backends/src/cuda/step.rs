@@ -53,8 +53,27 @@ struct Attended {
 impl Step<'_> {
     /// Launches the step; of the logits, those that the uploaded screens need if `is_screened`.
     pub fn run(&self, is_screened: bool) -> Result<()> {
-        let config = self.model.config();
-        let uploads = Uploads::new(self.count, self.kept, config.head_dim as usize);
+        self.layers(self.kept)?;
+        if self.kept == 0 {
+            return Ok(());
+        }
+        let wanted = self.at(self.device_plan.offsets.upload + self.uploads().wanted);
+        self.head(is_screened, wanted)
+    }
+
+    /// Hidden states behind the final norm of every token, in place of logits.
+    pub fn states(&self) -> Result<()> {
+        self.layers(self.count)
+    }
+
+    fn uploads(&self) -> Uploads {
+        Uploads::new(self.count, self.kept, self.model.config().head_dim as usize)
+    }
+
+    /// All up to the final norm. Behind the cache of the last layer go on as many tokens: those
+    /// that get logits, or all.
+    fn layers(&self, last: usize) -> Result<()> {
+        let (config, uploads) = (self.model.config(), self.uploads());
         let start = self.at(self.device_plan.offsets.upload);
         let mut rows = Rows { count: self.count as u32, rows: start };
         self.embed(rows)?;
@@ -62,11 +81,11 @@ impl Step<'_> {
             self.norm(Role::AttnNorm, layer, rows)?;
             self.multiply(&self.qkv(layer), &self.input(), rows)?;
             self.append(layer, rows, &uploads)?;
-            if layer + 1 == config.layers as u16 && self.kept < self.count {
-                if self.kept == 0 {
+            if layer + 1 == config.layers as u16 && last < self.count {
+                if last == 0 {
                     return Ok(());
                 }
-                rows = Rows { count: self.kept as u32, rows: start + uploads.kept as u64 };
+                rows = Rows { count: last as u32, rows: start + uploads.kept as u64 };
                 self.keep(rows)?;
             }
             self.attend_and_join(layer, rows)?;
@@ -76,8 +95,7 @@ impl Step<'_> {
             self.silu_mul(rows)?;
             self.multiply(&self.projection(Role::Down, layer), &self.gate(), rows)?;
         }
-        self.norm(Role::FinalNorm, NO_LAYER, rows)?;
-        self.head(is_screened, start + uploads.wanted as u64)
+        self.norm(Role::FinalNorm, NO_LAYER, rows)
     }
 
     /// Logits of the last step's rows: all, or those that the screens at `wanted` need.

@@ -330,7 +330,8 @@ typedef struct kinglet_session_options {
   // Zero.
   uint32_t reserved;
   // The name of what computes, terminated by a zero: kernels of the processor, or `cuda` for an
-  // NVIDIA device, where the library is built for one. Null takes the processor's best.
+  // NVIDIA device, where the library is built for one. Null takes the processor's best, also
+  // where there is a device: `kinglet_session_choose_tier` finds out whether that is faster.
   const char *tier;
   // Runs passes on the caller's threads; null for none.
   kinglet_run_parts run_parts;
@@ -489,6 +490,20 @@ typedef struct kinglet_generate_options {
   size_t stop_count;
   // What the reply may be, or null. Not with `KINGLET_GENERATE_IGNORE_END`.
   const struct kinglet_constraint *constraint;
+  // Where each token's probability goes before `on_piece` gets the token, or null for nowhere:
+  // first the token itself, then the `top_count` most probable ones, best first. They count over
+  // all logits, before bias, penalties and temperature, so every logit of every token is
+  // computed. Where the vocabulary has fewer tokens, `KINGLET_NO_TOKEN` fills the rest. See
+  // `kinglet_session_generate` for an example.
+  struct kinglet_candidate *candidates;
+  // Entries of `candidates`: twice those that it gets, and as many as the vocabulary has tokens,
+  // `kinglet_model_info.vocabulary + 2 * (1 + top_count)`. The rest of them is what the call
+  // works in.
+  size_t candidate_capacity;
+  // The most probable tokens that `candidates` gets, beside the one that was chosen.
+  uint32_t top_count;
+  // Zero.
+  uint32_t reserved;
 } kinglet_generate_options;
 
 // Gets tokens and text of a reply as they come. `token` is `KINGLET_NO_TOKEN` when a piece of text
@@ -741,6 +756,46 @@ kinglet_status kinglet_chat_tokens(const struct kinglet_model *model,
                                    size_t capacity,
                                    size_t *token_count);
 
+// Chooses between the processor and an NVIDIA device for a session that does not exist yet, and
+// tells why in a sentence.
+//
+// Where `options->tier` is null, a device that computes this model faster makes it `cuda`;
+// otherwise it stays null, which is the processor. A tier that is named stays, and is only checked
+// for. The options then give the same to `kinglet_session_bytes` and `kinglet_session_new`, which
+// choose nothing themselves:
+//
+//     kinglet_session_options options = {.struct_size = sizeof options};
+//     char reason[256];
+//     size_t bytes;
+//     kinglet_session_choose_tier(model, &options, 0, 0, reason, sizeof reason);
+//     fprintf(stderr, "%s\n", reason);
+//     kinglet_session_bytes(model, &options, &bytes);
+//
+// prints which of the two was faster in a trial, with the tokens per second of both; or what the
+// device lacks or how it failed, where the processor computes because of that; or that no driver
+// was found. In a build without CUDA it says so.
+//
+// `prompt_tokens` and `new_tokens` are what the session is going to read and to generate, since
+// one of the two can be faster for prompts and the other for replies; 256 each when both are 0.
+// `reason` gets the sentence, cut to `reason_bytes` with its terminating zero, or may be null.
+//
+// Where there is a device, this runs some 40 tokens on each of the two, with the options' threads,
+// `run_parts` and clock, but without binding threads. It takes memory for that and gives it back:
+// on the device as much as the session, so that one without the memory for it is not chosen. It
+// does all of that anew in every call: keep the options.
+//
+// `KINGLET_STATUS_TIER_UNAVAILABLE` when the tier that is named is not there,
+// `KINGLET_STATUS_BAD_ARGUMENT` and `KINGLET_STATUS_BUDGET_TOO_SMALL` as for
+// `kinglet_session_bytes`; the options are unchanged then.
+//
+// Threads: any number at once.
+kinglet_status kinglet_session_choose_tier(const struct kinglet_model *model,
+                                           struct kinglet_session_options *options,
+                                           uint32_t prompt_tokens,
+                                           uint32_t new_tokens,
+                                           char *reason,
+                                           size_t reason_bytes);
+
 // Bytes of memory that a session with these options needs. `options` may be null.
 //
 // Threads: any number at once.
@@ -859,9 +914,8 @@ kinglet_status kinglet_session_logits(struct kinglet_session *session,
 // Needs room for `kinglet_model_info.embedding_size` numbers, which people compare by their
 // products.
 //
-// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, and where the tier is `cuda`;
-// `KINGLET_STATUS_BUFFER_TOO_SMALL`, `KINGLET_STATUS_PROMPT_TOO_LONG`,
-// `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
+// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, `KINGLET_STATUS_BUFFER_TOO_SMALL`,
+// `KINGLET_STATUS_PROMPT_TOO_LONG`, `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
 //
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_embed(struct kinglet_session *session,
@@ -885,6 +939,25 @@ kinglet_status kinglet_session_top(struct kinglet_session *session,
 // `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
 // Cancellation, deadline and a full context are reasons to end, not failures. Tokens of a stop
 // string stay in the session's text, though they are not part of the reply.
+// `KINGLET_STATUS_BUFFER_TOO_SMALL` when `options->candidate_capacity` is too small.
+//
+// This prints every token, the natural logarithm of its probability, and the text as it comes:
+//
+//     int32_t print(void *user, uint32_t token, const char *text, size_t text_bytes) {
+//       const kinglet_candidate *candidates = user;
+//       if (token != KINGLET_NO_TOKEN) {
+//         printf("%u %.4f ", (unsigned)token, candidates[0].log_probability);
+//       }
+//       printf("%.*s\n", (int)text_bytes, text);
+//       return 0;
+//     }
+//
+//     kinglet_generate_options options = {.struct_size = sizeof options, .top_count = 5};
+//     options.candidate_capacity = info.vocabulary + 2 * (1 + options.top_count);
+//     options.candidates = malloc(options.candidate_capacity * sizeof *options.candidates);
+//     kinglet_session_generate(session, &options, print, options.candidates, NULL);
+//
+// `candidates[1]` to `[5]` are the most probable tokens in the place of this one.
 //
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_generate(struct kinglet_session *session,

@@ -207,7 +207,8 @@ pub struct SessionOptions {
     /// Zero.
     pub reserved: u32,
     /// The name of what computes, terminated by a zero: kernels of the processor, or `cuda` for an
-    /// NVIDIA device, where the library is built for one. Null takes the processor's best.
+    /// NVIDIA device, where the library is built for one. Null takes the processor's best, also
+    /// where there is a device: `kinglet_session_choose_tier` finds out whether that is faster.
     pub tier: *const c_char,
     /// Runs passes on the caller's threads; null for none.
     pub run_parts: RunParts,
@@ -363,6 +364,20 @@ pub struct GenerateOptions {
     pub stop_count: usize,
     /// What the reply may be, or null. Not with `KINGLET_GENERATE_IGNORE_END`.
     pub constraint: *const Constraint,
+    /// Where each token's probability goes before `on_piece` gets the token, or null for nowhere:
+    /// first the token itself, then the `top_count` most probable ones, best first. They count over
+    /// all logits, before bias, penalties and temperature, so every logit of every token is
+    /// computed. Where the vocabulary has fewer tokens, `KINGLET_NO_TOKEN` fills the rest. See
+    /// `kinglet_session_generate` for an example.
+    pub candidates: *mut Candidate,
+    /// Entries of `candidates`: twice those that it gets, and as many as the vocabulary has tokens,
+    /// `kinglet_model_info.vocabulary + 2 * (1 + top_count)`. The rest of them is what the call
+    /// works in.
+    pub candidate_capacity: usize,
+    /// The most probable tokens that `candidates` gets, beside the one that was chosen.
+    pub top_count: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// What a generation did.

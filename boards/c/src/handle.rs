@@ -224,7 +224,8 @@ pub(crate) unsafe fn array_mut<'a, T>(
     Ok(unsafe { slice::from_raw_parts_mut(start, count) })
 }
 
-fn check_array<T>(start: *const T, count: usize, what: &str) -> Result<()> {
+/// Checks an array before any of it is used.
+pub(crate) fn check_array<T>(start: *const T, count: usize, what: &str) -> Result<()> {
     ensure!(count == 0 || !start.is_null(), Code::BadArgument, "{what} is null");
     ensure!(count == 0 || start.is_aligned(), Code::BadArgument, "{what} is not aligned");
     let most = isize::MAX as usize / size_of::<T>();

@@ -1,6 +1,7 @@
 //! Replies: texts that go on until something ends them.
 
 use crate::abi::{self, GenerateOptions, Generation};
+use crate::chances::Told;
 use crate::clock::Deadline;
 use crate::constraint::Callbacks;
 use crate::handle::{self, Bytes, User, array, check_apart};
@@ -13,7 +14,7 @@ use kinglet_core::generate::{self, Counts, Overflow, Reply, ReplyOptions, StopRe
 use kinglet_core::piece::Piece;
 use kinglet_core::plan::MAX_TEXTS;
 use kinglet_core::stop::MAX_STOPS;
-use kinglet_quant::{Code, Result, ensure};
+use kinglet_quant::{Code, File, Result, ensure};
 
 const _: () = assert!(abi::KINGLET_MAX_STOP == MAX_STOPS);
 
@@ -22,6 +23,25 @@ const _: () = assert!(abi::KINGLET_MAX_STOP == MAX_STOPS);
 /// `options`, `on_piece` and `generation` may be null. The token that ends a reply is not appended.
 /// Cancellation, deadline and a full context are reasons to end, not failures. Tokens of a stop
 /// string stay in the session's text, though they are not part of the reply.
+/// `KINGLET_STATUS_BUFFER_TOO_SMALL` when `options->candidate_capacity` is too small.
+///
+/// This prints every token, the natural logarithm of its probability, and the text as it comes:
+///
+///     int32_t print(void *user, uint32_t token, const char *text, size_t text_bytes) {
+///       const kinglet_candidate *candidates = user;
+///       if (token != KINGLET_NO_TOKEN) {
+///         printf("%u %.4f ", (unsigned)token, candidates[0].log_probability);
+///       }
+///       printf("%.*s\n", (int)text_bytes, text);
+///       return 0;
+///     }
+///
+///     kinglet_generate_options options = {.struct_size = sizeof options, .top_count = 5};
+///     options.candidate_capacity = info.vocabulary + 2 * (1 + options.top_count);
+///     options.candidates = malloc(options.candidate_capacity * sizeof *options.candidates);
+///     kinglet_session_generate(session, &options, print, options.candidates, NULL);
+///
+/// `candidates[1]` to `[5]` are the most probable tokens in the place of this one.
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
@@ -164,32 +184,25 @@ unsafe fn generate<const MOST: usize>(
     requests: &[abi::Reply],
     on_piece: generate::OnReplyPiece<'_>,
 ) -> Result<()> {
-    ensure!(
-        requests.len() <= work.samplings.len().min(MOST) && !requests.is_empty(),
-        Code::BadArgument,
-        "{} replies: give 1 to {}, one for each text",
-        requests.len(),
-        work.samplings.len()
-    );
+    check_count(requests.len(), work.samplings.len().min(MOST))?;
     // SAFETY: as promised by the caller.
     unsafe { check_requests(session, requests) }?;
     // SAFETY: as promised by the caller.
     let read: Options<'_, MOST> = unsafe { read_requests(requests) }?;
     // SAFETY: as promised by the caller.
     let mut constraints: Constraints<MOST> = unsafe { read_constraints(&read) }?;
+    let told = told_chances(session, work.texts.model(), requests, &read)?;
     let Work { texts, samplings, clock, deadline_ms, .. } = work;
     let mut replies = heapless::Vec::<Reply<'_>, MOST>::new();
     for ((request, (options, stop)), constraint) in requests.iter().zip(&read).zip(&mut constraints)
     {
-        let number = request.text as usize;
-        ensure!(
-            number < samplings.len(),
-            Code::BadArgument,
-            "there is no text {number}: the session has {}",
-            samplings.len()
-        );
+        let number = number_of(request, samplings.len())?;
         let options = reply_options(options, stop);
         let mut reply = Reply::new(texts.model(), number, samplings[number].sampler(), options)?;
+        if let Some(told) = told[replies.len()] {
+            // SAFETY: the caller's buffer, which is apart from everything else, stays for the call.
+            reply = reply.with_chances(unsafe { told.chances() });
+        }
         if let Some(constraint) = constraint {
             reply = reply.with_constraint(constraint)?;
         }
@@ -209,13 +222,20 @@ unsafe fn generate<const MOST: usize>(
             result => result.map(|()| None),
         }
     };
-    let outcome = generate::generate(texts, &mut replies, control, on_piece);
+    let hand_on = &mut |number: usize, piece: Piece<'_>| {
+        if let (Some(told), Some(_)) = (told[number], piece.token) {
+            // SAFETY: as above; nothing else uses this part of it.
+            unsafe { told.tell(piece.candidates) };
+        }
+        on_piece(number, piece)
+    };
+    let outcome = generate::generate(texts, &mut replies, control, hand_on);
     let mut draws = [0; MOST];
     for (i, (request, reply)) in requests.iter().zip(&replies).enumerate() {
         draws[i] = reply.draws();
         if !request.generation.is_null() {
             // SAFETY: as promised by the caller.
-            unsafe { versioned::fill(request.generation, &told(reply, cancelled[i])) }?;
+            unsafe { versioned::fill(request.generation, &report_of(reply, cancelled[i])) }?;
         }
     }
     drop(replies);
@@ -223,6 +243,27 @@ unsafe fn generate<const MOST: usize>(
         samplings[request.text as usize].draws = draws;
     }
     outcome
+}
+
+/// `BadArgument` for no replies, and for more than `most`.
+fn check_count(replies: usize, most: usize) -> Result<()> {
+    ensure!(
+        (1..=most).contains(&replies),
+        Code::BadArgument,
+        "{replies} replies: give 1 to {most}, one for each text"
+    );
+    Ok(())
+}
+
+/// The text that a reply goes on with. `BadArgument` when there are no more than `texts`.
+fn number_of(request: &abi::Reply, texts: usize) -> Result<usize> {
+    let number = request.text as usize;
+    ensure!(
+        number < texts,
+        Code::BadArgument,
+        "there is no text {number}: the session has {texts}"
+    );
+    Ok(number)
 }
 
 /// Options of replies and their stop strings.
@@ -268,6 +309,37 @@ unsafe fn read_requests<'a, const MOST: usize>(
     Ok(read)
 }
 
+/// Where the candidates of each reply go. `BufferTooSmall`, and `BadArgument` where they overlap
+/// with anything else that the call needs.
+fn told_chances<const MOST: usize>(
+    session: &SessionHandle,
+    model: &File<'_>,
+    requests: &[abi::Reply],
+    read: &Options<'_, MOST>,
+) -> Result<[Option<Told>; MOST]> {
+    let mut all = [None; MOST];
+    let array = Bytes::of(requests.as_ptr(), requests.len(), "the replies");
+    for (i, (options, _)) in read.iter().enumerate() {
+        let told = Told::read(options, model.config().vocab_size as usize)?;
+        let Some(buffer) = told.map(|told| told.bytes()) else { continue };
+        check_apart(&[buffer, array, session.memory()])?;
+        for request in requests {
+            // SAFETY: both were read or filled before.
+            let (options, generation) = unsafe {
+                let options = handle::bytes_of(request.options, "the options");
+                (options, handle::bytes_of(request.generation, "a generation"))
+            };
+            check_apart(&[buffer, options])?;
+            check_apart(&[buffer, generation])?;
+        }
+        for other in all[..i].iter().flatten() {
+            check_apart(&[buffer, Told::bytes(other)])?;
+        }
+        all[i] = told;
+    }
+    Ok(all)
+}
+
 /// `BadArgument` where what is written overlaps with anything else that the call needs.
 ///
 /// # Safety
@@ -294,7 +366,7 @@ unsafe fn check_requests(session: &SessionHandle, requests: &[abi::Reply]) -> Re
 }
 
 /// What a reply did.
-fn told(reply: &Reply<'_>, is_cancelled: bool) -> Generation {
+fn report_of(reply: &Reply<'_>, is_cancelled: bool) -> Generation {
     let Counts { tokens, steps, drafted, accepted, forced, slides } = reply.counts();
     Generation {
         tokens: tokens as u32,

@@ -113,7 +113,8 @@ pub(crate) unsafe fn with(
     session.last.keep(locked(session, work))
 }
 
-fn locked(
+/// Does something with a session while nobody else can use it.
+pub(crate) fn locked(
     session: &SessionHandle,
     work: impl FnOnce(&mut Work, &SessionHandle) -> Result<()>,
 ) -> Result<()> {
@@ -140,7 +141,7 @@ impl Request {
     /// # Safety
     ///
     /// As for [`versioned::read`]; the name of the tier must end with a zero.
-    unsafe fn read(file: &File<'_>, options: *const SessionOptions) -> Result<Self> {
+    pub unsafe fn read(file: &File<'_>, options: *const SessionOptions) -> Result<Self> {
         // SAFETY: as promised by the caller.
         let options = unsafe { versioned::read(options) }?;
         let or = |value: u32, default: u32| if value == 0 { default } else { value } as usize;
@@ -290,7 +291,7 @@ pub unsafe extern "C" fn kinglet_session_new(
 /// # Safety
 ///
 /// The place must have `bytes`, those of the request, and be nobody else's.
-unsafe fn create(
+pub(crate) unsafe fn create(
     model: &Model,
     request: &Request,
     place: Place,
@@ -358,7 +359,10 @@ pub unsafe extern "C" fn kinglet_session_destroy(session: *mut SessionHandle) ->
     Status::from(&result)
 }
 
-unsafe fn destroy(session: *mut SessionHandle) -> Result<()> {
+/// # Safety
+///
+/// As for [`handle::check`].
+pub(crate) unsafe fn destroy(session: *mut SessionHandle) -> Result<()> {
     // SAFETY: as promised by the caller.
     let handle = unsafe { handle::check(session) }?;
     let Some(held) = handle.lock.try_take() else {

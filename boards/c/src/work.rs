@@ -1,6 +1,7 @@
 //! What sessions do: prompts, tokens, logits.
 
 use crate::abi::{self, Candidate, Sampling};
+use crate::chances::as_core;
 use crate::clock::Deadline;
 use crate::handle::{Bytes, User, array, array_mut, check_apart, check_out, put};
 use crate::sampling::TextSampling;
@@ -8,8 +9,8 @@ use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
 use crate::versioned;
 use core::ffi::c_void;
+use kinglet_core::sample;
 use kinglet_core::text::Pooling;
-use kinglet_core::{sample, top};
 use kinglet_quant::{Code, Result, ensure, fail};
 
 /// Tokens that count as recent unless told otherwise.
@@ -227,9 +228,8 @@ pub unsafe extern "C" fn kinglet_session_logits(
 /// Needs room for `kinglet_model_info.embedding_size` numbers, which people compare by their
 /// products.
 ///
-/// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, and where the tier is `cuda`;
-/// `KINGLET_STATUS_BUFFER_TOO_SMALL`, `KINGLET_STATUS_PROMPT_TOO_LONG`,
-/// `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
+/// `KINGLET_STATUS_BAD_ARGUMENT` for no tokens, `KINGLET_STATUS_BUFFER_TOO_SMALL`,
+/// `KINGLET_STATUS_PROMPT_TOO_LONG`, `KINGLET_STATUS_TOKEN_OUT_OF_RANGE`.
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
@@ -290,20 +290,10 @@ pub unsafe extern "C" fn kinglet_session_top(
         unsafe { put(count, 0, "the place for the count") }?;
         // SAFETY: as promised by the caller.
         let out = unsafe { array_mut(candidates, capacity, "the buffer for candidates") }?;
-        // SAFETY: the two structs are the same, see below.
-        let out: &mut [top::Candidate] =
-            unsafe { core::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
-        let found = work.text().top(out)?;
+        let found = work.text().top(as_core(out))?;
         // SAFETY: as promised by the caller.
         unsafe { put(count, found, "the place for the count") }
     };
     // SAFETY: as promised by the caller.
     unsafe { with(session, work) }
 }
-
-const _: () = {
-    use core::mem::offset_of;
-    assert!(size_of::<top::Candidate>() == size_of::<Candidate>());
-    assert!(offset_of!(top::Candidate, token) == offset_of!(Candidate, token));
-    assert!(offset_of!(top::Candidate, log_probability) == offset_of!(Candidate, log_probability));
-};

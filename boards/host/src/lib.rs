@@ -39,7 +39,7 @@ mod thread;
 #[cfg(all(feature = "chat", feature = "grammar"))]
 pub mod tools;
 #[cfg(feature = "cuda")]
-mod trial;
+pub mod trial;
 mod work;
 
 pub use bandwidth::ReadStream;

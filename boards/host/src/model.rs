@@ -121,14 +121,8 @@ impl Model {
 
     #[cfg(feature = "cuda")]
     fn select_freely(&self, options: &SessionOptions) -> Selection {
-        match kinglet_backends::Cuda::detect() {
-            Ok(cuda) => {
-                let device = Backend::Cuda(cuda);
-                let trial = self.mapped.trials.outcome(self, options, device);
-                Selection::tried(device, options.work, trial)
-            }
-            Err(lack) => Selection::without_device(lack),
-        }
+        let trial = |device| self.mapped.trials.outcome(self, options, device);
+        Selection::by_trial(options.work, trial)
     }
 
     #[cfg(not(feature = "cuda"))]

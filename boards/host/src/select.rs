@@ -8,7 +8,7 @@ use std::fmt;
 #[cfg(feature = "cuda")]
 use crate::trial::{Speeds, Trial};
 #[cfg(feature = "cuda")]
-use kinglet_backends::CudaLack;
+use kinglet_backends::{Cuda, CudaLack};
 
 /// What a session runs on, and why: as text, one sentence.
 #[derive(Clone, Debug)]
@@ -23,8 +23,9 @@ enum Reason {
     /// The options name it.
     Named,
     /// There is no other one.
+    #[cfg(not(feature = "cuda"))]
     Only,
-    /// There is a driver, but no device that can be used.
+    /// There is no driver, or no device that can be used.
     #[cfg(feature = "cuda")]
     Lack(CudaLack),
     /// The device and the processor have been tried.
@@ -33,28 +34,29 @@ enum Reason {
 }
 
 impl Selection {
-    /// What the options name.
-    pub(crate) fn named(backend: Backend) -> Self {
+    /// What somebody has named.
+    pub fn named(backend: Backend) -> Self {
         Self { backend, reason: Reason::Named }
     }
 
-    /// The processor, where there is no device.
+    /// The processor, in a build that knows no devices.
+    #[cfg(not(feature = "cuda"))]
     pub(crate) fn only() -> Self {
         Self { backend: Backend::best(), reason: Reason::Only }
     }
 
-    /// The processor, because of what the device lacks.
+    /// The processor, or a device where there is one and `trial` finds it faster for this work.
     #[cfg(feature = "cuda")]
-    pub(crate) fn without_device(lack: CudaLack) -> Self {
-        if lack == CudaLack::Library {
-            return Self::only();
+    pub fn by_trial(work: Work, trial: impl FnOnce(Backend) -> Trial) -> Self {
+        match Cuda::detect() {
+            Ok(cuda) => Self::tried(Backend::Cuda(cuda), work, trial(Backend::Cuda(cuda))),
+            Err(lack) => Self { backend: Backend::best(), reason: Reason::Lack(lack) },
         }
-        Self { backend: Backend::best(), reason: Reason::Lack(lack) }
     }
 
     /// The faster of the two for this work.
     #[cfg(feature = "cuda")]
-    pub(crate) fn tried(device: Backend, work: Work, trial: Trial) -> Self {
+    fn tried(device: Backend, work: Work, trial: Trial) -> Self {
         let backend = if trial.favours_device(work) { device } else { Backend::best() };
         Self { backend, reason: Reason::Tried(work, trial) }
     }
@@ -66,7 +68,15 @@ impl Selection {
 
     /// Whether there was something to choose from, or something is wrong with a device.
     pub fn is_notable(&self) -> bool {
-        !matches!(self.reason, Reason::Named | Reason::Only)
+        match self.reason {
+            Reason::Named => false,
+            #[cfg(not(feature = "cuda"))]
+            Reason::Only => false,
+            #[cfg(feature = "cuda")]
+            Reason::Lack(CudaLack::Library) => false,
+            #[cfg(feature = "cuda")]
+            Reason::Lack(_) | Reason::Tried(..) => true,
+        }
     }
 }
 
@@ -75,7 +85,12 @@ impl fmt::Display for Selection {
         let name = self.backend.name();
         match &self.reason {
             Reason::Named => write!(f, "{name} was asked for"),
+            #[cfg(not(feature = "cuda"))]
             Reason::Only => write!(f, "{name} is the fastest that this machine has"),
+            #[cfg(feature = "cuda")]
+            Reason::Lack(CudaLack::Library) => {
+                write!(f, "{name} is the fastest that this machine has: no NVIDIA driver was found")
+            }
             #[cfg(feature = "cuda")]
             Reason::Lack(lack) => write!(f, "{name} is used, because there is no CUDA: {lack}"),
             #[cfg(feature = "cuda")]

@@ -145,7 +145,7 @@ impl Session {
     /// pooled and scaled to a length of 1, `[hidden]`. The text of the session becomes these
     /// tokens.
     ///
-    /// `BadArgument` for no tokens and on a device, `PromptTooLong`, `TokenOutOfRange`.
+    /// `BadArgument` for no tokens, `PromptTooLong`, `TokenOutOfRange`.
     pub fn embed(&mut self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>> {
         let mut out = vec![0.0; self.model().config().hidden as usize];
         self.text().embed(tokens, pooling, &mut out)?;

@@ -1,27 +1,31 @@
 //! A short race between a device and the processor on the same tokens.
+//!
+//! [`Model::select`] runs it for sessions of this crate. Who makes engines of their own hands their
+//! [`lap`]s to a [`race`].
 
 use crate::work::Work;
-use crate::{Model, Session, SessionOptions};
+use crate::{Model, SessionOptions};
 use kinglet_backends::Backend;
+use kinglet_core::{Engine, Texts};
 use kinglet_quant::{Code, Error, Result};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tokens of the timed prompt: enough for kernels that take many, few enough for a slow processor.
-const PROMPT: usize = 32;
+pub const PROMPT: usize = 32;
 /// Tokens of the prompt that warms up: kernels for several tokens are made ready with it.
 const WARM_PROMPT: usize = 4;
 /// Tokens that are timed one by one.
 const NEW: usize = 4;
 /// Positions that all of them need.
-const CONTEXT: usize = PROMPT + NEW;
+pub const CONTEXT: usize = PROMPT + NEW;
 /// What logits may be off between the two: rounding moves a few codes of activations, which a small
 /// model of 4 bits feels by some percent. A device that computes something else is off by 100.
 const RELATIVE_RMS: f64 = 0.25;
 
 /// Seconds for a token.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Speeds {
+pub struct Speeds {
     /// Of a prompt.
     pub prompt_token: f64,
     /// Of a reply.
@@ -35,9 +39,17 @@ impl Speeds {
     }
 }
 
+/// What one of the two did.
+#[derive(Clone, Debug)]
+pub struct Lap {
+    speeds: Speeds,
+    /// Behind the last token `[vocabulary]`.
+    logits: Vec<f32>,
+}
+
 /// What came of a race.
 #[derive(Clone, Debug)]
-pub(crate) enum Trial {
+pub enum Trial {
     /// Both arrived.
     Ran {
         /// The device.
@@ -91,54 +103,67 @@ impl Trials {
         if let Some((_, trial)) = outcomes.iter().find(|(known, _)| *known == options) {
             return trial.clone();
         }
-        let trial = race(model, &options, device);
+        let trial = race(device, &mut |backend| {
+            run(model, &SessionOptions { backend: Some(backend), ..options.clone() })
+        });
         outcomes.push((options, trial.clone()));
         trial
     }
 }
 
-fn race(model: &Model, options: &SessionOptions, device: Backend) -> Trial {
+/// Has both run the same tokens: `run` gives the [`lap`] of a backend.
+pub fn race(device: Backend, run: &mut dyn FnMut(Backend) -> Result<Lap>) -> Trial {
     let mut found = Vec::new();
     for backend in [device, Backend::best()] {
-        match run(model, &SessionOptions { backend: Some(backend), ..options.clone() }) {
-            Ok(outcome) => found.push(outcome),
+        match run(backend) {
+            Ok(lap) => found.push(lap),
             Err(error) => return Trial::Failed { name: backend.name(), error: error.to_string() },
         }
     }
-    let relative_rms = relative_rms(&found[0].1, &found[1].1);
+    let relative_rms = relative_rms(&found[0].logits, &found[1].logits);
     // What is not a number is off as well.
     if relative_rms <= RELATIVE_RMS {
-        return Trial::Ran { device: found[0].0, processor: found[1].0 };
+        return Trial::Ran { device: found[0].speeds, processor: found[1].speeds };
     }
     Trial::Differs { relative_rms }
 }
 
-/// The speeds of one backend, and the logits behind the last token. It gets a thread of its own,
-/// since a session can bind its caller to a processor.
-fn run(model: &Model, options: &SessionOptions) -> Result<(Speeds, Vec<f32>)> {
+/// Runs the tokens with a session of the model. It gets a thread of its own, since a session can
+/// bind its caller to a processor.
+fn run(model: &Model, options: &SessionOptions) -> Result<Lap> {
     std::thread::scope(|scope| {
-        let work = scope.spawn(|| timed(&mut model.session(options)?));
+        let work = scope.spawn(|| {
+            let (mut session, start) = (model.session(options)?, Instant::now());
+            lap(&mut session.runtime().texts, &mut || Ok(start.elapsed()))
+        });
         work.join().map_err(|_| Error::new(Code::Internal, format_args!("the trial panicked")))?
     })
 }
 
-fn timed(session: &mut Session) -> Result<(Speeds, Vec<f32>)> {
-    let vocab = session.model().config().vocab_size;
+/// Runs the tokens with the first text, which has room for [`CONTEXT`] of them, and takes the time
+/// from `now`, the time since any fixed moment.
+pub fn lap<E: Engine>(
+    texts: &mut Texts<'_, E>,
+    now: &mut dyn FnMut() -> Result<Duration>,
+) -> Result<Lap> {
+    let vocab = texts.model().config().vocab_size;
     // Any tokens do: what they cost is the same.
     let tokens: [u32; CONTEXT] = std::array::from_fn(|i| i as u32 * 37 % vocab);
     let (prompt, new) = tokens.split_at(PROMPT);
-    session.prefill(&prompt[..WARM_PROMPT])?;
-    session.push(new[0])?;
-    session.reset();
-    let start = Instant::now();
-    session.prefill(prompt)?;
-    let prompt_token = start.elapsed().as_secs_f64() / PROMPT as f64;
-    let start = Instant::now();
+    let mut text = texts.text(0);
+    text.prefill(&prompt[..WARM_PROMPT], &mut |_| Ok(()))?;
+    text.push(new[0], None)?;
+    text.rewind(0)?;
+    let start = now()?;
+    text.prefill(prompt, &mut |_| Ok(()))?;
+    let middle = now()?;
     for &token in new {
-        session.push(token)?;
+        text.push(token, None)?;
     }
-    let new_token = start.elapsed().as_secs_f64() / NEW as f64;
-    Ok((Speeds { prompt_token, new_token }, session.logits()?.to_vec()))
+    let seconds = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64();
+    let prompt_token = seconds(start, middle) / PROMPT as f64;
+    let new_token = seconds(middle, now()?) / NEW as f64;
+    Ok(Lap { speeds: Speeds { prompt_token, new_token }, logits: text.logits()?.to_vec() })
 }
 
 /// How much `found` is off, as a root of mean squares.

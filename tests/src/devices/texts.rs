@@ -6,8 +6,8 @@ use super::with_kernels;
 use crate::aligned::Aligned;
 use crate::compare::relative_rms;
 use crate::models::{SMALL, small};
-use crate::observe::{Observed, TEXTS, everything, limits, on_cpu};
-use kinglet::{KvType, Type};
+use crate::observe::{Observed, TEXTS, embedding, everything, limits, on_cpu};
+use kinglet::{KvType, Pooling, Type};
 use kinglet_backends::{Cuda, CudaEngine, Ptx};
 use kinglet_core::engine::{Chunk, Engine, Logits};
 use kinglet_core::kernels::Alone;
@@ -21,6 +21,8 @@ const RELATIVE_RMS: f64 = 1e-3;
 /// The same for quantized weights. Norms add in another order, which moves a few codes of inputs,
 /// keys and values by one, and these models of random weights feel each.
 const QUANTIZED_RMS: f64 = 5e-2;
+/// What a number of an embedding may be off.
+const EMBEDDING_ERROR: f32 = 1e-3;
 
 /// Whether a device's texts are the processor's, and its logits near.
 fn compare(what: &str, found: &Observed, expected: &Observed) {
@@ -133,6 +135,37 @@ pub fn searched(ptx: Ptx) {
         left_out += kept[0].iter().map(|kept| vocab - kept.len()).sum::<usize>();
     }
     assert!(left_out > vocab, "searches that keep everything show nothing");
+}
+
+/// Embeddings are the processor's, and texts go on behind them; says how far off a number of them
+/// is at most.
+pub fn embedded(ptx: Ptx) -> f32 {
+    let mut farthest = 0.0f32;
+    for (number, name) in SMALL.into_iter().enumerate() {
+        let limits = limits(if number % 2 == 0 { KvType::F16 } else { KvType::Int8 });
+        let model = small(name, Type::Bf16);
+        for pooling in [Pooling::Mean, Pooling::Last] {
+            let expected = on_cpu(&model, &limits, |texts| embedded_then_behind(texts, pooling));
+            let found =
+                with_kernels(ptx, &model, &limits, |texts| embedded_then_behind(texts, pooling));
+            let off = found.0.iter().zip(&expected.0).map(|(a, b)| (a - b).abs());
+            let off = off.fold(0.0, f32::max);
+            assert!(off < EMBEDDING_ERROR, "{name}, {pooling:?}: {off} off");
+            farthest = farthest.max(off);
+            let off = relative_rms(&found.1, &expected.1);
+            assert!(off <= RELATIVE_RMS, "{name}, {pooling:?}: logits are {off} off");
+        }
+    }
+    farthest
+}
+
+/// An embedding, and the logits behind its text.
+fn embedded_then_behind<E: Engine>(
+    texts: &mut Texts<'_, E>,
+    pooling: Pooling,
+) -> (Vec<f32>, Vec<f32>) {
+    let embedding = embedding(texts, pooling).unwrap();
+    (embedding, texts.text(0).logits().unwrap().to_vec())
 }
 
 /// Quantized texts have the same bits in every run; `prepare` comes before each.

@@ -46,7 +46,14 @@ template <u32 FORM> DEVICE void read_row(const u32* lines, u32* line) {
 }
 
 // Rows that a lane takes of a tile. More share what is read of a vector, and take more registers.
-DEVICE constexpr u32 lane_rows(u32 form) { return form == NIBBLES || form == ENTRIES ? 4 : 2; }
+DEVICE constexpr u32 lane_rows(u32 form) {
+    return form == NIBBLES || form == FIVES || form == ENTRIES ? 4 : 2;
+}
+
+// Whether a sum of 16 products fits into 16 bits. Inputs are at most 127, and these codes stand for
+// at most 16.
+DEVICE constexpr bool are_short(u32 form) { return form == NIBBLES || form == FIVES; }
+static_assert(START_GROUP * 127 * 16 <= 0x7FFF);
 
 // Reads the codes of neighbouring rows; the low plane has its rows `row_words` apart.
 template <u32 FORM, u32 ROWS> DEVICE void
@@ -107,15 +114,19 @@ unpack(const Matrix& w, const u32* line, u32* words) {
             u32 second = pick(w.table[0], w.table[1], codes >> 16);
             split_entries(first, second, words + j, words + j + 2);
         }
+    } else if (FORM == FIVES) {
+#pragma unroll
+        for (u32 j = 0; j < 4; j++) {
+            // Bits j and 4 + j of a byte are the fifth ones of words j and 4 + j.
+            u32 fifths = line[4] >> j & 0x11111111;
+            words[j] = choose(0x0F0F0F0F, line[j], fifths << 4);
+            words[4 + j] = choose(0x0F0F0F0F, line[j] >> 4, fifths);
+        }
     } else {
 #pragma unroll
         for (u32 j = 0; j < 4; j++) {
             words[j] = line[j] & 0x0F0F0F0F;
             words[4 + j] = STAY_HIGH ? line[j] & 0xF0F0F0F0 : line[j] >> 4 & 0x0F0F0F0F;
-        }
-        if (FORM == FIVES) {
-#pragma unroll
-            for (u32 j = 0; j < 8; j++) words[j] |= (line[4] >> j & 0x01010101) << 4;
         }
     }
 }
@@ -147,4 +158,8 @@ stream_of(const Matrix& w, u32 tile_index, u32 r, u32 first, u32 step) {
     }
     const u8* codes = strip + STRIP_SCALES + within * block_bytes(FORM) + r * 4;
     return {codes, scales, last_scale, strips_step, strips_step};
+}
+
+DEVICE float row_scale(const Matrix& w, u32 tile, u32 r) {
+    return constant((const float*)(w.tiles + tile * w.stride) + r);
 }

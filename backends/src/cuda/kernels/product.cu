@@ -28,12 +28,25 @@ template <u32 FORM> DEVICE i32 start_of(i32 given) {
     }
 }
 
+// The sums of the first and the last 16 products of row r, by their scales.
+template <u32 FORM> DEVICE i32 scaled(i32 first, i32 last, const u32* scales, u32 r) {
+    if (!are_short(FORM)) {
+        return first * signed_byte(scales[0], r) + last * signed_byte(scales[1], r);
+    }
+    u32 both = pick(first, last, 0x5410);
+    // The scales of two rows, which is the same for each of the vectors.
+    u32 pairs = pick(scales[0], scales[1], r < 2 ? 0x5140 : 0x7362);
+    return r % 2 == 0 ? dot2_low(both, pairs, 0) : dot2_high(both, pairs, 0);
+}
+
 // Products of 32 weights of neighbouring rows and 32 inputs, each an integer times a scale. The bytes
 // of `scales` are the rows' for the first 16 columns and for the last; `at` counts the blocks of all
 // inputs.
 template <u32 FORM, u32 ROWS> DEVICE void
 block_products(const Matrix& w, const u32 (&line)[ROWS][8], const u32* scales, const Inputs& x,
                u32 at, float* out) {
+    // Addresses are computed from one number, instead of keeping three in two registers each.
+    at = unknown(at);
     const u32x4* codes = (const u32x4*)x.codes + 2 * (u64)at;
     u32x4 low = constant(codes), high = constant(codes + 1);
     float scale = constant(x.scales + at);
@@ -56,8 +69,7 @@ block_products(const Matrix& w, const u32 (&line)[ROWS][8], const u32* scales, c
                                      : dot4(words[4 + j], high[j], last);
         }
         if (stays_high(FORM)) last >>= 4;
-        i32 sum = first * signed_byte(scales[0], r) + last * signed_byte(scales[1], r);
-        out[r] = scale * (float)sum;
+        out[r] = scale * (float)scaled<FORM>(first, last, scales, r);
     }
 }
 
@@ -102,10 +114,6 @@ sum_blocks(const Matrix& w, u32 tile, const Inputs& x, u32 first, u32 count, flo
         sync();
     }
     return sum;
-}
-
-DEVICE float row_scale(const Matrix& w, u32 tile, u32 r) {
-    return constant((const float*)(w.tiles + tile * w.stride) + r);
 }
 
 // Products of unquantized weights: a warp takes four rows of the tile, its lanes the columns.
@@ -154,19 +162,6 @@ tile_product(const Matrix& w, u32 tile, const Inputs& x, u32 first, u32 count, f
     }
     return sum * scale;
 }
-
-// Where a product goes: `width` floats a vector, to be overwritten or added to.
-struct Out {
-    float* values;
-    u32 width;
-    u32 is_added;
-};
-
-// Matrices that read the same vectors, and where each one's products go.
-struct Products {
-    Matrix w[3];
-    Out out[3];
-};
 
 template <u32 COUNT> DEVICE void
 multiply(const Products& products, const Inputs& x, u32 count, float* shared) {

@@ -1,4 +1,4 @@
-// What kernels are given. `launch.rs` has the same structs.
+// What kernels are given. `shapes.rs` has the same structs.
 #pragma once
 #include "words.h"
 
@@ -54,4 +54,17 @@ struct Cache {
     u32 head_dim;
     u32 kv_heads;
     u32 group;            // Query heads of a key-value head.
+};
+
+// Where a product goes: `width` floats a vector, to be overwritten or added to.
+struct Out {
+    float* values;
+    u32 width;
+    u32 is_added;
+};
+
+// Matrices that read the same vectors, and where each one's products go.
+struct Products {
+    Matrix w[3];
+    Out out[3];
 };

@@ -13,8 +13,7 @@
 //
 // Sums are those of `core::scalar` to the bit: integers within a block of columns, then floats in
 // ascending order of blocks.
-#pragma once
-#include "product.cu"
+#include "codes.h"
 
 // Groups of 8 vectors of a warp.
 const u32 GROUPS = 2;

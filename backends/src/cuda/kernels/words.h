@@ -79,6 +79,17 @@ DEVICE i32x4 multiply_16(const u32* a, u32 b) {
     return d;
 }
 #endif
+// The same number, of which the compiler knows nothing.
+DEVICE u32 unknown(u32 x) {
+    asm("" : "+r"(x));
+    return x;
+}
+// The bits of `a` where the mask has ones, and those of `b` where not.
+DEVICE u32 choose(u32 mask, u32 a, u32 b) {
+    u32 chosen;
+    asm("lop3.b32 %0, %1, %2, %3, 0xCA;" : "=r"(chosen) : "r"(mask), "r"(a), "r"(b));
+    return chosen;
+}
 // Four bytes of eight, as the nibbles of `selector` say.
 DEVICE u32 pick(u32 low, u32 high, u32 selector) { return __nvvm_prmt(low, high, selector); }
 

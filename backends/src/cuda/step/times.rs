@@ -3,7 +3,6 @@
 use super::{Rows, Step};
 use crate::cuda::device::Device;
 use crate::cuda::graph::Graph;
-use crate::cuda::plan::Uploads;
 use crate::cuda::product::TENSOR_FROM;
 use crate::cuda::shapes::Products;
 use kinglet_quant::{Result, Role};
@@ -66,10 +65,6 @@ impl Step<'_> {
             clock.time(["keep", "x, q"], 1, |_| self.keep(kept))?;
         }
         Ok(clock.times)
-    }
-
-    fn uploads(&self) -> Uploads {
-        Uploads::new(self.count, self.kept, self.model.config().head_dim as usize)
     }
 }
 

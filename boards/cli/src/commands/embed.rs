@@ -2,7 +2,7 @@
 
 use crate::args::EmbedArgs;
 use crate::{input, interrupt, models, out, settings};
-use kinglet::{Backend, Code, Result, SessionOptions, Specials, Tier, Work};
+use kinglet::{Code, Result, SessionOptions, Specials, Work};
 use kinglet_quant::ensure;
 use serde::Serialize;
 
@@ -34,14 +34,13 @@ pub fn run(args: &EmbedArgs) -> Result<()> {
         "there is no text to embed: give one with -p, -f or on standard input"
     );
     let options = settings::session_options(&args.session)?;
-    // Hidden states come from the processor's tiers alone.
-    let backend = options.backend.unwrap_or_else(|| Backend::from(Tier::best()));
     interrupt::install();
     let model = models::open(&args.model)?;
     let work = Work { prompt_tokens: 1, new_tokens: 0 };
-    let options = SessionOptions { backend: Some(backend), work, ..options };
+    let options = SessionOptions { work, ..options };
     let options = settings::fitted(&model, &options, &args.session.memory)?;
     let mut session = model.session(&options)?;
+    out::note_selection(session.selection());
     let mut document = Document {
         size: model.config().hidden as usize,
         pooling: args.pooling.name(),
