@@ -99,7 +99,7 @@ unsafe extern "C" fn filter(user: *mut c_void, tokens: *mut u32, count: usize) -
             tokens.fill(u32::MAX);
             count
         }
-        12..16 => 0,
+        12..48 => 0,
         answer => {
             tokens.reverse();
             1 + count * usize::from(answer) / 512
@@ -108,7 +108,7 @@ unsafe extern "C" fn filter(user: *mut c_void, tokens: *mut u32, count: usize) -
 }
 
 unsafe extern "C" fn advance(user: *mut c_void, _token: u32) -> i32 {
-    i32::from(next(user) == 7)
+    i32::from(next(user) < 24)
 }
 
 unsafe extern "C" fn forced(user: *mut c_void) -> u32 {

@@ -98,7 +98,8 @@ pub(crate) const SIZE_LIMIT: usize = 4096;
 
 fn check_size<T: Versioned>(bytes: usize) -> Result<()> {
     ensure!(
-        (T::FIRST..SIZE_LIMIT).contains(&bytes),
+        // No struct ends within a pointer.
+        (T::FIRST..SIZE_LIMIT).contains(&bytes) && bytes.is_multiple_of(align_of::<T>()),
         Code::BadArgument,
         "struct_size is {bytes}: set it to the size of the struct"
     );
