@@ -292,7 +292,12 @@ fn read_metadata(reader: &mut Reader<'_>, count: u64) -> Result<BTreeMap<String,
         let key = reader.string()?;
         let kind = reader.u32()?;
         let value = reader.value(kind)?;
-        metadata.insert(key, value);
+        let twice = metadata.insert(key.clone(), value).is_some();
+        ensure!(
+            !twice,
+            Code::BadSource,
+            "the GGUF file has the entry {key} twice: convert the model again"
+        );
     }
     Ok(metadata)
 }
