@@ -103,6 +103,11 @@ fn what_would_compute_something_else_is_refused_by_name() {
             "head_count_kv in model.gguf differs by layer",
         ),
         (
+            refused(entry("llama.feed_forward_length", Entry::Longs(vec![96, 128]))),
+            301,
+            "feed_forward_length in model.gguf differs by layer",
+        ),
+        (
             refused(|file| drop(file.entries.remove("tokenizer.ggml.pre"))),
             306,
             "gguf-new-metadata --pre-tokenizer",
