@@ -158,7 +158,7 @@ impl Object {
     /// none.
     pub fn tokens(&self, key: &str) -> Result<Vec<u32>> {
         let all = self.read(key, "a token id or a list of them", |value| match value {
-            Value::Array(all) => all.iter().map(Value::as_f64).collect(),
+            Value::Array(all) => all.iter().filter(|id| !id.is_null()).map(Value::as_f64).collect(),
             one => one.as_f64().map(|id| vec![id]),
         })?;
         let all = all.unwrap_or_default().into_iter();
@@ -229,8 +229,9 @@ mod tests {
 
     #[test]
     fn numbers_are_numbers_in_every_spelling() {
-        let all =
-            object(r#"{"a": 512, "b": 512.0, "c": 0.5, "d": -1, "e": null, "f": [2.0, -1, 7]}"#);
+        let all = object(
+            r#"{"a": 512, "b": 512.0, "c": 0.5, "d": -1, "e": null, "f": [2.0, -1, null, 7]}"#,
+        );
         let counts = ["a", "b", "e", "none"].map(|key| all.count(key).unwrap());
         assert_eq!(counts, [Some(512), Some(512), None, None]);
         assert!(all.count("c").is_err() && all.count("d").is_err() && all.count("f").is_err());

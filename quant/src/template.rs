@@ -106,10 +106,13 @@ impl Template {
         clock: Option<Clock>,
     ) -> Result<Self> {
         let eos = config.eos_tokens().first().copied().unwrap_or(NO_TOKEN);
-        let tokens = [("bos_token", config.bos), ("eos_token", eos), ("pad_token", config.pad)];
-        let present = tokens.into_iter().filter(|&(_, token)| token != NO_TOKEN);
-        let text = |token: u32| String::from_utf8_lossy(token_text(token)).into_owned();
-        let specials = present.map(|(name, token)| (name, text(token))).collect();
+        let text = |token: u32| match token {
+            NO_TOKEN => String::new(),
+            token => String::from_utf8_lossy(token_text(token)).into_owned(),
+        };
+        let both = [("bos_token", text(config.bos)), ("eos_token", text(eos))];
+        let pad = (config.pad != NO_TOKEN).then(|| ("pad_token", text(config.pad)));
+        let specials = both.into_iter().chain(pad).collect();
         Self::with(source, specials, clock)
     }
 

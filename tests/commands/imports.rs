@@ -2,9 +2,12 @@
 //! words that help.
 
 use kinglet_quant::Source;
+use kinglet_tests::command::{Said, kinglet};
+use kinglet_tests::models::{SMALL, small_source};
 use kinglet_tests::shared::shared;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 /// The cases that must be read; all others are refused.
 const READ: [&str; 38] = [
@@ -80,4 +83,27 @@ fn checkpoints_of_people_are_read_or_refused_in_plain_words() {
         seen += usize::from(READ.contains(&case_name));
     }
     assert_eq!(seen, READ.len(), "a case is missing");
+}
+
+#[test]
+fn convert_says_what_a_template_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(small_source(SMALL[0])).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    fs::write(folder.path().join("chat_template.jinja"), "{{ messages | unheard_of }}").unwrap();
+    let output = folder.path().join("out.kinglet");
+    let mut convert = kinglet(&folder.path().join("home"));
+    convert.arg("convert").arg(folder.path()).arg("-o").arg(&output).args(["--type", "q8"]);
+    let said = Said::by(&mut convert);
+    assert!(said.err.contains("filter unheard_of is unknown (line 1)"), "{said:?}");
+    said.ok();
+    let line = folder.path().join("line");
+    fs::write(&line, "Hello").unwrap();
+    let mut chat = kinglet(&folder.path().join("home"));
+    chat.arg("chat").arg(&output).args(["-n", "1"]);
+    let said = Said::by(chat.stdin(Stdio::from(fs::File::open(line).unwrap())));
+    assert!(said.err.contains("needs what Kinglet does not have"), "{said:?}");
+    said.fails(1, 305);
 }

@@ -1,12 +1,16 @@
 //! Chat templates of well-known shapes, against what transformers makes of them.
 
-use kinglet::Code;
+use kinglet::{Code, TextKey, Type, template};
+use kinglet_quant::Source;
+use kinglet_quant::convert::{Options, convert};
 use kinglet_quant::frame::Message;
 use kinglet_quant::template::{SpecialTexts, Template};
-use kinglet_tests::models::golden_path;
-use serde_json::Value;
+use kinglet_tests::models::{SMALL, golden_path, small_source};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
 
 /// The clock of `make_templates.py`, which stands still on 2024-03-05, 14:07:09.
 fn clock(format: &str) -> String {
@@ -98,4 +102,46 @@ fn templates_with_a_date_have_no_frame() {
     let reduced = |date| Template::with(&source(date), specials(), Some(clock)).unwrap().reduce();
     assert!(reduced("Today").is_some());
     assert_eq!(reduced("{{ strftime_now('%d') }}"), None);
+}
+
+/// A small model, converted with this template and other settings.
+fn converted_with(folder: &Path, template: &str, settings: &Value) -> kinglet::Model {
+    for entry in fs::read_dir(small_source(SMALL[0])).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+    fs::write(folder.join("chat_template.jinja"), template).unwrap();
+    fs::write(folder.join("tokenizer_config.json"), settings.to_string()).unwrap();
+    let output = folder.join("out.kinglet");
+    let checkpoint = Source::open(folder).unwrap();
+    let options = Options::new(Type::Q8, 1);
+    convert(&checkpoint, &output, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    kinglet::Model::open(&output).unwrap()
+}
+
+#[test]
+fn weight_files_keep_what_the_tokenizer_says_of_special_tokens() {
+    let around = "{{ bos_token }}|{{ eos_token }}|{{ unk_token is defined }}";
+    // The first is a frame, the second is none.
+    for turns in [
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }};{% endfor %}",
+        "{% for m in messages %}{{ loop.length }}{{ m.content | tojson }};{% endfor %}",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = json!({"eos_token": {"content": "<stop>"}, "bos_token": null});
+        let model = converted_with(folder.path(), &format!("{around}{turns}"), &settings);
+        let written = template::Template::of(&model.file()).unwrap();
+        let message = template::Message { role: "user".into(), content: "a<b".into() };
+        let text = written.render(&[message], false).unwrap();
+        assert!(text.starts_with("|<stop>|False"), "{text}");
+        let is_frame = written.is_frame();
+        assert_eq!(model.file().text(TextKey::SpecialTexts).is_none(), is_frame, "{turns}");
+        assert_eq!(is_frame, text.ends_with("<user>a<b;"), "{text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let model = converted_with(folder.path(), "{{ strftime_now('%Y') }}", &json!({}));
+    let written = template::Template::of(&model.file()).unwrap();
+    assert!(!written.is_frame());
+    let year: u32 = written.render(&[], true).unwrap().parse().unwrap();
+    assert!((2020..2200).contains(&year));
 }

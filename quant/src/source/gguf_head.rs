@@ -269,14 +269,24 @@ impl Reader<'_> {
         })
     }
 
+    /// An array of integers of this kind, skipped where one is too large for any use here.
+    fn integers(&mut self, kind: u32, count: u64) -> Result<Value> {
+        let (mut all, mut fits) = (Vec::new(), true);
+        for _ in 0..count {
+            match self.value(kind)? {
+                Value::Integer(value) if i32::try_from(value).is_ok() => all.push(value as i32),
+                _ => fits = false,
+            }
+        }
+        Ok(if fits { Value::Integers(all) } else { Value::Skipped })
+    }
+
     fn list(&mut self) -> Result<Value> {
         let kind = self.u32()?;
         let count = self.count(MAX_ELEMENTS, "elements in one array")?;
         Ok(match kind {
             8 => Value::Texts((0..count).map(|_| self.string()).collect::<Result<_>>()?),
-            4 | 5 => {
-                Value::Integers((0..count).map(|_| Ok(self.u32()? as i32)).collect::<Result<_>>()?)
-            }
+            4 | 5 | 10 | 11 => self.integers(kind, count)?,
             9 => fail!(Code::BadSource, "the GGUF file has nested arrays"),
             _ => {
                 (0..count).try_for_each(|_| self.value(kind).map(drop))?;
@@ -292,7 +302,12 @@ fn read_metadata(reader: &mut Reader<'_>, count: u64) -> Result<BTreeMap<String,
         let key = reader.string()?;
         let kind = reader.u32()?;
         let value = reader.value(kind)?;
-        metadata.insert(key, value);
+        let twice = metadata.insert(key.clone(), value).is_some();
+        ensure!(
+            !twice,
+            Code::BadSource,
+            "the GGUF file has the entry {key} twice: convert the model again"
+        );
     }
     Ok(metadata)
 }

@@ -172,7 +172,7 @@ fn read_tokenizer(gguf: &Gguf) -> Result<TokenizerTables> {
             !gguf.flag(key),
             Code::UnsupportedTokenizer,
             "{name} sets {key}, so that llama.cpp puts a token to every text, which Kinglet does \
-             not: if the model was trained without, run `gguf-set-metadata {name} {key} 0`"
+             not: if the model was trained without, run `gguf-set-metadata {name} {key} ''`"
         );
     }
     let texts = |key: &str| match gguf.get(key) {

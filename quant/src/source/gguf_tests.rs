@@ -103,6 +103,11 @@ fn what_would_compute_something_else_is_refused_by_name() {
             "head_count_kv in model.gguf differs by layer",
         ),
         (
+            refused(entry("llama.feed_forward_length", Entry::Longs(vec![96, 128]))),
+            301,
+            "feed_forward_length in model.gguf differs by layer",
+        ),
+        (
             refused(|file| drop(file.entries.remove("tokenizer.ggml.pre"))),
             306,
             "gguf-new-metadata --pre-tokenizer",
@@ -141,8 +146,14 @@ fn data_that_lies_elsewhere_is_refused() {
     }
     let error = open_bytes(&bytes).unwrap_err();
     assert!(error.message().contains("aligned otherwise"), "{error}");
-    let whole = file.bytes();
+    let mut whole = file.bytes();
     assert_eq!(open_bytes(&whole[..whole.len() - 1]).unwrap_err().code(), Code::Truncated);
+    // Two entries under one key.
+    let [bos, eos] = ["bos", "eos"].map(|name| format!("tokenizer.ggml.{name}_token_id"));
+    let at = whole.windows(bos.len()).position(|bytes| bytes == bos.as_bytes()).unwrap();
+    whole[at..at + eos.len()].copy_from_slice(eos.as_bytes());
+    let error = open_bytes(&whole).unwrap_err();
+    assert!(error.message().contains("eos_token_id twice"), "{error}");
 }
 
 #[test]

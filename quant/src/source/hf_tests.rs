@@ -201,7 +201,7 @@ fn special_tokens_come_from_the_tokenizers_files() {
                           "eos_token": "<e>", "added_tokens_decoder": {}});
     checkpoint.files.insert("tokenizer_config.json", settings.to_string());
     let found = specials(&checkpoint).unwrap();
-    assert_eq!(found.get("unk_token"), Some("<|endoftext|>"));
+    assert_eq!((found.get("unk_token"), found.get("sep_token")), (Some("<|endoftext|>"), None));
     assert_eq!((found.get("bos_token"), found.get("eos_token")), (None, Some("<e>")));
 }
 

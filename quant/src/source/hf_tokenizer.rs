@@ -15,7 +15,7 @@ const MAP: &str = "special_tokens_map.json";
 /// The name of the template that is used where there are several.
 const DEFAULT: &str = "default";
 
-/// Special tokens of classes that have some of their own accord.
+/// The special token that GPT-2's classes have of their own accord.
 const OF_GPT2: &str = "<|endoftext|>";
 
 /// Both files of a folder.
@@ -56,7 +56,8 @@ impl TokenizerConfig {
     fn own_of_class(&self, key: &str) -> Option<&str> {
         let class = self.settings.as_ref()?.get("tokenizer_class")?.as_str()?;
         let is_gpt2 = matches!(class, "GPT2Tokenizer" | "GPT2TokenizerFast");
-        (is_gpt2 && key != "pad_token").then_some(OF_GPT2)
+        let has = matches!(key, "bos_token" | "eos_token" | "unk_token");
+        (is_gpt2 && has).then_some(OF_GPT2)
     }
 
     /// The special tokens as templates see them; `None` where no file speaks of any.
