@@ -46,6 +46,29 @@ fn commands_say_what_they_run_on_and_why() {
     assert_eq!(said.code, Some(0));
 }
 
+/// A device whose memory does for a small session is not chosen for a large one.
+#[test]
+fn a_device_without_the_memory_for_a_session_is_not_chosen() {
+    let path = file();
+    let path = path.to_str().unwrap();
+    let plan = |context| ["plan", path, "--tier", "cuda", "--ctx", context, "--json"];
+    let bytes = |context| {
+        let plan: Value = serde_json::from_str(&on_board("orin", &plan(context)).ok()).unwrap();
+        plan["device_bytes"].as_u64().unwrap()
+    };
+    let (small, large) = (bytes("64"), bytes("512"));
+    assert!(small + 4096 < large, "{small} and {large} bytes");
+    let run = |context| {
+        let memory = [("KINGLET_STAND_IN_MEMORY", &*small.to_string())];
+        let run = ["run", path, "-p", "a b c", "-n", "2", "--ctx", context];
+        let said = on_board_with(&memory, "orin", &run);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        said.err
+    };
+    assert!(run("64").contains("was faster than cuda in a trial: "));
+    assert!(run("512").contains("because cuda failed in a trial: "));
+}
+
 #[test]
 fn the_doctor_tells_devices_and_reasons() {
     let (path, best) = (file(), Tier::best().name());

@@ -3,6 +3,7 @@
 //! [`Model::select`] runs it for sessions of this crate. Who makes engines of their own hands their
 //! [`lap`]s to a [`race`].
 
+use crate::runtime::Runtime;
 use crate::work::Work;
 use crate::{Model, SessionOptions};
 use kinglet_backends::Backend;
@@ -88,14 +89,11 @@ pub(crate) struct Trials(Mutex<Vec<(SessionOptions, Trial)>>);
 impl Trials {
     /// The outcome for a model with these options.
     ///
-    /// Sessions of both are made for it one after the other, for a context of a few tokens, and
-    /// dropped again.
+    /// The whole session is made on both for it, one after the other, and dropped again: a device
+    /// without the memory for it is not chosen.
     pub fn outcome(&self, model: &Model, options: &SessionOptions, device: Backend) -> Trial {
         let options = SessionOptions {
-            texts: 1,
-            context: Some(CONTEXT),
-            batch: PROMPT.min(options.batch),
-            logit_rows: 1,
+            context: options.context.map(|context| context.max(CONTEXT)),
             work: Work::default(),
             ..options.clone()
         };
@@ -133,8 +131,8 @@ pub fn race(device: Backend, run: &mut dyn FnMut(Backend) -> Result<Lap>) -> Tri
 fn run(model: &Model, options: &SessionOptions) -> Result<Lap> {
     std::thread::scope(|scope| {
         let work = scope.spawn(|| {
-            let (mut session, start) = (model.session(options)?, Instant::now());
-            lap(&mut session.runtime().texts, &mut || Ok(start.elapsed()))
+            let (mut runtime, start) = (Runtime::new(model.clone(), options)?, Instant::now());
+            lap(&mut runtime.texts, &mut || Ok(start.elapsed()))
         });
         work.join().map_err(|_| Error::new(Code::Internal, format_args!("the trial panicked")))?
     })
