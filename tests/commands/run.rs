@@ -98,3 +98,19 @@ fn saved_texts_are_not_computed_again() {
     let said = go(&["-p", "one", "--save-state", unwritable.to_str().unwrap()]);
     assert!(said.code == Some(1) && said.err.contains("cannot write"), "{said:?}");
 }
+
+#[test]
+fn a_deadline_ends_what_takes_longer() {
+    let home = TempDir::new().unwrap();
+    let base = ["-p", "one two three", "-n", "4", "--temp", "0"];
+    let plain = run(&home, &base).ok();
+    assert_eq!(run(&home, &[&base[..], &["--deadline", "1h"]].concat()).ok(), plain);
+    for replies in ["1", "2"] {
+        let late = [&base[..], &["--deadline", "1ns", "--replies", replies]].concat();
+        let said = run(&home, &late);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.err.contains("deadline passed while reading the prompt"), "{said:?}");
+    }
+    let wrong = run(&home, &[&base[..], &["--deadline", "10"]].concat());
+    assert!(wrong.code == Some(2) && wrong.err.contains("500ms, 10s or 2m"), "{wrong:?}");
+}

@@ -13,8 +13,10 @@ mod session;
 mod text;
 mod tools;
 
+use crate::units;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use adapter::AdapterArg;
 pub use bench::BenchArgs;
@@ -203,6 +205,9 @@ pub struct ChatArgs {
     /// Tokens of one reply at most [default: as many as fit]
     #[arg(short = 'n', long = "tokens", value_name = "N")]
     pub max_tokens: Option<u32>,
+    /// Time for the prompt and one reply, such as 10s: then the reply ends as it is
+    #[arg(long, value_name = "TIME", value_parser = units::parse_deadline)]
+    pub deadline: Option<Duration>,
     /// What happens when the context is full
     #[arg(long, value_name = "WAY", default_value = "stop")]
     pub ctx_overflow: OverflowArg,

@@ -2,6 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::likelihood::Chosen;
+use crate::reply::check_time;
 use crate::{interrupt, out};
 use kinglet::{Code, GenerateOptions, Generation, Model, Result, Sampling, SessionOptions};
 use kinglet_quant::{ensure, fail};
@@ -43,17 +44,20 @@ pub fn run(
     let mut batch = model.batch(&SessionOptions { texts: count, ..session.clone() })?;
     let start = Instant::now();
     batch.text(0).prefill(prompt, &mut |_| {
+        check_time(start, options.deadline)?;
         ensure!(!interrupt::requested(), Code::Interrupted, "interrupted while reading the prompt");
         Ok(())
     })?;
-    let prefill = start.elapsed().as_secs_f64();
+    let prefill = start.elapsed();
+    let deadline = options.deadline.map(|deadline| deadline.saturating_sub(prefill));
+    let prefill = prefill.as_secs_f64();
     for text in 1..count {
         batch.copy(0, text, prompt.len())?;
     }
     let seed = |number: usize| options.sampling.seed.wrapping_add(number as u64);
     let request = |number| {
         let sampling = Sampling { seed: seed(number), ..options.sampling };
-        (number, GenerateOptions { sampling, ..*options })
+        (number, GenerateOptions { sampling, deadline, ..*options })
     };
     let requests: Vec<(usize, GenerateOptions<'_>)> = (0..count).map(request).collect();
     let mut replies: Vec<Reply> = (0..count)

@@ -38,12 +38,17 @@ pub fn generate(
     if !prompt.is_empty() {
         session.prefill_with(prompt, &mut |_| {
             pause()?;
+            check_time(start, options.deadline)?;
             let message = "interrupted while reading the prompt";
             ensure!(!interrupt::requested(), Code::Interrupted, "{message}");
             Ok(())
         })?;
     }
     let prefill = start.elapsed();
+    let options = &GenerateOptions {
+        deadline: options.deadline.map(|deadline| deadline.saturating_sub(prefill)),
+        ..*options
+    };
     let (mut text, mut tokens, mut failure) = (String::new(), Vec::new(), None);
     let (model, mut likelihoods) = (session.model().clone(), Vec::new());
     let generation = session.generate(&[], options, &mut |piece| {
@@ -63,6 +68,16 @@ pub fn generate(
             Ok(Reply { text, tokens, prompt_tokens, prefill, generation, likelihoods })
         }
     }
+}
+
+/// `DeadlinePassed` for a prompt that takes longer than that.
+pub fn check_time(start: Instant, deadline: Option<Duration>) -> Result<()> {
+    ensure!(
+        deadline.is_none_or(|deadline| start.elapsed() < deadline),
+        Code::DeadlinePassed,
+        "the deadline passed while reading the prompt: raise --deadline or shorten the prompt"
+    );
+    Ok(())
 }
 
 impl Reply {

@@ -41,6 +41,12 @@ pub fn parse_positive(text: &str) -> Result<f32, String> {
     parse_number_that(text, |x| x > 0.0, "write a number above 0")
 }
 
+/// A time that is not zero.
+pub fn parse_deadline(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
+    time.ok_or_else(|| "write a time, such as 500ms, 10s or 2m".into())
+}
+
 /// Reads a stretch of time such as `90s`, `10m` or `1h 30m`, of a day at most.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).ok();
@@ -114,6 +120,8 @@ mod tests {
 
     #[test]
     fn times_have_a_unit() {
+        assert_eq!(parse_deadline("250ms"), Ok(Duration::from_millis(250)));
+        assert!(parse_deadline("0s").is_err() && parse_deadline("10").is_err());
         assert_eq!(parse_time("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(parse_time("1h 30s"), Ok(Duration::from_secs(3630)));
         for wrong in ["", "10", "-1s", "0s", "10 fortnights", "2days", "999999999999999999h"] {

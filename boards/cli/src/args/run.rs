@@ -4,6 +4,7 @@ use crate::args::{GrammarArgs, ModelArgs, OverflowArg, SamplingArgs, SessionArgs
 use crate::units;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Arguments of `kinglet run`.
 #[derive(Debug, Args)]
@@ -33,6 +34,9 @@ pub struct RunArgs {
     /// Tokens to generate at most
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256)]
     pub max_tokens: u32,
+    /// Time for prompt and reply, such as 10s: then the reply ends as it is
+    #[arg(long, value_name = "TIME", value_parser = units::parse_deadline)]
+    pub deadline: Option<Duration>,
     /// Go on after the model's end-of-text token
     #[arg(long)]
     pub ignore_eos: bool,

@@ -53,6 +53,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         speculation: !args.sampling.no_speculation,
         overflow: args.ctx_overflow.into(),
         grammar: grammar.as_ref().map(|guide| guide as _),
+        deadline: args.deadline,
         ..GenerateOptions::default()
     };
     lines.hint();

@@ -59,6 +59,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         overflow: args.ctx_overflow.into(),
         candidates: args.logprobs.map(|count| count as usize),
         grammar: grammar.as_ref().map(|guide| guide as _),
+        deadline: args.deadline,
         ..GenerateOptions::default()
     };
     if args.replies > 1 {
