@@ -15,12 +15,17 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// Steps of a rendering, so that it ends whatever the template says: a conversation of a thousand
 /// messages takes less than a tenth.
 const MAX_STEPS: u64 = 1_000_000;
 
 const NAME: &str = "chat";
+
+/// Characters of private use, with which callers may mark parts of messages: JSON has them as they
+/// are, also where it escapes all that is not ASCII.
+pub const MARKS: RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 
 /// Texts of special tokens, by the names that templates have for them. Names without a text are
 /// undefined in templates.

@@ -6,11 +6,8 @@
 use super::{Message, borrowed};
 use kinglet_core::tokenizer::{Span, Specials, Tokenizer};
 use kinglet_quant::frame;
-use kinglet_quant::template::Template;
+use kinglet_quant::template::{MARKS, Template};
 use kinglet_quant::{Code, Error, Result};
-
-/// Characters of private use, which marks are chosen from.
-const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 
 /// The text of a conversation, and where control tokens may be found in it.
 pub(super) fn render(
