@@ -316,6 +316,23 @@ fn refusals_name_what_was_found_and_what_to_do() {
 }
 
 #[test]
+fn tokens_around_every_text_are_refused() {
+    let settings = |switch: &str, token: Value| {
+        json!({switch: true, "bos_token": token, "eos_token": token}).to_string()
+    };
+    for switch in ["add_bos_token", "add_eos_token"] {
+        let message = message(|checkpoint| {
+            checkpoint.files.insert("tokenizer_config.json", settings(switch, json!("<s>")));
+        });
+        assert!(message.contains(&format!("sets {switch}, so that <s> is put")), "{message}");
+        // The library adds nothing where there is no such token.
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.files.insert("tokenizer_config.json", settings(switch, Value::Null));
+        assert!(open(&checkpoint).is_ok());
+    }
+}
+
+#[test]
 fn an_added_token_without_a_row_is_named() {
     let message = message(|checkpoint| {
         let tokenizer = checkpoint.files.get_mut("tokenizer.json").unwrap();
