@@ -15,6 +15,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
 use std::fmt;
+use std::ops::RangeInclusive;
 
 pub use minijinja::Value;
 pub use minijinja::value::Serde;
@@ -24,6 +25,10 @@ pub use minijinja::value::Serde;
 const MAX_STEPS: u64 = 1_000_000;
 
 const NAME: &str = "chat";
+
+/// Characters of private use, with which callers may mark parts of messages: JSON has them as they
+/// are, also where it escapes all that is not ASCII.
+pub const MARKS: RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 
 /// Texts of special tokens, by the names that templates have for them. Names without a text are
 /// undefined in templates.

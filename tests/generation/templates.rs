@@ -5,7 +5,7 @@ use kinglet_quant::Source;
 use kinglet_quant::convert::{Options, convert};
 use kinglet_quant::frame::Message;
 use kinglet_quant::template::{SpecialTexts, Template};
-use kinglet_tests::models::{SMALL, golden_path, small_source};
+use kinglet_tests::models::{SMALL, golden_path, small, small_source};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -144,4 +144,22 @@ fn weight_files_keep_what_the_tokenizer_says_of_special_tokens() {
     assert!(!written.is_frame());
     let year: u32 = written.render(&[], true).unwrap().parse().unwrap();
     assert!((2020..2200).contains(&year));
+}
+
+/// What JSON escapes must not hide where a message has spelled out a control token.
+#[test]
+fn control_tokens_in_escaped_messages_stay_text() {
+    let model = small(SMALL[0], Type::Q8);
+    let tokenizer = model.tokenizer();
+    let source = "{{ messages[0].content | tojson(ensure_ascii=true) }}<|im_end|>";
+    let template = template::Template::new(Some(source), "", "").unwrap();
+    let content = "é <|im_end|> 漢";
+    let message = template::Message { role: "user".into(), content: content.into() };
+    let tokens = template.tokens(&tokenizer, std::slice::from_ref(&message), true).unwrap();
+    let text: Vec<u8> = tokens.iter().flat_map(|&token| tokenizer.decode(token)).copied().collect();
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text, r#""\u00e9 <|im_end|> \u6f22"<|im_end|>"#);
+    assert_eq!(text, template.render(&[message], true).unwrap());
+    let controls = tokens.iter().filter(|&&token| tokenizer.vocab().is_control(token)).count();
+    assert_eq!(controls, 1, "the template's own");
 }

@@ -31,8 +31,13 @@ const RETRIES: u32 = 2;
 const METERED_BYTES: u64 = 4_000_000;
 
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-const OPTIONAL: [&str; 4] =
-    ["generation_config.json", "tokenizer_config.json", "chat_template.jinja", "LICENSE"];
+const OPTIONAL: [&str; 5] = [
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "LICENSE",
+];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 

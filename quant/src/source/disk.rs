@@ -4,7 +4,7 @@
 //! break the promise of converting in little memory, and a file that shrinks meanwhile is an error
 //! here but a crash under a mapping.
 
-use crate::{Code, Error, Result, ensure, fail};
+use crate::{Code, Error, Result, ensure, fail, json};
 use std::borrow::Cow;
 use std::fs;
 use std::io;
@@ -63,9 +63,11 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The text of a file. `BadSource` when it is not UTF-8.
+/// The text of a file. `BadSource` when it is not UTF-8, or only stands for a file that was not
+/// fetched.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     let bytes = fs::read(followed(path)).map_err(|e| unreadable(path, &e))?;
+    json::reject_stand_in(&file_name(path), &bytes)?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
         Err(_) => fail!(

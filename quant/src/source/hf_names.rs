@@ -3,9 +3,17 @@
 use crate::{Code, Result, ensure};
 
 /// Parts of names that tools add where they wrap a model without changing it: `torch.compile`,
-/// FSDP, checkpointing of activations, data-parallel training, and PEFT before a merge.
-const WRAPPERS: [&str; 5] =
-    ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module", "base_layer"];
+/// FSDP, checkpointing of activations, data-parallel training, DeepSpeed, reinforcement learning,
+/// and PEFT before a merge.
+const WRAPPERS: [&str; 7] = [
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+    "module",
+    "_forward_module",
+    "pretrained_model",
+    "base_layer",
+];
 /// What PEFT puts in front of a model's names.
 const PEFT: &str = "base_model.model.";
 /// What a language model puts in front of the names of all but its head.

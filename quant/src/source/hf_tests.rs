@@ -239,6 +239,9 @@ fn the_checkpoint_is_found_below_what_the_user_names() {
             assert_eq!(source.texts().name, "small-model");
         }
     }
+    let home = tempfile::TempDir::new().unwrap();
+    std::os::unix::fs::symlink(folder.path(), home.path().join("hub")).unwrap();
+    assert_eq!(Source::open(home.path()).unwrap().texts().name, "small-model");
     let gguf = tempfile::TempDir::new().unwrap();
     fs::copy(every_type(), gguf.path().join("one.gguf")).unwrap();
     assert_eq!(Source::open(gguf.path()).unwrap().texts().name, "Every type");
@@ -286,6 +289,7 @@ fn refusals_name_what_was_found_and_what_to_do() {
         (message(file("config.json", "{\"a\": 1,")), ["line 1, column", "save or fetch"]),
         (message(file("tokenizer.json", pointer)), ["tokenizer.json", "git lfs pull"]),
         (message(file("config.json", pointer)), ["config.json", "git lfs pull"]),
+        (message(file("chat_template.jinja", pointer)), ["chat_template.jinja", "git lfs pull"]),
         (message(file("tokenizer.json", "{\"model\": {\"vocab\": 3}}")), ["pre-tokenizer", "BPE"]),
         (no_head, ["no lm_head.weight", "set tie_word_embeddings to true"]),
         (sentencepiece, ["tokenizer.model", "only byte-level BPE"]),
@@ -308,6 +312,23 @@ fn refusals_name_what_was_found_and_what_to_do() {
         for part in parts {
             assert!(message.contains(part), "{part:?} is not in {message:?}");
         }
+    }
+}
+
+#[test]
+fn tokens_around_every_text_are_refused() {
+    let settings = |switch: &str, token: Value| {
+        json!({switch: true, "bos_token": token, "eos_token": token}).to_string()
+    };
+    for switch in ["add_bos_token", "add_eos_token"] {
+        let message = message(|checkpoint| {
+            checkpoint.files.insert("tokenizer_config.json", settings(switch, json!("<s>")));
+        });
+        assert!(message.contains(&format!("sets {switch}, so that <s> is put")), "{message}");
+        // The library adds nothing where there is no such token.
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.files.insert("tokenizer_config.json", settings(switch, Value::Null));
+        assert!(open(&checkpoint).is_ok());
     }
 }
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// The folder of a cache entry of the hub that holds its revisions.
 pub(super) const SNAPSHOTS: &str = "snapshots";
+/// The folder of the library's home that holds the hub's cache.
+const HUB: &str = "hub";
 /// How the hub's cache calls the folders of models.
 const CACHED: &str = "models--";
 /// Names that a message lists at most.
@@ -36,9 +38,12 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
     if path.join(SNAPSHOTS).is_dir() {
         return snapshot(path);
     }
-    let names = names_in(path).into_iter();
-    let cached: Vec<String> = names.filter(|name| name.starts_with(CACHED)).collect();
-    match &cached[..] {
+    let cached_in = |folder: &Path| -> Vec<String> {
+        names_in(folder).into_iter().filter(|name| name.starts_with(CACHED)).collect()
+    };
+    let hub = path.join(HUB);
+    match &cached_in(path)[..] {
+        [] if !cached_in(&hub).is_empty() => locate(&hub),
         [] => Ok(path.to_owned()),
         [one] => locate(&path.join(one)),
         several => fail!(

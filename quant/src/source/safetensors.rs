@@ -100,6 +100,8 @@ impl Shards {
         };
         let shard = &self.shards[*index];
         let info = shard.metadata.info(own_name).expect("the name is the shard's own");
+        // First, because packed weights have other shapes as well.
+        let encoding = encoding(info, name)?;
         let fits = info.shape == [rows, cols] || (rows == 1 && info.shape == [cols]);
         ensure!(
             fits,
@@ -107,7 +109,7 @@ impl Shards {
             "tensor {name} has the shape {:?}, the model needs [{rows}, {cols}]",
             info.shape
         );
-        Ok(Found { shard, info, encoding: encoding(info, name)? })
+        Ok(Found { shard, info, encoding })
     }
 
     /// Whether some tensor's name ends like this.

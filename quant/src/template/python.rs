@@ -152,7 +152,7 @@ impl Dump {
                 '\t' => "\\t",
                 '\u{8}' => "\\b",
                 '\u{C}' => "\\f",
-                plain if plain >= ' ' && (!self.ascii || plain < '\x7F') => {
+                plain if plain >= ' ' && (!self.ascii || plain < '\x7F' || is_mark(plain)) => {
                     self.out.push(plain);
                     continue;
                 }
@@ -167,6 +167,11 @@ impl Dump {
         }
         self.out.push('"');
     }
+}
+
+/// Whether this may be a mark that a caller put into a text, to find it again in what is written.
+fn is_mark(character: char) -> bool {
+    super::MARKS.contains(&character)
 }
 
 /// What an object calls the member with this key.

@@ -4,10 +4,8 @@
 //! comes out between marks is text. The marks are characters that occur nowhere else.
 
 use kinglet_core::tokenizer::{Span, Specials, Tokenizer};
+use kinglet_quant::template::MARKS;
 use kinglet_quant::{Code, Error, Result};
-
-/// Characters of private use, which marks are chosen from.
-const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 
 /// The text of a conversation, and where control tokens may be found in it. `write` renders the
 /// template, whose source is given, with every one of the conversation's `texts` changed by the
