@@ -5,4 +5,5 @@ mod constraint;
 mod embed;
 mod guide;
 mod likelihood;
+mod schema;
 mod slide;

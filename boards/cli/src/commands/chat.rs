@@ -49,7 +49,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         ignore_eos: false,
         speculation: !args.sampling.no_speculation,
         overflow: args.ctx_overflow.into(),
-        grammar: grammar.as_ref().map(|guide| guide as _),
+        grammar: grammar.as_deref(),
         ..GenerateOptions::default()
     };
     lines.hint();
