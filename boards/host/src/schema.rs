@@ -9,7 +9,7 @@
 //! `false`), `items`, `prefixItems`, `minItems`, `maxItems`, `enum`, `const`, `anyOf`, `oneOf`
 //! where types or constants tell its branches apart, `minLength`, `maxLength`, `pattern`, `format`
 //! (date, time, date-time, uuid, email), and bounds of integers. A `$ref` within the schema is
-//! followed; where a schema is inside itself, as deep as asked. Numbers have at most 15 digits in
+//! followed; a schema that refers to itself has as many levels as asked for. Numbers have at most 15 digits in
 //! front of the point and behind it, and two of an exponent; integers at most 15. Any other keyword
 //! is refused by its name.
 
@@ -33,15 +33,15 @@ use kinglet_quant::{Code, Result, ensure, fail};
 use nfa::Nfa;
 use serde_json::Value;
 
-/// How often a schema can be inside itself where nothing else is asked for.
+/// Levels of a schema that refers to itself, where nothing else is asked for.
 pub const DEFAULT_DEPTH: u32 = 4;
-/// The deepest that can be asked for.
+/// The most levels that can be asked for.
 pub const MAX_DEPTH: u32 = 64;
 /// Bytes of a table at most.
 pub const MAX_TABLE_BYTES: usize = 256_000;
 
-/// The table of a JSON schema, in which a schema can be inside itself up to `depth` times, from 1
-/// to [`MAX_DEPTH`].
+/// The table of a JSON schema. What refers to itself has up to `depth` levels, from 1, which is
+/// without itself inside, to [`MAX_DEPTH`].
 ///
 /// `BadGrammar` for a schema that is wrong, uses keywords that a table cannot keep, has no value
 /// up to that depth, or needs a larger table than 65,535 states and 256,000 bytes; the message says
@@ -65,8 +65,8 @@ pub fn compile(schema: &str, depth: u32) -> Result<Vec<u8>> {
     let Some(shape) = shape else {
         fail!(
             Code::BadGrammar,
-            "nothing fits the schema at a depth of {depth}: it is inside itself without another \
-             way; add one, or allow a greater depth"
+            "nothing fits the schema with a depth of {depth}: what refers to itself needs another \
+             way, such as anyOf with null, or a greater depth"
         );
     };
     let (nfa, start) = Nfa::of(&shape)?;

@@ -24,7 +24,7 @@ pub struct CompileSchemaArgs {
     /// The table to write; an existing file is replaced
     #[arg(short, long, value_name = "TABLE", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
-    /// How often a schema that refers to itself can be inside itself
+    /// Levels of what refers to itself; at the last one, the branch that does so is left out
     #[arg(long, value_name = "N", default_value_t = kinglet::schema::DEFAULT_DEPTH)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(kinglet::schema::MAX_DEPTH)))]
     pub depth: u32,

@@ -39,9 +39,9 @@ pub type Keywords = Map<String, Value>;
 /// Reads a schema and what it refers to.
 pub struct Reader<'s> {
     root: &'s Value,
-    /// How often a schema may be inside itself.
+    /// Levels of a schema that refers to itself.
     depth: usize,
-    /// The references that led to where it reads.
+    /// The references that led to where it reads, and that of the document in front.
     followed: Vec<&'s str>,
     nesting: usize,
     schemas: usize,
@@ -50,7 +50,7 @@ pub struct Reader<'s> {
 impl<'s> Reader<'s> {
     /// A reader of a document.
     pub fn new(root: &'s Value, depth: usize) -> Self {
-        Self { root, depth, followed: Vec::new(), nesting: 0, schemas: 0 }
+        Self { root, depth, followed: vec!["#"], nesting: 0, schemas: 0 }
     }
 
     /// The texts of a schema, and none where all of them are deeper than allowed.

@@ -30,30 +30,30 @@ pub fn any() -> Hir {
 pub fn class(class: &ClassUnicode) -> Hir {
     let mut plain = class.clone();
     plain.difference(&class_of(&NEVER_PLAIN));
-    let mut ways = vec![Hir::class(Class::Unicode(plain))];
     let has = |c: char| {
         let mut own = class_of(&[(c, c)]);
         own.intersect(class);
         !own.ranges().is_empty()
     };
-    for (_, letter) in ESCAPES.into_iter().filter(|(c, _)| has(*c)) {
-        ways.push(literal(&format!("\\{letter}")));
-    }
-    for c in ('\0'..=' ').take(0x20).filter(|c| has(*c)) {
-        let (high, low) = (u32::from(c) >> 4, u32::from(c) & 15);
-        let digit = char::from_digit(low, 16).expect("below 16");
-        let either =
-            class_of(&[(digit, digit), (digit.to_ascii_uppercase(), digit.to_ascii_uppercase())]);
-        ways.push(Hir::concat(vec![
-            literal(&format!("\\u00{high}")),
-            Hir::class(Class::Unicode(either)),
-        ]));
+    let mut ways = vec![Hir::class(Class::Unicode(plain))];
+    let letters = ESCAPES.into_iter().filter(|(c, _)| has(*c)).map(|(_, letter)| letter);
+    ways.push(behind("\\", letters));
+    for (high, start) in [('0', '\0'), ('1', '\u{10}')] {
+        let lows = (0..16).filter(|&low| has(char::from(start as u8 + low)));
+        let digits = lows.filter_map(|low| char::from_digit(low.into(), 16));
+        let digits = digits.flat_map(|digit| [digit, digit.to_ascii_uppercase()]);
+        ways.push(behind(&format!("\\u00{high}"), digits));
     }
     Hir::alternation(ways)
 }
 
-fn literal(text: &str) -> Hir {
-    Hir::literal(text.as_bytes())
+/// One of some characters behind a text.
+fn behind(text: &str, characters: impl Iterator<Item = char>) -> Hir {
+    let characters: Vec<(char, char)> = characters.map(|c| (c, c)).collect();
+    Hir::concat(vec![
+        Hir::literal(text.as_bytes()),
+        Hir::class(Class::Unicode(class_of(&characters))),
+    ])
 }
 
 /// The texts of an expression without anchors, as a string writes them.
