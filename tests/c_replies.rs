@@ -154,6 +154,8 @@ fn reply_by_c(library: &Library, session: Handle, case: Case, prompt: &[u32]) ->
         stop: stop.as_ptr(),
         stop_count: stop.len(),
         constraint: ptr::null(),
+        schema: ptr::null(),
+        schema_bytes: 0,
     };
     let wanted = case.sampling;
     let bias = wanted.logit_bias.iter().map(|&(token, bias)| LogitBias { token, bias });

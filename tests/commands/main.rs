@@ -4,4 +4,5 @@
 mod boards;
 mod power;
 mod run;
+mod schema;
 mod service;

@@ -2,7 +2,7 @@
 
 use crate::abi::{self, GenerateOptions, Generation};
 use crate::clock::Deadline;
-use crate::constraint::Callbacks;
+use crate::constraint::Rule;
 use crate::handle::{self, Bytes, User, array, check_apart};
 use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
@@ -13,7 +13,7 @@ use kinglet_core::generate::{self, Counts, Overflow, Reply, ReplyOptions, StopRe
 use kinglet_core::piece::Piece;
 use kinglet_core::plan::MAX_TEXTS;
 use kinglet_core::stop::MAX_STOPS;
-use kinglet_quant::{Code, Result, ensure};
+use kinglet_quant::{Code, File, Result, ensure};
 
 const _: () = assert!(abi::KINGLET_MAX_STOP == MAX_STOPS);
 
@@ -176,11 +176,12 @@ unsafe fn generate<const MOST: usize>(
     // SAFETY: as promised by the caller.
     let read: Options<'_, MOST> = unsafe { read_requests(requests) }?;
     // SAFETY: as promised by the caller.
-    let mut constraints: Constraints<MOST> = unsafe { read_constraints(&read) }?;
+    unsafe { check_schemas(session, requests, &read) }?;
     let Work { texts, samplings, clock, deadline_ms, .. } = work;
+    // SAFETY: as promised by the caller.
+    let mut rules: Rules<'_, MOST> = unsafe { read_rules(&read, texts.model()) }?;
     let mut replies = heapless::Vec::<Reply<'_>, MOST>::new();
-    for ((request, (options, stop)), constraint) in requests.iter().zip(&read).zip(&mut constraints)
-    {
+    for ((request, (options, stop)), rule) in requests.iter().zip(&read).zip(&mut rules) {
         let number = request.text as usize;
         ensure!(
             number < samplings.len(),
@@ -190,8 +191,8 @@ unsafe fn generate<const MOST: usize>(
         );
         let options = reply_options(options, stop);
         let mut reply = Reply::new(texts.model(), number, samplings[number].sampler(), options)?;
-        if let Some(constraint) = constraint {
-            reply = reply.with_constraint(constraint)?;
+        if let Some(rule) = rule {
+            reply = reply.with_constraint(rule.constraint())?;
         }
         assert!(replies.push(reply).is_ok(), "the number was checked");
     }
@@ -229,19 +230,42 @@ unsafe fn generate<const MOST: usize>(
 type Options<'a, const MOST: usize> =
     heapless::Vec<(GenerateOptions, heapless::Vec<&'a str, MAX_STOPS>), MOST>;
 
-/// The constraints of replies.
-type Constraints<const MOST: usize> = heapless::Vec<Option<Callbacks>, MOST>;
+/// What decides which tokens replies may have.
+type Rules<'a, const MOST: usize> = heapless::Vec<Option<Rule<'a>>, MOST>;
 
-/// Reads the constraints that options name.
+/// Reads the rules that options name.
 ///
 /// # Safety
 ///
-/// They must be what [`Callbacks::read`] takes.
-unsafe fn read_constraints<const MOST: usize>(
+/// They must be what [`Rule::read`] takes.
+unsafe fn read_rules<'a, const MOST: usize>(
     read: &Options<'_, MOST>,
-) -> Result<Constraints<MOST>> {
+    model: &File<'a>,
+) -> Result<Rules<'a, MOST>> {
     // SAFETY: as promised by the caller.
-    read.iter().map(|(options, _)| unsafe { Callbacks::read(options.constraint) }).collect()
+    read.iter().map(|(options, _)| unsafe { Rule::read(options, model) }).collect()
+}
+
+/// `BadArgument` where a schema overlaps with what is written.
+///
+/// # Safety
+///
+/// As for [`generate`].
+unsafe fn check_schemas<const MOST: usize>(
+    session: &SessionHandle,
+    requests: &[abi::Reply],
+    read: &Options<'_, MOST>,
+) -> Result<()> {
+    for (options, _) in read {
+        let schema = Bytes::of(options.schema.cast::<u8>(), options.schema_bytes, "a schema");
+        check_apart(&[schema, session.memory()])?;
+        for request in requests {
+            // SAFETY: as promised by the caller.
+            let written = unsafe { handle::bytes_of(request.generation, "a generation") };
+            check_apart(&[schema, written])?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the options of at most `MOST` replies, and writes reports of nothing.

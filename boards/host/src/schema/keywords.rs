@@ -33,7 +33,7 @@ pub fn refusal(place: &str, reason: impl fmt::Display) -> Error {
     Error::new(Code::BadGrammar, format_args!("the schema at {place} cannot be used: {reason}"))
 }
 
-/// Where the keywords of a schema are.
+/// The keywords of a schema.
 pub type Keywords = Map<String, Value>;
 
 /// Reads a schema and what it refers to.
@@ -99,9 +99,8 @@ impl<'s> Reader<'s> {
         }
         let kinds = value::kinds(keywords, place)?;
         if kinds.is_empty() {
-            let reason = "it does not say what it is: give it a type";
             check_known(keywords, place, &[])?;
-            return Err(refusal(place, reason));
+            return Err(refusal(place, "it does not say what it is: give it a type"));
         }
         let known: Vec<&str> =
             kinds.iter().flat_map(|kind| kind.keywords()).chain(&["type"]).copied().collect();
@@ -160,18 +159,15 @@ impl<'s> Reader<'s> {
         let min = value::count(keywords, "minItems", place)?.unwrap_or(0);
         let max = value::count(keywords, "maxItems", place)?;
         let mut first = Vec::new();
+        // Where an item is too deep, it and all behind it are left out.
         let mut is_cut = false;
         if let Some(items) = keywords.get("prefixItems") {
             let place = format!("{place}/prefixItems");
             let items = items.as_array().ok_or_else(|| refusal(&place, "it is a list"))?;
             for (i, item) in items.iter().enumerate() {
-                match self.read(item, &format!("{place}/{i}"))? {
-                    Some(shape) => first.push(shape),
-                    None => {
-                        is_cut = true;
-                        break;
-                    }
-                }
+                let item = self.read(item, &format!("{place}/{i}"))?;
+                is_cut |= item.is_none();
+                first.extend(item.filter(|_| !is_cut));
             }
         }
         let rest = match keywords.get("items") {
@@ -179,20 +175,18 @@ impl<'s> Reader<'s> {
                 return Err(refusal(place, "it does not say what an item is: give it items"));
             }
             None | Some(Value::Bool(false)) => None,
-            Some(items) => self.read(items, &format!("{place}/items"))?.map(Box::new),
+            Some(items) => {
+                let rest = self.read(items, &format!("{place}/items"))?;
+                is_cut |= rest.is_none();
+                rest.filter(|_| !is_cut).map(Box::new)
+            }
         };
-        // Where an item is too deep, none follows it.
-        let rest = rest.filter(|_| !is_cut);
-        let most = max.unwrap_or(usize::MAX).min(match rest {
-            Some(_) => usize::MAX,
-            None => first.len(),
-        });
+        let most = if rest.is_some() { usize::MAX } else { first.len() };
+        if max.is_some_and(|max| min > max) || min > most && !is_cut {
+            return Err(refusal(place, "minItems is above the number of items that it can have"));
+        }
         if min > most {
-            let cut = is_cut || matches!(keywords.get("items"), Some(Value::Object(_)));
-            return match cut && min <= max.unwrap_or(usize::MAX) {
-                true => Ok(None),
-                false => Err(refusal(place, format_args!("it has {most} items at most"))),
-            };
+            return Ok(None);
         }
         let items = Shape::Items(Items { first, rest, min, max });
         Ok(Some(Shape::between("[", items, "]")))
@@ -204,32 +198,28 @@ impl<'s> Reader<'s> {
             return Err(refusal(place, reason));
         }
         let required = value::names(keywords, "required", place)?;
-        let nothing = Map::new();
         let properties = match keywords.get("properties") {
-            None => &nothing,
-            Some(properties) => properties
-                .as_object()
-                .ok_or_else(|| refusal(place, "properties is an object of schemas"))?,
+            None => None,
+            Some(Value::Object(properties)) => Some(properties),
+            Some(_) => return Err(refusal(place, "properties is an object of schemas")),
         };
-        if let Some(name) = required.iter().find(|name| !properties.contains_key(**name)) {
+        let has = |name: &str| properties.is_some_and(|own| own.contains_key(name));
+        if let Some(name) = required.iter().find(|name| !has(name)) {
             let reason = format_args!("it requires {name}, which properties do not have");
             return Err(refusal(place, reason));
         }
         let mut members = Vec::new();
-        // The borrow of what is in the schema outlives this function; that of `nothing` does not.
-        if let Some(Value::Object(properties)) = keywords.get("properties") {
-            for (name, schema) in properties {
-                let is_required = required.contains(&name.as_str());
-                let place = format!("{place}/properties/{}", value::escaped(name));
-                match self.read(schema, &place)? {
-                    Some(shape) => {
-                        let name = value::text(&Value::String(name.clone()));
-                        let shape = Shape::between(&format!("{name}: "), shape, "");
-                        members.push(Member { shape, is_required });
-                    }
-                    None if is_required => return Ok(None),
-                    None => {}
+        for (name, schema) in properties.into_iter().flatten() {
+            let is_required = required.contains(&name.as_str());
+            let place = format!("{place}/properties/{}", value::escaped(name));
+            match self.read(schema, &place)? {
+                Some(shape) => {
+                    let name = value::text(&Value::String(name.clone()));
+                    let shape = Shape::Sequence(vec![Shape::text(&format!("{name}: ")), shape]);
+                    members.push(Member { shape, is_required });
                 }
+                None if is_required => return Ok(None),
+                None => {}
             }
         }
         Ok(Some(Shape::between("{", Shape::Members(members), "}")))

@@ -51,7 +51,7 @@ impl Partition {
         self.first[set]..self.past[set]
     }
 
-    /// Marks an element that is not marked.
+    /// Marks an element.
     fn mark(&mut self, element: u32) {
         let set = self.set_of[element as usize] as usize;
         let (from, to) = (self.places[element as usize], self.first[set] + self.marked[set]);
