@@ -10,11 +10,12 @@
 //! | 4 | states: 1 to [`MAX_STATES`]; a text begins in the first |
 //! | 4 | transitions |
 //! | 4 | zero |
-//! | 4 for each state | the end of its transitions in the array below, which is where those of the next state begin; the highest bit says that a text may end in the state |
-//! | 4 for each transition | first byte, last byte, and in 2 bytes the state that they lead to |
+//! | 4 for each state | where its transitions end, and [`ACCEPTS`] where a text may end |
+//! | 4 for each transition | first byte, last byte, and in 2 bytes the state they lead to |
 //!
-//! The transitions of a state are in the order of their bytes and do not overlap. A byte without a
-//! transition does not fit. Where no text may end there is at least one transition.
+//! The transitions of a state begin where those of the state before it end.
+//! They are in the order of their bytes and do not overlap. A byte without a transition does not fit.
+//! A state in which no text may end has one at least.
 
 use kinglet_quant::{Code, Result, ensure, fail};
 

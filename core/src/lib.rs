@@ -5,8 +5,8 @@
 //! (the operations of an instruction set), [`scalar`] (what they mean), [`kv`] (the cache),
 //! [`arena`] (how one buffer is cut and shared between workers), [`texts`] and [`text`](mod@text)
 //! (tokens, and how far each text is), [`generate`](mod@generate) (the loop that chooses tokens),
-//! [`sample`], [`constraint`], [`automaton`] and [`walk`] (tables of what a reply may be), [`draft`],
-//! [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
+//! [`sample`], [`constraint`], [`automaton`] and [`walk`] (tables of what a reply may be),
+//! [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
 //!

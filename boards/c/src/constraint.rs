@@ -10,6 +10,7 @@ use kinglet_core::walk::Walk;
 use kinglet_quant::{Code, File, Result, ensure};
 
 /// What decides which tokens a reply may have.
+#[expect(clippy::large_enum_variant, reason = "there may be no heap")]
 pub(crate) enum Rule<'a> {
     /// Functions of the caller's.
     Callbacks(Callbacks),

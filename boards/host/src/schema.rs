@@ -9,9 +9,9 @@
 //! `false`), `items`, `prefixItems`, `minItems`, `maxItems`, `enum`, `const`, `anyOf`, `oneOf`
 //! where types or constants tell its branches apart, `minLength`, `maxLength`, `pattern`, `format`
 //! (date, time, date-time, uuid, email), and bounds of integers. A `$ref` within the schema is
-//! followed; a schema that refers to itself has as many levels as asked for. Numbers have at most 15 digits in
-//! front of the point and behind it, and two of an exponent; integers at most 15. Any other keyword
-//! is refused by its name.
+//! followed; a schema that refers to itself has as many levels as asked for. Numbers have at most
+//! 15 digits in front of the point and behind it, and two of an exponent; integers at most 15. Any
+//! other keyword is refused by its name.
 
 mod dfa;
 mod disjoint;
