@@ -14,8 +14,8 @@
 //! | 4 for each transition | first byte, last byte, and in 2 bytes the state they lead to |
 //!
 //! The transitions of a state begin where those of the state before it end.
-//! They are in the order of their bytes and do not overlap. A byte without a transition does not fit.
-//! A state in which no text may end has one at least.
+//! They are in the order of their bytes and do not overlap. A byte without a transition does not
+//! fit. A state in which no text may end has one at least.
 
 use kinglet_quant::{Code, Result, ensure, fail};
 

@@ -129,18 +129,24 @@ impl<'a> Tokenizer<'a> {
     }
 
     /// Writes the tokens of the beginning of a text, as far as they are settled: whole words that
-    /// are the same whatever the text goes on with. In all else as [`Self::encode`] with
-    /// [`Specials::AsText`].
-    pub fn encode_settled(&self, beginning: &[u8], out: &mut [u32]) -> Result<usize> {
-        let mut merger = Merger::new(self.vocab);
-        let mut out = Output { tokens: out, len: 0 };
+    /// are the same whatever the text goes on with, or all where it `is_whole`. They end in front
+    /// of a special token. In all else as [`Self::encode`] with [`Specials::AsText`].
+    pub fn encode_settled(
+        &self,
+        beginning: &[u8],
+        is_whole: bool,
+        out: &mut [u32],
+    ) -> Result<usize> {
         let mut as_text = iter::once(Span { end: beginning.len(), specials: Specials::AsText });
         let found = self.find_special(beginning, 0, &mut Spans::new(&mut as_text));
-        let text = &beginning[..found.map_or(beginning.len(), |found| found.start)];
+        let text = &beginning[..found.as_ref().map_or(beginning.len(), |found| found.start)];
+        let settling = if is_whole && found.is_none() { 0 } else { SETTLING_BYTES };
+        let mut merger = Merger::new(self.vocab);
+        let mut out = Output { tokens: out, len: 0 };
         let mut end = 0;
         for word in Words::new(text, &self.vocab) {
             end += word.len();
-            if end + SETTLING_BYTES > text.len() {
+            if end + settling > text.len() {
                 break;
             }
             self.encode_word(word, &mut merger, &mut out)?;

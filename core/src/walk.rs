@@ -2,7 +2,7 @@
 
 use crate::automaton::{Automaton, State};
 use crate::constraint::Constraint;
-use crate::tokenizer::{Specials, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use kinglet_quant::{Code, File, Result, Vocab, fail};
 
 /// Bytes that are looked at to find tokens that must come.
@@ -66,10 +66,7 @@ impl<'a> Walk<'a> {
         let tokenizer = Tokenizer::new(self.vocab);
         let mut tokens = [0; FORCED_BYTES];
         let is_whole = text.len() == bytes.len() && self.automaton.is_last(state);
-        let count = match is_whole {
-            true => tokenizer.encode(text, Specials::AsText, &mut tokens)?,
-            false => tokenizer.encode_settled(text, &mut tokens)?,
-        };
+        let count = tokenizer.encode_settled(text, is_whole, &mut tokens)?;
         // A vocabulary may have no token for a byte, which the tokenizer then leaves out.
         let mut rest = text;
         for &token in &tokens[..count] {

@@ -188,8 +188,10 @@ fn settled_tokens_stay_whatever_follows() {
         for _ in 0..3000 {
             let beginning = random(8);
             let mut settled = vec![0; beginning.len()];
-            let count =
-                model.tokenizer().encode_settled(beginning.as_bytes(), &mut settled).unwrap();
+            let count = model
+                .tokenizer()
+                .encode_settled(beginning.as_bytes(), false, &mut settled)
+                .unwrap();
             settled_tokens += count;
             for _ in 0..4 {
                 let text = format!("{beginning}{}", random(4));

@@ -162,10 +162,13 @@ pub fn value(rng: &mut Rng, root: &Value, schema: &Value) -> Value {
         }
         "object" => {
             let properties = schema["properties"].as_object().unwrap();
-            let members = properties.iter().filter_map(|(name, schema)| {
-                (rng.usize(..4) > 0).then(|| (name.clone(), value(rng, root, schema)))
-            });
-            Value::Object(members.collect())
+            let mut members = Map::new();
+            for (name, schema) in properties {
+                if rng.usize(..4) > 0 {
+                    members.insert(name.clone(), value(rng, root, schema));
+                }
+            }
+            Value::Object(members)
         }
         other => panic!("there is no type {other}"),
     }

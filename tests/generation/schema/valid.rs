@@ -2,8 +2,11 @@
 
 use serde_json::Value;
 
-/// Patterns, and whether a string fits them.
-pub const PATTERNS: [(&str, fn(&str) -> bool); 8] = [
+/// A pattern, and whether a string fits it.
+type Pattern = (&'static str, fn(&str) -> bool);
+
+/// What random schemas ask of strings.
+pub const PATTERNS: [Pattern; 8] = [
     ("^[A-Z]{2}[0-9]+$", |text| {
         let digits = text.trim_start_matches(|c: char| c.is_ascii_uppercase());
         text.len() == digits.len() + 2 && is_digits(digits)
