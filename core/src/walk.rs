@@ -8,7 +8,8 @@ use kinglet_quant::{Code, File, Result, Vocab, fail};
 /// Bytes that are looked at to find tokens that must come.
 const FORCED_BYTES: usize = 64;
 
-/// The constraint of a table: replies are texts that its automaton accepts. It allocates nothing.
+/// The constraint of a table: replies are texts that its automaton accepts. It allocates nothing,
+/// and panics for a token outside the vocabulary.
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
     automaton: Automaton<'a>,
@@ -51,8 +52,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Finds tokens that must come, as the tokenizer splits the bytes that must. Words that end
-    /// with those bytes are left out where more can follow: with that they may be other tokens.
+    /// Finds tokens that must come, as the tokenizer splits the bytes that must. A word at their
+    /// end is left out where more can follow, which may make other tokens of it.
     fn find_forced(&mut self) -> Result<()> {
         let mut bytes = heapless::Vec::<u8, FORCED_BYTES>::new();
         let mut state = self.state;

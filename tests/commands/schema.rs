@@ -73,6 +73,9 @@ fn what_cannot_be_compiled_leaves_no_table() {
         let said = say(&home, &["compile-schema", &schema, "-o", &table, "--depth", depth]);
         assert_eq!(said.code, Some(2), "{said:?}");
     }
+    let said = say(&home, &["compile-schema", &schema, "-o", &schema]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(fs::read_to_string(&schema).unwrap(), r#"{"type": "null"}"#);
     let nowhere = home.path().join("no/where").to_str().unwrap().to_owned();
     assert_eq!(say(&home, &["compile-schema", &schema, "-o", &nowhere]).code, Some(1));
     // A tree whose leaves are as deep as asked, and no deeper.

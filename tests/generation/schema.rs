@@ -6,7 +6,7 @@ mod valid;
 use fastrand::Rng;
 use kinglet::grammar::{Constraint, Grammar};
 use kinglet::guide::Guides;
-use kinglet::schema::{DEFAULT_DEPTH, compile};
+use kinglet::schema::{DEFAULT_DEPTH, MAX_DEPTH, compile};
 use kinglet::table::Table;
 use kinglet::{Code, GenerateOptions, Model, Sampling, SessionOptions, Specials, StopReason, Type};
 use kinglet_core::automaton::{Automaton, State};
@@ -289,6 +289,7 @@ fn references_are_followed_as_deep_as_asked() {
     let table = compile(&list.to_string(), 2).unwrap();
     assert!(["[]", "[[]]", "[[], []]"].iter().all(|text| accepts(&table, text)));
     assert!(!accepts(&table, "[[[]]]"));
+    assert!(accepts(&compile(&tree.to_string(), MAX_DEPTH).unwrap(), &nested(63)));
     let endless = json!({
         "type": "object",
         "properties": {"next": {"$ref": "#"}},

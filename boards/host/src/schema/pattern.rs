@@ -10,7 +10,7 @@ const SPACES: &str =
 /// The strings that a pattern fits, as JSON writes them without their quotation marks. The reason,
 /// behind "its pattern", for one that cannot be kept.
 pub fn strings(pattern: &str) -> Result<Hir, String> {
-    let parsed = regex_syntax::ParserBuilder::new().build().parse(&in_rust(pattern));
+    let parsed = regex_syntax::parse(&in_rust(pattern)?);
     let hir = parsed.map_err(|error| match error {
         regex_syntax::Error::Parse(error) => format!("cannot be read: {}", error.kind()),
         regex_syntax::Error::Translate(error) => format!("cannot be read: {}", error.kind()),
@@ -21,7 +21,7 @@ pub fn strings(pattern: &str) -> Result<Hir, String> {
 
 /// The pattern in the notation of Rust's `regex`, as far as they differ. What neither has is left
 /// to its parser.
-fn in_rust(pattern: &str) -> String {
+fn in_rust(pattern: &str) -> Result<String, String> {
     let mut rust = String::new();
     let mut in_brackets = false;
     let mut chars = pattern.chars();
@@ -38,7 +38,13 @@ fn in_rust(pattern: &str) -> String {
                 escaped => rust.extend(['\\'].into_iter().chain(escaped)),
             },
             ('.', false) => rust.push_str(r"[^\n\r\u{2028}\u{2029}]"),
-            // Rust has classes and operators inside of classes.
+            // Rust has classes and operators inside of classes, and reads these two otherwise.
+            ('-', true) if chars.as_str().starts_with('-') => {
+                return Err("has -- in brackets: write \\- for the sign".to_owned());
+            }
+            ('[', false) if chars.as_str().trim_start_matches('^').starts_with(']') => {
+                return Err("has [] or [^] in it: write \\] for the bracket".to_owned());
+            }
             ('[' | '&' | '~', true) => rust.extend(['\\', c]),
             _ => {
                 in_brackets = c == '[' || in_brackets && c != ']';
@@ -46,7 +52,7 @@ fn in_rust(pattern: &str) -> String {
             }
         }
     }
-    rust
+    Ok(rust)
 }
 
 /// Texts that an expression matches somewhere, where its anchors allow.
@@ -106,7 +112,10 @@ mod tests {
             (r"[a[&&~]", r"[a\[\&\&\~]"),
             (r"a.\u00e9[^.]", "a[^\\n\\r\\u{2028}\\u{2029}]\\u00e9[^.]"),
         ] {
-            assert_eq!(in_rust(pattern), rust);
+            assert_eq!(in_rust(pattern).unwrap(), rust);
+        }
+        for pattern in ["[+--]", "[--/]", "[^]]", "a[]"] {
+            in_rust(pattern).expect_err(pattern);
         }
     }
 
