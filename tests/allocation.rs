@@ -1,6 +1,8 @@
 //! Generation allocates nothing once the session is made. The only test of its program, so that
 //! every thread but the main one is its own.
 
+use kinglet::schema::compile;
+use kinglet::table::Table;
 use kinglet::{GenerateOptions, KvType, Model, Sampling, SessionOptions, StopReason, Type};
 use kinglet_tests::models::{SMALL, small};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -73,6 +75,20 @@ fn allocations_of(model: &Model, kv: KvType, prompt: &[u32], temperature: f32) -
     after - before
 }
 
+/// Allocations while a reply follows a table.
+fn allocations_of_table(model: &Model, table: &Table, temperature: f32) -> usize {
+    let options = SessionOptions { context: Some(256), ..SessionOptions::default() };
+    let mut session = model.session(&options).unwrap();
+    let sampling = Sampling { temperature, ..Sampling::default() };
+    let generate = GenerateOptions { sampling, grammar: Some(table), ..GenerateOptions::default() };
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    let generation = session.generate(&[20, 21], &generate, &mut |_| ControlFlow::Continue(()));
+    let after = ALLOCATIONS.load(Ordering::SeqCst);
+    let generation = generation.unwrap();
+    assert!(generation.tokens > 10 && generation.forced > 0, "{generation:?}");
+    after - before
+}
+
 fn check_all() {
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     drop(std::hint::black_box(Box::new(1)));
@@ -84,6 +100,13 @@ fn check_all() {
             for (kv, temperature) in [(KvType::F16, 0.0), (KvType::Int8, 0.8)] {
                 assert_eq!(allocations_of(&model, kv, &prompt, temperature), 0, "{name} {kind:?}");
             }
+        }
+        let model = small(name, Type::Q4);
+        let schema = r#"{"type": "array", "items": {"enum": ["one two", 3.25]}, "minItems": 9}"#;
+        let table = Table::new(&model, &compile(schema, 1).unwrap()).unwrap();
+        for temperature in [0.0, 1.0] {
+            // The box of the constraint, at the beginning.
+            assert_eq!(allocations_of_table(&model, &table, temperature), 1, "{name}");
         }
         // Long prompts of unquantized models run through a library that allocates.
         assert_eq!(allocations_of(&small(name, Type::Bf16), KvType::F16, &[20], 0.8), 0, "{name}");

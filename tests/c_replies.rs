@@ -200,6 +200,8 @@ fn reply_by_c(library: &Library, session: Handle, case: Case, prompt: &[u32]) ->
         candidate_capacity: candidates.len(),
         top_count: case.top.unwrap_or(0) as u32,
         reserved: 0,
+        schema: ptr::null(),
+        schema_bytes: 0,
     };
     let wanted = case.sampling;
     let bias = wanted.logit_bias.iter().map(|&(token, bias)| LogitBias { token, bias });

@@ -29,6 +29,9 @@ extern const char library_rodata_start[], library_rodata_end[];
 // The weight file in the image.
 extern const char model_start[], model_end[];
 
+// The table in the image, where it was built with one.
+extern const char table_start[], table_end[];
+
 // Memory for the session.
 extern char session_start[], session_end[];
 

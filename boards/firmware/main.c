@@ -163,6 +163,35 @@ static void reply(kinglet_session *session, const kinglet_model *model) {
   print_figure("cycles for each token of the reply", cycles / REPLY_TOKENS);
 }
 
+#ifdef TABLE
+static int write_piece(void *user, uint32_t token, const char *text, size_t text_bytes) {
+  (void)user;
+  (void)token;
+  print_bytes(text, text_bytes);
+  return 0;
+}
+
+// Goes on with a reply that follows the table of a JSON schema.
+static void reply_of_table(kinglet_session *session) {
+  kinglet_generate_options options = {0};
+  options.struct_size = sizeof options;
+  options.schema = table_start;
+  options.schema_bytes = (size_t)(table_end - table_start);
+  kinglet_generation told = {0};
+  told.struct_size = sizeof told;
+  print("table: ");
+  check(kinglet_session_generate(session, &options, write_piece, NULL, &told), "table", "");
+  print("\n");
+  print_figure("forced tokens", told.forced);
+  // Any other reason than these two has cut the JSON.
+  if (told.stop_reason != KINGLET_STOP_COMPLETE &&
+      told.stop_reason != KINGLET_STOP_END_OF_TEXT) {
+    print("failed: the reply was cut\n");
+    board_stop();
+  }
+}
+#endif
+
 int main(void) {
   print("Kinglet ");
   print(kinglet_version());
@@ -173,6 +202,9 @@ int main(void) {
   kinglet_session *session = new_session(model);
   prefill(session, model);
   reply(session, model);
+#ifdef TABLE
+  reply_of_table(session);
+#endif
   size_t text_bytes = (size_t)(library_text_end - library_text_start);
   size_t rodata_bytes = (size_t)(library_rodata_end - library_rodata_start);
   print_figure("library bytes", text_bytes + rodata_bytes);

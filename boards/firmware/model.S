@@ -1,4 +1,5 @@
-// The weight file that the image holds; MODEL is its path.
+// The weight file that the image holds, and the table if there is one; MODEL and TABLE are their
+// paths.
     .section .model, "a"
     .balign 64
     .global model_start
@@ -6,3 +7,12 @@ model_start:
     .incbin MODEL
     .global model_end
 model_end:
+
+#ifdef TABLE
+    .section .rodata.table, "a"
+    .global table_start
+table_start:
+    .incbin TABLE
+    .global table_end
+table_end:
+#endif

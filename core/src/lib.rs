@@ -5,7 +5,8 @@
 //! (the operations of an instruction set), [`scalar`] (what they mean), [`kv`] (the cache),
 //! [`arena`] (how one buffer is cut and shared between workers), [`texts`] and [`text`](mod@text)
 //! (tokens, and how far each text is), [`generate`](mod@generate) (the loop that chooses tokens),
-//! [`sample`], [`constraint`], [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
+//! [`sample`], [`constraint`], [`automaton`] and [`walk`] (tables of what a reply may be),
+//! [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
 //!
@@ -20,6 +21,7 @@
 extern crate std;
 
 pub mod arena;
+pub mod automaton;
 pub mod budget;
 pub mod chances;
 pub mod chat;
@@ -48,6 +50,7 @@ pub mod texts;
 pub mod tokenizer;
 pub mod top;
 pub mod unicode;
+pub mod walk;
 
 pub use cpu::Cpu;
 pub use engine::Engine;

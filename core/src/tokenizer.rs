@@ -17,6 +17,10 @@ use merge::Merger;
 use spans::Spans;
 use words::Words;
 
+/// Bytes that must be known behind a word to be sure of its end: an apostrophe is a word of its own
+/// or begins one, which the second letter behind it decides.
+const SETTLING_BYTES: usize = 2;
+
 /// How control tokens such as `<|im_end|>` are read when a text spells them out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Specials {
@@ -124,6 +128,32 @@ impl<'a> Tokenizer<'a> {
         Ok(out.len)
     }
 
+    /// Writes the tokens of the beginning of a text, as far as they are settled: whole words that
+    /// are the same whatever the text goes on with, or all where it `is_whole`. They end in front
+    /// of a special token. In all else as [`Self::encode`] with [`Specials::AsText`].
+    pub fn encode_settled(
+        &self,
+        beginning: &[u8],
+        is_whole: bool,
+        out: &mut [u32],
+    ) -> Result<usize> {
+        let mut as_text = iter::once(Span { end: beginning.len(), specials: Specials::AsText });
+        let found = self.find_special(beginning, 0, &mut Spans::new(&mut as_text));
+        let text = &beginning[..found.as_ref().map_or(beginning.len(), |found| found.start)];
+        let settling = if is_whole && found.is_none() { 0 } else { SETTLING_BYTES };
+        let mut merger = Merger::new(self.vocab);
+        let mut out = Output { tokens: out, len: 0 };
+        let mut end = 0;
+        for word in Words::new(text, &self.vocab) {
+            end += word.len();
+            if end + settling > text.len() {
+                break;
+            }
+            self.encode_word(word, &mut merger, &mut out)?;
+        }
+        Ok(out.len)
+    }
+
     /// The bytes that a token stands for; not always whole characters.
     ///
     /// Panics for a token outside the vocabulary.
@@ -162,16 +192,24 @@ impl<'a> Tokenizer<'a> {
         merger: &mut Merger<'_>,
         out: &mut Output<'_>,
     ) -> Result<()> {
-        for word in Words::new(text, &self.vocab) {
-            let start = out.len;
-            for chunk in word.utf8_chunks() {
-                self.push_bytes(chunk.valid().as_bytes(), out)?;
-                if !chunk.invalid().is_empty() {
-                    self.push_bytes("\u{FFFD}".as_bytes(), out)?;
-                }
+        Words::new(text, &self.vocab).try_for_each(|word| self.encode_word(word, merger, out))
+    }
+
+    /// Appends the tokens of a word.
+    fn encode_word(
+        &self,
+        word: &[u8],
+        merger: &mut Merger<'_>,
+        out: &mut Output<'_>,
+    ) -> Result<()> {
+        let start = out.len;
+        for chunk in word.utf8_chunks() {
+            self.push_bytes(chunk.valid().as_bytes(), out)?;
+            if !chunk.invalid().is_empty() {
+                self.push_bytes("\u{FFFD}".as_bytes(), out)?;
             }
-            out.len = start + merger.merge(&mut out.tokens[start..out.len]);
         }
+        out.len = start + merger.merge(&mut out.tokens[start..out.len]);
         Ok(())
     }
 

@@ -133,11 +133,14 @@ static void use_session(kinglet_session *session, kinglet_session *twin) {
   const char *stops[] = {"never in this text"};
   const kinglet_generate_options options = {.struct_size = sizeof options, .max_tokens = 20,
                                             .stop = stops, .stop_count = 1};
+  const kinglet_generate_options of_table = {
+      .struct_size = sizeof of_table, .schema = TABLE, .schema_bytes = TABLE_BYTES};
   for (int round = 0; round < 2; round++) {
     RETURNS(OK, kinglet_session_set_progress(session, on_progress, NULL));
     RETURNS(OK, kinglet_session_set_deadline(session, 1000000));
     RETURNS(OK, kinglet_session_prefill(session, PROMPT, PROMPT_TOKENS));
     RETURNS(OK, kinglet_session_generate(session, &options, on_piece, NULL, NULL));
+    RETURNS(OK, kinglet_session_generate(session, &of_table, on_piece, NULL, NULL));
     RETURNS(OK, kinglet_session_logits(session, &logits, &number));
     RETURNS(OK, kinglet_session_top(session, candidates, 20, &number));
     RETURNS(OK, kinglet_session_next(session, &token));

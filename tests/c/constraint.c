@@ -1,4 +1,4 @@
-// Constraints: functions of the caller's that say what a reply may be.
+// What a reply may be: by functions of the caller's, and by tables.
 #include "proof.h"
 
 // Replies of two tokens in turn, with a forced one behind every third.
@@ -130,12 +130,105 @@ static void refuse(kinglet_session *session) {
   RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, NULL));
 }
 
+// The text of a reply.
+typedef struct {
+  char text[16];
+  size_t bytes;
+} words;
+
+static int hear(void *user, uint32_t token, const char *text, size_t text_bytes) {
+  words *heard = user;
+  (void)token;
+  CHECK(heard->bytes + text_bytes < sizeof heard->text);
+  memcpy(heard->text + heard->bytes, text, text_bytes);
+  heard->bytes += text_bytes;
+  heard->text[heard->bytes] = 0;
+  return 0;
+}
+
+static bool is_one_of(const words *heard, const char *const *texts) {
+  while (*texts != NULL && strcmp(*texts, heard->text) != 0) ++texts;
+  return *texts != NULL;
+}
+
+// Replies of a table, at any address, are its texts.
+static void prove_table(kinglet_session *session) {
+  static const char *const ends[] = {"12", "true", NULL}, *const goes_on[] = {"1", NULL};
+  char *memory = take(TABLE_BYTES + 8);
+  kinglet_generate_options options = {.struct_size = sizeof options, .max_tokens = 10};
+  kinglet_generation told = {.struct_size = sizeof told};
+  uint32_t forced = 0;
+  for (uint64_t seed = 0; seed < 24; ++seed) {
+    const kinglet_sampling sampling = {
+        .struct_size = sizeof sampling, .temperature = 1.5f, .seed = seed};
+    char *place = memory + seed % 8;
+    memcpy(place, TABLE, TABLE_BYTES);
+    options.schema = place;
+    options.schema_bytes = TABLE_BYTES;
+    words heard = {.bytes = 0};
+    RETURNS(OK, kinglet_session_rewind(session, PROMPT_TOKENS));
+    RETURNS(OK, kinglet_session_set_sampling(session, &sampling));
+    RETURNS(OK, kinglet_session_generate(session, &options, hear, &heard, &told));
+    CHECK(told.stop_reason == KINGLET_STOP_COMPLETE
+              ? is_one_of(&heard, ends)
+              : told.stop_reason == KINGLET_STOP_END_OF_TEXT && is_one_of(&heard, goes_on));
+    forced += told.forced;
+  }
+  CHECK(forced > 0);
+  free(memory);
+  RETURNS(OK, kinglet_session_set_sampling(session, NULL));
+}
+
+static void refuse_tables(kinglet_session *session) {
+  unsigned char table[TABLE_BYTES];
+  const kinglet_constraint constraint = {
+      .struct_size = sizeof constraint, .filter = nothing, .advance = give_up};
+  kinglet_generate_options options = {.struct_size = sizeof options};
+#define TABLE_GIVES(name, at, value)                                       \
+  memcpy(table, TABLE, sizeof table);                                      \
+  table[at] = (value);                                                     \
+  options.schema = table;                                                  \
+  options.schema_bytes = sizeof table;                                     \
+  RETURNS(name, kinglet_session_generate(session, &options, NULL, NULL, NULL))
+  TABLE_GIVES(NOT_KINGLET, 0, 'k');
+  TABLE_GIVES(UNKNOWN_VERSION, 8, 9);
+  TABLE_GIVES(TRUNCATED, 16, 7);
+  TABLE_GIVES(CORRUPT, 16, 5);
+  TABLE_GIVES(CORRUPT, 24, 7);
+#undef TABLE_GIVES
+  options.schema_bytes = 0;
+  RETURNS(NOT_KINGLET, kinglet_session_generate(session, &options, NULL, NULL, NULL));
+  options.schema_bytes = SIZE_MAX;
+  RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, NULL));
+  options.schema = NULL;
+  options.schema_bytes = TABLE_BYTES;
+  RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, NULL));
+  options.schema = TABLE;
+  options.constraint = &constraint;
+  RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, NULL));
+  options.constraint = NULL;
+  options.flags = KINGLET_GENERATE_IGNORE_END;
+  RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, NULL));
+  options.flags = 0;
+  union {
+    kinglet_generation told;
+    unsigned char table[TABLE_BYTES];
+  } both;
+  memcpy(both.table, TABLE, TABLE_BYTES);
+  both.told.struct_size = sizeof both.told;
+  options.schema = both.table;
+  RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, &both.told));
+}
+
 void prove_constraints(void) {
   kinglet_model *model = open_model(MODEL);
   kinglet_session *session = new_prompted(model);
   prove_shape(session);
   refuse(session);
   prove_shape(session);
+  prove_table(session);
+  refuse_tables(session);
+  prove_table(session);
   RETURNS(OK, kinglet_session_destroy(session));
   RETURNS(OK, kinglet_model_close(model));
 }

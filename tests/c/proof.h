@@ -48,6 +48,10 @@ extern const uint32_t PROMPT[PROMPT_TOKENS];
 size_t generate_tokens(kinglet_session *session, uint32_t *tokens, size_t capacity,
                        kinglet_generation *told);
 
+// What `kinglet compile-schema` makes of {"enum": [1, 12, true]}.
+#define TABLE_BYTES 72
+extern const unsigned char TABLE[TABLE_BYTES];
+
 // Pointers that are no handle of a kind, made of one that is open.
 typedef struct {
   void *handles[96];

@@ -5,5 +5,6 @@ mod boards;
 mod imports;
 mod power;
 mod run;
+mod schema;
 mod service;
 mod shapes;

@@ -8,6 +8,7 @@ use super::library::{Handle, Library};
 use super::world::{Kind, OK, World};
 use std::ffi::{c_char, c_void};
 use std::ptr;
+use std::sync::OnceLock;
 
 const BUSY: i32 = 407;
 
@@ -79,6 +80,19 @@ fn constraint(answers: &mut u8, input: &mut Input<'_>) -> Constraint {
         forced: if input.rarely(3) { Some(forced) } else { None },
         is_complete: if input.rarely(3) { Some(is_complete) } else { None },
     }
+}
+
+/// What `kinglet compile-schema` makes of an array, mostly as it is.
+fn table(input: &mut Input<'_>) -> Vec<u8> {
+    static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
+    let schema = r#"{"type": "array", "items": {"enum": ["ab", 12]}, "maxItems": 3}"#;
+    let mut table = TABLE.get_or_init(|| kinglet::schema::compile(schema, 1).unwrap()).clone();
+    if input.rarely(2) {
+        let at = usize::from(input.byte()) * table.len() / 256;
+        table[at] = input.byte();
+    }
+    table.truncate(if input.rarely(16) { input.byte().into() } else { table.len() });
+    table
 }
 
 /// The next answer of the byte behind a constraint.
@@ -193,6 +207,8 @@ impl World<'_> {
         let most = 1 + u32::from(input.byte() / 8);
         let mut answers = input.byte();
         let constraint = constraint(&mut answers, input);
+        let table = table(input);
+        let [has_constraint, has_table] = [input.rarely(4), input.rarely(4)];
         // A text that goes on when the context is full ends with its tokens alone.
         let slides = input.rarely(4);
         let asks = input.rarely(3);
@@ -204,11 +220,13 @@ impl World<'_> {
             flags: if slides { KINGLET_GENERATE_SLIDE } else { 0 } | input.flags(1),
             stop: if input.rarely(24) { ptr::null() } else { stops.as_ptr() },
             stop_count: if input.rarely(4) { stops.len() } else { 0 },
-            constraint: if input.rarely(3) { &raw const constraint } else { ptr::null() },
+            constraint: if has_constraint { &raw const constraint } else { ptr::null() },
             candidates: if asks { candidates.start().cast() } else { ptr::null_mut() },
             candidate_capacity: if input.rarely(32) { usize::MAX / 2 } else { room },
             top_count: input.edge(5),
             reserved: u32::from(input.rarely(64)),
+            schema: if has_table { table.as_ptr().cast() } else { ptr::null() },
+            schema_bytes: if has_table { table.len() } else { usize::from(input.rarely(64)) },
         };
         let mut options = Sized::new(options, input);
         let options = options.pointer::<GenerateOptions>(input).cast_const();
@@ -231,17 +249,21 @@ impl World<'_> {
         let given = self.handle(Kind::Session, input);
         let mut answers = input.byte();
         let constraint = constraint(&mut answers, input);
+        let table = table(input);
+        let [has_constraint, has_table] = [input.rarely(4), input.rarely(4)];
         let options = GenerateOptions {
             struct_size: size_of::<GenerateOptions>(),
             max_tokens: 1 + u32::from(input.byte() / 8),
             flags: input.flags(3),
             stop: ptr::null(),
             stop_count: 0,
-            constraint: if input.rarely(3) { &raw const constraint } else { ptr::null() },
+            constraint: if has_constraint { &raw const constraint } else { ptr::null() },
             candidates: ptr::null_mut(),
             candidate_capacity: 0,
             top_count: 0,
             reserved: 0,
+            schema: if has_table { table.as_ptr().cast() } else { ptr::null() },
+            schema_bytes: if has_table { table.len() } else { usize::from(input.rarely(64)) },
         };
         let count = input.pick(10);
         // SAFETY: all numbers.

@@ -5,6 +5,7 @@ mod constraint;
 mod embed;
 mod guide;
 mod likelihood;
+mod schema;
 mod slide;
 mod templates;
 mod tools;

@@ -477,6 +477,29 @@ typedef struct kinglet_constraint {
 
 // How to generate. Zero, and no struct at all, generates until the model ends or the context is
 // full.
+//
+// An example of `schema`: of a file `order.json` with
+//
+//     {"type": "object", "required": ["item", "count"], "properties": {
+//       "item": {"enum": ["tea", "coffee"]},
+//       "count": {"type": "integer", "minimum": 1, "maximum": 9}}}
+//
+// the commands `kinglet compile-schema order.json -o order.kschema` and `xxd -i order.kschema
+// order.h` write a table of 288 bytes as an array. With
+//
+//     #include "order.h"
+//     kinglet_generate_options options = {0};
+//     kinglet_generation told = {0};
+//     options.struct_size = sizeof options;
+//     options.max_tokens = 40;
+//     options.schema = order_kschema;
+//     options.schema_bytes = order_kschema_len;
+//     told.struct_size = sizeof told;
+//     status = kinglet_session_generate(session, &options, on_piece, user, &told);
+//
+// the pieces together are `{"item": "tea", "count": 2}` or another order. It is whole where
+// `told.stop_reason` is `KINGLET_STOP_COMPLETE`, or `KINGLET_STOP_END_OF_TEXT` for a schema with
+// which a text may end and may go on; any other reason has cut it.
 typedef struct kinglet_generate_options {
   // Size of this struct.
   size_t struct_size;
@@ -504,6 +527,15 @@ typedef struct kinglet_generate_options {
   uint32_t top_count;
   // Zero.
   uint32_t reserved;
+  // What the reply may be, or null: a table that `kinglet compile-schema` has made of a JSON
+  // schema, at any address, such as in flash. One table serves all models. It stays as it is
+  // until the call returns, and nothing is allocated. Each call checks all of its bytes, and
+  // returns `KINGLET_STATUS_NOT_KINGLET`, `KINGLET_STATUS_UNKNOWN_VERSION`,
+  // `KINGLET_STATUS_TRUNCATED` or `KINGLET_STATUS_CORRUPT` for what is none. Neither with
+  // `constraint` nor with `KINGLET_GENERATE_IGNORE_END`.
+  const void *schema;
+  // Bytes of `schema`.
+  size_t schema_bytes;
 } kinglet_generate_options;
 
 // Gets tokens and text of a reply as they come. `token` is `KINGLET_NO_TOKEN` when a piece of text

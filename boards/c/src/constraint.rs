@@ -1,10 +1,61 @@
-//! Constraints of the caller's: which tokens a reply may have.
+//! What the caller lets a reply be: functions of the caller's, or a table.
 
-use crate::abi::{self, KINGLET_NO_TOKEN};
+use crate::abi::{self, GenerateOptions, KINGLET_NO_TOKEN};
+use crate::handle::array;
 use crate::versioned;
 use core::ffi::c_void;
+use kinglet_core::automaton::Automaton;
 use kinglet_core::constraint::Constraint;
-use kinglet_quant::{Code, Result, ensure};
+use kinglet_core::walk::Walk;
+use kinglet_quant::{Code, File, Result, ensure};
+
+/// What decides which tokens a reply may have.
+#[expect(clippy::large_enum_variant, reason = "there may be no heap")]
+pub(crate) enum Rule<'a> {
+    /// Functions of the caller's.
+    Callbacks(Callbacks),
+    /// A table.
+    Walk(Walk<'a>),
+}
+
+impl<'a> Rule<'a> {
+    /// The rule that options name, if they name one. `BadArgument` for two, and for one that lacks
+    /// a function; what [`Automaton::open`] returns for a table.
+    ///
+    /// # Safety
+    ///
+    /// The constraint must be null or what [`versioned::read`] takes; the schema null or as many
+    /// bytes as the options say, which nobody changes for `'a`.
+    pub unsafe fn read(options: &GenerateOptions, model: &File<'a>) -> Result<Option<Self>> {
+        if options.schema.is_null() {
+            ensure!(
+                options.schema_bytes == 0,
+                Code::BadArgument,
+                "the schema is null, but has {} bytes",
+                options.schema_bytes
+            );
+            // SAFETY: as promised by the caller.
+            let callbacks = unsafe { Callbacks::read(options.constraint) }?;
+            return Ok(callbacks.map(Self::Callbacks));
+        }
+        ensure!(
+            options.constraint.is_null(),
+            Code::BadArgument,
+            "a reply has either a schema or a constraint: leave one of them out"
+        );
+        // SAFETY: as promised by the caller.
+        let table = unsafe { array(options.schema.cast(), options.schema_bytes, "the schema") }?;
+        Ok(Some(Self::Walk(Walk::new(Automaton::open(table)?, model))))
+    }
+
+    /// The rule as the core knows it.
+    pub fn constraint(&mut self) -> &mut dyn Constraint {
+        match self {
+            Self::Callbacks(callbacks) => callbacks,
+            Self::Walk(walk) => walk,
+        }
+    }
+}
 
 /// The functions of a reply's constraint.
 pub(crate) struct Callbacks {
@@ -22,7 +73,7 @@ impl Callbacks {
     /// # Safety
     ///
     /// `given` must be null or what [`versioned::read`] takes.
-    pub unsafe fn read(given: *const abi::Constraint) -> Result<Option<Self>> {
+    unsafe fn read(given: *const abi::Constraint) -> Result<Option<Self>> {
         if given.is_null() {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use crate::abi::{self, GenerateOptions, Generation};
 use crate::chances::Told;
 use crate::clock::Deadline;
-use crate::constraint::Callbacks;
+use crate::constraint::Rule;
 use crate::handle::{self, Bytes, User, array, check_apart};
 use crate::session::{SessionHandle, Work, with};
 use crate::status::Status;
@@ -190,12 +190,13 @@ unsafe fn generate<const MOST: usize>(
     // SAFETY: as promised by the caller.
     let read: Options<'_, MOST> = unsafe { read_requests(requests) }?;
     // SAFETY: as promised by the caller.
-    let mut constraints: Constraints<MOST> = unsafe { read_constraints(&read) }?;
+    unsafe { check_schemas(session, requests, &read) }?;
     let told = told_chances(session, work.texts.model(), requests, &read)?;
     let Work { texts, samplings, clock, deadline_ms, .. } = work;
+    // SAFETY: as promised by the caller.
+    let mut rules: Rules<'_, MOST> = unsafe { read_rules(&read, texts.model()) }?;
     let mut replies = heapless::Vec::<Reply<'_>, MOST>::new();
-    for ((request, (options, stop)), constraint) in requests.iter().zip(&read).zip(&mut constraints)
-    {
+    for ((request, (options, stop)), rule) in requests.iter().zip(&read).zip(&mut rules) {
         let number = number_of(request, samplings.len())?;
         let options = reply_options(options, stop);
         let mut reply = Reply::new(texts.model(), number, samplings[number].sampler(), options)?;
@@ -203,8 +204,8 @@ unsafe fn generate<const MOST: usize>(
             // SAFETY: the caller's buffer, which is apart from everything else, stays for the call.
             reply = reply.with_chances(unsafe { told.chances() });
         }
-        if let Some(constraint) = constraint {
-            reply = reply.with_constraint(constraint)?;
+        if let Some(rule) = rule {
+            reply = reply.with_constraint(rule.constraint())?;
         }
         assert!(replies.push(reply).is_ok(), "the number was checked");
     }
@@ -270,19 +271,42 @@ fn number_of(request: &abi::Reply, texts: usize) -> Result<usize> {
 type Options<'a, const MOST: usize> =
     heapless::Vec<(GenerateOptions, heapless::Vec<&'a str, MAX_STOPS>), MOST>;
 
-/// The constraints of replies.
-type Constraints<const MOST: usize> = heapless::Vec<Option<Callbacks>, MOST>;
+/// What decides which tokens replies may have.
+type Rules<'a, const MOST: usize> = heapless::Vec<Option<Rule<'a>>, MOST>;
 
-/// Reads the constraints that options name.
+/// Reads the rules that options name.
 ///
 /// # Safety
 ///
-/// They must be what [`Callbacks::read`] takes.
-unsafe fn read_constraints<const MOST: usize>(
+/// They must be what [`Rule::read`] takes.
+unsafe fn read_rules<'a, const MOST: usize>(
     read: &Options<'_, MOST>,
-) -> Result<Constraints<MOST>> {
+    model: &File<'a>,
+) -> Result<Rules<'a, MOST>> {
     // SAFETY: as promised by the caller.
-    read.iter().map(|(options, _)| unsafe { Callbacks::read(options.constraint) }).collect()
+    read.iter().map(|(options, _)| unsafe { Rule::read(options, model) }).collect()
+}
+
+/// `BadArgument` where a schema overlaps with what is written.
+///
+/// # Safety
+///
+/// As for [`generate`].
+unsafe fn check_schemas<const MOST: usize>(
+    session: &SessionHandle,
+    requests: &[abi::Reply],
+    read: &Options<'_, MOST>,
+) -> Result<()> {
+    for (options, _) in read {
+        let schema = Bytes::of(options.schema.cast::<u8>(), options.schema_bytes, "a schema");
+        check_apart(&[schema, session.memory()])?;
+        for request in requests {
+            // SAFETY: as promised by the caller.
+            let written = unsafe { handle::bytes_of(request.generation, "a generation") };
+            check_apart(&[schema, written])?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the options of at most `MOST` replies, and writes reports of nothing.

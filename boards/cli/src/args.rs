@@ -9,6 +9,7 @@ mod grammar;
 mod report;
 mod run;
 mod sampling;
+mod schema;
 mod session;
 mod text;
 mod tools;
@@ -27,6 +28,7 @@ pub use grammar::GrammarArgs;
 pub use report::ReportArgs;
 pub use run::RunArgs;
 pub use sampling::SamplingArgs;
+pub use schema::CompileSchemaArgs;
 pub use session::{MemoryArgs, SessionArgs};
 pub use text::TextArgs;
 pub use tools::ToolArgs;
@@ -72,6 +74,8 @@ pub enum Command {
     Run(RunArgs),
     /// Talk with an instruction-tuned model
     Chat(ChatArgs),
+    /// Compile a JSON schema into a table, for replies on boards without an operating system
+    CompileSchema(CompileSchemaArgs),
     /// Show the tokens of a text
     Tokenize(TokenizeArgs),
     /// Turn texts into vectors that can be compared

@@ -2,7 +2,9 @@
 
 use crate::args::{GrammarArgs, ToolArgs};
 use crate::errors;
+use kinglet::grammar::Grammar;
 use kinglet::guide::{Guide, Guides};
+use kinglet::table::Table;
 use kinglet::tools::{Choice, Toolbox, Tools};
 use kinglet::{Code, Model, Result};
 use kinglet_quant::fail;
@@ -10,12 +12,19 @@ use std::fs;
 use std::path::Path;
 
 /// The grammar that the flags ask for, if they ask for one.
-pub fn read(args: &GrammarArgs, model: &Model) -> Result<Option<Guide>> {
+pub fn read(args: &GrammarArgs, model: &Model) -> Result<Option<Box<dyn Grammar>>> {
     let guides = || Guides::new(model);
+    let boxed = |guide: Guide| -> Option<Box<dyn Grammar>> { Some(Box::new(guide)) };
     Ok(match (&args.json_schema, &args.regex, &args.grammar) {
-        (Some(path), ..) => Some(guides()?.json_schema(&text(path)?)?),
-        (_, Some(regex), _) => Some(guides()?.regex(regex)?),
-        (.., Some(path)) => Some(guides()?.lark(&text(path)?)?),
+        (Some(path), ..) => {
+            let bytes = bytes(path)?;
+            match Table::is_one(&bytes) {
+                true => Some(Box::new(Table::new(model, &bytes)?)),
+                false => boxed(guides()?.json_schema(&text(path, bytes)?)?),
+            }
+        }
+        (_, Some(regex), _) => boxed(guides()?.regex(regex)?),
+        (.., Some(path)) => boxed(guides()?.lark(&text(path, bytes(path)?)?)?),
         (None, None, None) => None,
     })
 }
@@ -25,7 +34,7 @@ pub fn tools(args: &ToolArgs, model: &Model) -> Result<Option<(Toolbox, Guide)>>
     let Some(path) = &args.tools else {
         return Ok(None);
     };
-    let toolbox = Toolbox::new(model, Tools::from_json(&text(path)?)?)?;
+    let toolbox = Toolbox::new(model, Tools::from_json(&text(path, bytes(path)?)?)?)?;
     let choice = match args.tool_choice.as_str() {
         "auto" => Choice::Auto,
         "required" => Choice::Required,
@@ -35,8 +44,13 @@ pub fn tools(args: &ToolArgs, model: &Model) -> Result<Option<(Toolbox, Guide)>>
     Ok(Some((toolbox, guide)))
 }
 
-fn text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|cause| errors::unreadable(path, &cause))?;
+/// The content of a file.
+pub fn bytes(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|cause| errors::unreadable(path, &cause))
+}
+
+/// The content of a file as text.
+pub fn text(path: &Path, bytes: Vec<u8>) -> Result<String> {
     match String::from_utf8(bytes) {
         // Editors of some systems put a mark in front.
         Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),

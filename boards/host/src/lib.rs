@@ -30,9 +30,12 @@ mod map;
 mod model;
 mod pool;
 mod runtime;
+#[cfg(feature = "grammar")]
+pub mod schema;
 pub mod score;
 mod select;
 mod session;
+pub mod table;
 #[cfg(feature = "chat")]
 pub mod template;
 mod thread;

@@ -28,12 +28,12 @@ struct Pair {
 /// token lies in it.
 pub(super) struct Merger<'a> {
     vocab: Vocab<'a>,
-    best: [Option<Pair>; MAX_BLOCKS],
+    best: heapless::Vec<Option<Pair>, MAX_BLOCKS>,
 }
 
 impl<'a> Merger<'a> {
     pub(super) fn new(vocab: Vocab<'a>) -> Self {
-        Self { vocab, best: [None; MAX_BLOCKS] }
+        Self { vocab, best: heapless::Vec::new() }
     }
 
     /// Merges the pair of lowest rank, of those the leftmost, until none is left. Returns how many
@@ -41,10 +41,12 @@ impl<'a> Merger<'a> {
     pub(super) fn merge(&mut self, tokens: &mut [u32]) -> usize {
         let block = tokens.len().div_ceil(MAX_BLOCKS).max(MIN_BLOCK);
         let blocks = tokens.len().div_ceil(block);
+        self.best.clear();
         for index in 0..blocks {
-            self.best[index] = self.best_pair(tokens, index * block, block);
+            let best = self.best_pair(tokens, index * block, block);
+            self.best.extend([best]);
         }
-        while let Some(pair) = self.best[..blocks].iter().flatten().min().copied() {
+        while let Some(pair) = self.best.iter().flatten().min().copied() {
             tokens[pair.left] = pair.token;
             tokens[pair.right] = HOLE;
             // The token before the pair has a new right neighbour, and the right token is gone.

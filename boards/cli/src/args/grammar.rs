@@ -8,7 +8,8 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Shape of the reply")]
 #[group(id = "shape", multiple = false)]
 pub struct GrammarArgs {
-    /// Reply with JSON of this schema: properties in its order, on one line
+    /// Reply with JSON of this schema, or of a table of `kinglet compile-schema`: properties in its
+    /// order, on one line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub json_schema: Option<PathBuf>,
     /// Reply with a text that this regular expression matches as a whole

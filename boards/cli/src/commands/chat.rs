@@ -3,6 +3,7 @@
 use crate::args::ChatArgs;
 use crate::chat::Conversation;
 use crate::{grammar, interrupt, models, out, settings};
+use kinglet::grammar::Grammar;
 use kinglet::{Code, Error, GenerateOptions, Result};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -41,7 +42,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     let session = model.session(&options)?;
     let grammar = grammar::read(&args.grammar, &model)?;
     let (toolbox, calls) = grammar::tools(&args.tools, &model)?.unzip();
-    let grammar = grammar.or(calls);
+    let grammar = grammar.or(calls.map(|calls| Box::new(calls) as Box<dyn Grammar>));
     let mut conversation = Conversation::new(model, session, args.system.clone(), toolbox)?;
     let stop: Vec<&str> = args.sampling.stop.iter().map(String::as_str).collect();
     let options = GenerateOptions {
@@ -52,7 +53,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         ignore_eos: false,
         speculation: !args.sampling.no_speculation,
         overflow: args.ctx_overflow.into(),
-        grammar: grammar.as_ref().map(|guide| guide as _),
+        grammar: grammar.as_deref(),
         deadline: args.deadline,
         ..GenerateOptions::default()
     };

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod boards;
 pub mod chat;
 pub mod choices;
+pub mod compile_schema;
 pub mod completions;
 pub mod convert;
 pub mod doctor;

@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         speculation: !args.sampling.no_speculation,
         overflow: args.ctx_overflow.into(),
         candidates: args.logprobs.map(|count| count as usize),
-        grammar: grammar.as_ref().map(|guide| guide as _),
+        grammar: grammar.as_deref(),
         deadline: args.deadline,
         ..GenerateOptions::default()
     };

@@ -1,0 +1,31 @@
+//! The flags of `kinglet compile-schema`.
+
+use clap::{Args, ValueHint};
+use std::path::PathBuf;
+
+/// Arguments of `kinglet compile-schema`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The table serves every model. `kinglet run` and `kinglet chat` take it with --json-schema, and
+firmware hands it to kinglet_session_generate, which then allocates nothing. It keeps type,
+properties, required, items, prefixItems, minItems, maxItems, enum, const, anyOf, oneOf (where
+types or constants tell its branches apart), minLength, maxLength, pattern, format (date, time,
+date-time, uuid, email), bounds of integers, and $ref within the schema. Properties come in the
+schema's order and no others are written. What it cannot keep is refused by name and place.
+
+Examples:
+  kinglet compile-schema order.schema.json -o order.kschema
+  kinglet run model.kinglet -f mail.txt --json-schema order.kschema
+  kinglet compile-schema tree.schema.json -o tree.kschema --depth 2")]
+pub struct CompileSchemaArgs {
+    /// A JSON schema
+    #[arg(value_name = "SCHEMA", value_hint = ValueHint::FilePath)]
+    pub schema: PathBuf,
+    /// The table to write; an existing file is replaced
+    #[arg(short, long, value_name = "TABLE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// Levels of what refers to itself; at the last one, the branch that does so is left out
+    #[arg(long, value_name = "N", default_value_t = kinglet::schema::DEFAULT_DEPTH)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(kinglet::schema::MAX_DEPTH)))]
+    pub depth: u32,
+}

@@ -1,0 +1,29 @@
+//! `kinglet compile-schema`: a JSON schema as a table for firmware.
+
+use crate::args::CompileSchemaArgs;
+use crate::{errors, grammar, out};
+use kinglet::table::Table;
+use kinglet::{Code, Error, Result, schema};
+use kinglet_quant::ensure;
+use std::fs;
+
+/// Compiles, writes the table, and prints its size.
+pub fn run(args: &CompileSchemaArgs) -> Result<()> {
+    let path = &args.schema;
+    let text = grammar::text(path, grammar::bytes(path)?)?;
+    let table = schema::compile(&text, args.depth).map_err(|error| {
+        let message = format_args!("{}: {}", path.display(), error.message());
+        Error::new(error.code(), message)
+    })?;
+    let is_schema = fs::canonicalize(&args.output)
+        .is_ok_and(|output| fs::canonicalize(path).is_ok_and(|path| path == output));
+    ensure!(
+        !is_schema,
+        Code::BadArgument,
+        "{} is the schema and would be replaced by the table: choose another -o",
+        path.display()
+    );
+    fs::write(&args.output, &table).map_err(|cause| errors::unwritable(&args.output, &cause))?;
+    let states = Table::states(&table)?;
+    out::text(&format!("{states} states, {} bytes\n", table.len()))
+}
