@@ -1,7 +1,8 @@
 //! A batch: several texts that go on in one pass.
 
 use crate::generate::{self, GenerateOptions, Generation, Piece};
-use crate::runtime::{Runtime, SessionOptions, Texts};
+use crate::options::SessionOptions;
+use crate::runtime::{Runtime, Texts};
 use crate::session::Text;
 use crate::{Backend, Model, ReadStream, Selection};
 use kinglet_core::Workers;

@@ -1,6 +1,6 @@
 //! What a whole process takes with a model, and what of a session fits in a budget for it.
 
-use crate::runtime::SessionOptions;
+use crate::options::SessionOptions;
 use crate::{KvType, Model, Part, Plan, Root};
 use kinglet_core::budget::{self, CONTEXT_STEP, STACK_BYTES};
 use kinglet_machine::Resident;

@@ -28,6 +28,7 @@ pub mod grammar;
 pub mod guide;
 mod map;
 mod model;
+mod options;
 mod pool;
 mod runtime;
 #[cfg(feature = "grammar")]
@@ -65,8 +66,8 @@ pub use kinglet_quant::file::{File, TextKey};
 pub use kinglet_quant::{Code, Config, Error, Result, Role, Type};
 pub use map::Mapping;
 pub use model::Model;
+pub use options::SessionOptions;
 pub use pool::Pool;
-pub use runtime::SessionOptions;
 pub use select::Selection;
 pub use session::{Session, Text};
 pub use work::Work;

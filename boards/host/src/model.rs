@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::map::Mapping;
-use crate::runtime::SessionOptions;
+use crate::options::SessionOptions;
 use crate::select::Selection;
 use crate::session::Session;
 #[cfg(feature = "cuda")]
@@ -121,7 +121,11 @@ impl Model {
 
     #[cfg(feature = "cuda")]
     fn select_freely(&self, options: &SessionOptions) -> Selection {
-        let trial = |device| self.mapped.trials.outcome(self, options, device);
+        let trial = |device| {
+            self.mapped
+                .trials
+                .outcome(options, device, &|options| crate::runtime::lap(self, options))
+        };
         Selection::by_trial(options.work, trial)
     }
 

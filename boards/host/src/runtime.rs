@@ -1,97 +1,14 @@
 //! Texts with memory and threads of their own.
 
+use crate::options::SessionOptions;
 use crate::select::Selection;
-use crate::work::Work;
-use crate::{Cpus, Model, Pool, Root};
-use kinglet_backends::{AnyEngine, Backend};
-use kinglet_core::draft::LOOKAHEAD_ROWS;
-use kinglet_core::plan::Limits;
-use kinglet_core::{KvType, texts};
-use kinglet_quant::{Code, Config, Error, Result};
+#[cfg(feature = "cuda")]
+use crate::trial;
+use crate::{Model, Pool, Root};
+use kinglet_backends::AnyEngine;
+use kinglet_core::texts;
+use kinglet_quant::{Code, Error, Result};
 use memmap2::MmapMut;
-
-/// What a session or a batch must be able to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionOptions {
-    /// Texts that a [`crate::Batch`] goes on with in one pass, each with a cache of its own; at
-    /// most [`crate::MAX_TEXTS`]. A session has one.
-    pub texts: usize,
-    /// Positions of the cache of a text; `None` takes 2048, or the model's context where that is
-    /// smaller.
-    pub context: Option<usize>,
-    /// How keys and values are stored.
-    pub kv: KvType,
-    /// Threads, the caller included; `None` takes [`Cpus::default_threads`], and the caller alone
-    /// where a device computes.
-    pub threads: Option<usize>,
-    /// Tokens per pass of prefill.
-    pub batch: usize,
-    /// Tokens of one pass that can have logits, at most the batch; as many as there are texts at
-    /// least. Each is a row of the vocabulary in f32. With one for each text, generation takes one
-    /// token after the other; beyond [`crate::LOOKAHEAD_ROWS`], the default, only
-    /// [`crate::Session::score`] and [`crate::choices`] are faster.
-    pub logit_rows: usize,
-    /// What to run on; `None` takes the processor with its fastest kernels, or an NVIDIA device
-    /// where a trial of some tokens finds it faster for [`SessionOptions::work`]. The trial comes
-    /// with the first session of a model and takes as long as some 40 tokens of each; see
-    /// [`Model::select`].
-    pub backend: Option<Backend>,
-    /// What the session is going to do, for the choice of a backend.
-    pub work: Work,
-    /// What the whole process may take, pages of files included: the session takes the context that
-    /// fits, see [`Model::fit`], or is refused before anything is touched.
-    pub memory_budget_bytes: Option<usize>,
-    /// Keeps the file and the session's memory resident; `Resource` where the system refuses.
-    pub lock_memory: bool,
-    /// Processors that the threads run on; `None` takes [`Cpus::fastest`].
-    pub cpus: Option<Cpus>,
-    /// Binds every thread, the caller's included, to a processor of its own; where there are fewer
-    /// processors than threads, to all of them.
-    pub pin_threads: bool,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self {
-            texts: 1,
-            context: None,
-            kv: KvType::Int8,
-            threads: None,
-            batch: 64,
-            logit_rows: LOOKAHEAD_ROWS,
-            backend: None,
-            work: Work::default(),
-            memory_budget_bytes: None,
-            lock_memory: false,
-            cpus: None,
-            pin_threads: false,
-        }
-    }
-}
-
-/// The context that a text has unless told otherwise.
-const DEFAULT_CONTEXT: usize = 2048;
-
-impl SessionOptions {
-    pub(crate) fn limits(&self, config: &Config, backend: Backend) -> Limits {
-        Limits {
-            texts: self.texts,
-            context: self.context.unwrap_or(DEFAULT_CONTEXT.min(config.max_context as usize)),
-            batch: self.batch,
-            logit_rows: self.logit_rows.max(self.texts).min(self.batch),
-            workers: self.threads.unwrap_or_else(|| self.default_threads(backend)),
-            kv: self.kv,
-        }
-    }
-
-    fn default_threads(&self, backend: Backend) -> usize {
-        if backend.uses_threads() { self.cpus().default_threads() } else { 1 }
-    }
-
-    fn cpus(&self) -> Cpus {
-        self.cpus.clone().unwrap_or_else(|| Cpus::fastest(&Root::here()))
-    }
-}
 
 /// The texts of the core on an engine with threads.
 pub type Texts = kinglet_core::Texts<'static, AnyEngine<'static, Pool>>;
@@ -134,6 +51,20 @@ impl Runtime {
         let texts = Texts::new(file, engine, rest);
         Ok(Self { texts, _memory: memory, model, selection })
     }
+}
+
+/// Runs the tokens of a trial with a session of the model. It gets a thread of its own, since a
+/// session can bind its caller to a processor.
+#[cfg(feature = "cuda")]
+pub(crate) fn lap(model: &Model, options: &SessionOptions) -> Result<trial::Lap> {
+    std::thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            let (mut runtime, start) =
+                (Runtime::new(model.clone(), options)?, std::time::Instant::now());
+            trial::lap(&mut runtime.texts, &mut || Ok(start.elapsed()))
+        });
+        work.join().map_err(|_| Error::new(Code::Internal, format_args!("the trial panicked")))?
+    })
 }
 
 /// Keeps file and session in memory.

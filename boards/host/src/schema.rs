@@ -22,6 +22,7 @@ mod nfa;
 mod number;
 mod pattern;
 mod quote;
+mod refusal;
 mod shape;
 mod strings;
 mod value;

@@ -1,7 +1,8 @@
 //! A session: one text with memory and threads of its own.
 
 use crate::generate::{self, GenerateOptions, Generation, Piece};
-use crate::runtime::{Runtime, SessionOptions};
+use crate::options::SessionOptions;
+use crate::runtime::Runtime;
 use crate::{Model, ReadStream, Selection};
 use kinglet_backends::Backend;
 use kinglet_core::engine::Observer;

@@ -1,16 +1,15 @@
 //! A short race between a device and the processor on the same tokens.
 //!
-//! [`Model::select`] runs it for sessions of this crate. Who makes engines of their own hands their
-//! [`lap`]s to a [`race`].
+//! [`crate::Model::select`] runs it for sessions of this crate. Who makes engines of their own
+//! hands their [`lap`]s to a [`race`].
 
-use crate::runtime::Runtime;
+use crate::options::SessionOptions;
 use crate::work::Work;
-use crate::{Model, SessionOptions};
 use kinglet_backends::Backend;
 use kinglet_core::{Engine, Texts};
-use kinglet_quant::{Code, Error, Result};
+use kinglet_quant::Result;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Tokens of the timed prompt: enough for kernels that take many, few enough for a slow processor.
 pub const PROMPT: usize = 32;
@@ -87,11 +86,16 @@ impl Trial {
 pub(crate) struct Trials(Mutex<Vec<(SessionOptions, Trial)>>);
 
 impl Trials {
-    /// The outcome for a model with these options.
+    /// The outcome with these options; `run` gives the [`lap`] of a whole session.
     ///
     /// The whole session is made on both for it, one after the other, and dropped again: a device
     /// without the memory for it is not chosen.
-    pub fn outcome(&self, model: &Model, options: &SessionOptions, device: Backend) -> Trial {
+    pub fn outcome(
+        &self,
+        options: &SessionOptions,
+        device: Backend,
+        run: &dyn Fn(&SessionOptions) -> Result<Lap>,
+    ) -> Trial {
         let options = SessionOptions {
             context: options.context.map(|context| context.max(CONTEXT)),
             work: Work::default(),
@@ -102,7 +106,7 @@ impl Trials {
             return trial.clone();
         }
         let trial = race(device, &mut |backend| {
-            run(model, &SessionOptions { backend: Some(backend), ..options.clone() })
+            run(&SessionOptions { backend: Some(backend), ..options.clone() })
         });
         outcomes.push((options, trial.clone()));
         trial
@@ -124,18 +128,6 @@ pub fn race(device: Backend, run: &mut dyn FnMut(Backend) -> Result<Lap>) -> Tri
         return Trial::Ran { device: found[0].speeds, processor: found[1].speeds };
     }
     Trial::Differs { relative_rms }
-}
-
-/// Runs the tokens with a session of the model. It gets a thread of its own, since a session can
-/// bind its caller to a processor.
-fn run(model: &Model, options: &SessionOptions) -> Result<Lap> {
-    std::thread::scope(|scope| {
-        let work = scope.spawn(|| {
-            let (mut runtime, start) = (Runtime::new(model.clone(), options)?, Instant::now());
-            lap(&mut runtime.texts, &mut || Ok(start.elapsed()))
-        });
-        work.join().map_err(|_| Error::new(Code::Internal, format_args!("the trial panicked")))?
-    })
 }
 
 /// Runs the tokens with the first text, which has room for [`CONTEXT`] of them, and takes the time

@@ -1,6 +1,6 @@
 //! Whether branches of `oneOf` exclude one another, as far as types and constants tell.
 
-use super::keywords::refusal;
+use super::refusal::refusal;
 use super::value::{self, Kind};
 use kinglet_quant::Result;
 use serde_json::Value;

@@ -1,12 +1,12 @@
 //! From the keywords of a schema to the texts that they allow.
 
+use super::refusal::refusal;
 use super::shape::{Items, Member, Shape};
 use super::strings;
-use super::value::{self, Kind};
+use super::value::{self, Keywords, Kind};
 use super::{disjoint, number};
-use kinglet_quant::{Code, Error, Result};
-use serde_json::{Map, Value};
-use std::fmt;
+use kinglet_quant::Result;
+use serde_json::Value;
 
 /// Keywords that say nothing about what is valid.
 const NOTES: [&str; 10] = [
@@ -27,14 +27,6 @@ const ROOT_NOTES: [&str; 2] = ["$schema", "$id"];
 /// Schemas inside of one another, and schemas in all once references are followed.
 const MAX_NESTING: usize = 200;
 const MAX_SCHEMAS: usize = 20_000;
-
-/// What is wrong at a place of the schema.
-pub fn refusal(place: &str, reason: impl fmt::Display) -> Error {
-    Error::new(Code::BadGrammar, format_args!("the schema at {place} cannot be used: {reason}"))
-}
-
-/// The keywords of a schema.
-pub type Keywords = Map<String, Value>;
 
 /// Reads a schema and what it refers to.
 pub struct Reader<'s> {

@@ -1,7 +1,8 @@
 //! Numbers as texts.
 
-use super::keywords::{Keywords, refusal};
+use super::refusal::refusal;
 use super::shape::Shape;
+use super::value::Keywords;
 use kinglet_quant::Result;
 use regex_syntax::hir::Hir;
 

@@ -1,7 +1,8 @@
 //! The keywords of strings.
 
-use super::keywords::{Keywords, refusal};
+use super::refusal::refusal;
 use super::shape::Shape;
+use super::value::Keywords;
 use super::{format, number, pattern, quote, value};
 use kinglet_quant::Result;
 use regex_syntax::hir::{Hir, Repetition};

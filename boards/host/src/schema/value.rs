@@ -1,8 +1,11 @@
 //! Values of a schema's keywords.
 
-use super::keywords::{Keywords, refusal};
+use super::refusal::refusal;
 use kinglet_quant::Result;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+/// The keywords of a schema.
+pub type Keywords = Map<String, Value>;
 
 /// A type of JSON values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
