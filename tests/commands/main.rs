@@ -8,3 +8,4 @@ mod run;
 mod schema;
 mod service;
 mod shapes;
+mod terminal;

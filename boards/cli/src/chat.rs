@@ -62,11 +62,6 @@ impl Conversation {
         &self.model
     }
 
-    /// The session.
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-
     /// Takes what a called function returned. Whether every call has its result, so that the model
     /// can go on. `BadArgument` where no call waits for one.
     pub fn tell_result(&mut self, content: String) -> Result<bool> {

@@ -96,6 +96,24 @@ impl Reply {
         self.generation.decode_steps_ps() * model.read_bytes_per_token() as f64 / 1e9
     }
 
+    /// Prints the cost to standard error, in one line.
+    pub fn note_cost_briefly(&self) {
+        let slides = match self.generation.slides {
+            0 => String::new(),
+            1 => "; the context was full once: it goes on with its beginning and its end".into(),
+            times => format!("; the context was full {times} times"),
+        };
+        out::note(format_args!(
+            "prefill {} tokens; decode {} tokens, {:.1} tokens/s; first token after {:.1} ms; \
+             ended by {}{slides}",
+            self.prompt_tokens,
+            self.tokens.len(),
+            self.generation.decode_tps(),
+            self.ttft_ms(),
+            self.generation.stop_reason.name()
+        ));
+    }
+
     /// Prints the cost to standard error.
     pub fn note_cost(&self, model: &Model, session: &Session) {
         out::note(format_args!(

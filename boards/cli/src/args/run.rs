@@ -62,6 +62,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(conflicts_with = "replies")]
     pub save_state: Option<PathBuf>,
+    /// Print the continuation alone; else a terminal shows the prompt in front of it
+    #[arg(long)]
+    pub no_echo: bool,
     /// Print one JSON document instead of streaming the text
     #[arg(long)]
     pub json: bool,

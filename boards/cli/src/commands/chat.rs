@@ -97,14 +97,14 @@ fn answer(
     text: Option<&str>,
     options: &GenerateOptions<'_>,
 ) -> Result<()> {
-    let reply = conversation.say(text.map(str::to_owned), options, &mut out::text);
+    let reply = conversation.say(text.map(str::to_owned), options, &mut out::foreign_text);
     let interrupted = interrupt::requested();
     interrupt::clear();
     let reply = reply?;
     if !reply.text.ends_with('\n') {
         out::text("\n")?;
     }
-    reply.note_cost(conversation.model(), conversation.session());
+    reply.note_cost_briefly();
     kinglet_quant::ensure!(!interrupted, Code::Interrupted, "interrupted: the reply is incomplete");
     Ok(())
 }

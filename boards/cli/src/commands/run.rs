@@ -42,7 +42,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     interrupt::install();
     let model = models::open(&args.model)?;
     let specials = if args.no_specials { Specials::AsText } else { Specials::Parse };
-    let prompt = model.tokenize_as(&prompt, specials)?;
+    let echoed = prompt;
+    let prompt = model.tokenize_as(&echoed, specials)?;
     let work = Work { prompt_tokens: prompt.len(), new_tokens: args.max_tokens as usize };
     let options = SessionOptions { work, ..options };
     let options = settings::fitted(&model, &options, &args.session.memory)?;
@@ -71,7 +72,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let streams = !args.json;
     let cool = args.cool.map(|limit| Cooler::new(system::root(), f64::from(limit)));
     let mut cooler = cool.transpose()?;
-    let mut on_text = |piece: &str| if streams { out::text(piece) } else { Ok(()) };
+    if streams && stdout().is_terminal() && !args.no_echo {
+        out::prompt(&echoed)?;
+    }
+    let mut on_text = |piece: &str| if streams { out::foreign_text(piece) } else { Ok(()) };
     let mut pause = || match &mut cooler {
         Some(cooler) => cooler.pause(&mut || !interrupt::requested()),
         None => Ok(()),
