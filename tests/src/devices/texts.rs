@@ -149,7 +149,7 @@ pub fn repeated<const RUNS: usize>(ptx: Ptx, runs: [u64; RUNS], prepare: impl Fn
 
 /// States move to the processor and back.
 pub fn moved(ptx: Ptx) {
-    for kv in [KvType::Int8, KvType::F16] {
+    for kv in [KvType::Int4, KvType::Int8, KvType::F16] {
         let (model, limits) = (small(SMALL[3], Type::Q8), limits(kv));
         let tokens: Vec<u32> = (0..37).map(|i| 40 + i * 3 % 50).collect();
         on_cpu(&model, &limits, |here| {

@@ -1,0 +1,182 @@
+//! How keys and values become codes, and where those lie.
+
+use super::turn::{stored_factor, turn};
+use super::{KvLayout, MAX_HEAD_DIM, QUAD, QUAD_PAIR};
+use crate::kernels::NIBBLE_OFFSET;
+use crate::round::round_to_byte;
+use half::f16;
+use kinglet_quant::format::{BLOCK, TILE_ROWS};
+
+/// Codes that are made side by side; every head is a multiple.
+const CODES: usize = 16;
+
+impl KvLayout {
+    /// Returns the scale.
+    #[inline(always)]
+    pub(super) fn store_key_bytes(&self, keys: &mut [u8], position: usize, key: &[f32]) -> f16 {
+        let scale = byte_scale(key);
+        let (tile_bytes, row) = (TILE_ROWS * self.head_dim, position % TILE_ROWS * QUAD);
+        let tile = &mut keys[position / TILE_ROWS * tile_bytes..][..tile_bytes];
+        let lines = tile.chunks_exact_mut(TILE_ROWS * CODES);
+        for (lines, key) in lines.zip(key.chunks_exact(CODES)) {
+            let codes = to_bytes(key, scale);
+            let lines = lines.chunks_exact_mut(TILE_ROWS * QUAD);
+            for (line, quad) in lines.zip(codes.chunks_exact(QUAD)) {
+                line[row..row + QUAD].copy_from_slice(quad);
+            }
+        }
+        scale
+    }
+
+    /// Returns the scale.
+    #[inline(always)]
+    pub(super) fn store_value_bytes(
+        &self,
+        values: &mut [u8],
+        position: usize,
+        value: &[f32],
+    ) -> f16 {
+        let scale = byte_scale(value);
+        let quads = &mut values[position / QUAD * QUAD * self.head_dim..][..QUAD * self.head_dim];
+        let lines = quads.chunks_exact_mut(QUAD * CODES);
+        for (line, value) in lines.zip(value.chunks_exact(CODES)) {
+            let codes = to_bytes(value, scale);
+            for (quad, code) in line.chunks_exact_mut(QUAD).zip(codes) {
+                quad[position % QUAD] = code;
+            }
+        }
+        scale
+    }
+
+    #[inline(always)]
+    pub(super) fn store_key_nibbles(
+        &self,
+        keys: &mut [u8],
+        scales: &mut [f16],
+        position: usize,
+        key: &[f32],
+    ) {
+        let turned = turned_head(key);
+        let (tile_bytes, row) = (TILE_ROWS * self.stored_dim() / 2, position % TILE_ROWS * QUAD);
+        let tile = &mut keys[position / TILE_ROWS * tile_bytes..][..tile_bytes];
+        let lines = tile.chunks_exact_mut(TILE_ROWS * QUAD * (BLOCK / QUAD_PAIR));
+        for (group, (lines, x)) in lines.zip(turned.chunks_exact(BLOCK)).enumerate() {
+            let scale = nibble_scale(x);
+            scales[self.key_scale_index(position, group * BLOCK)] = scale;
+            let nibbles = to_nibbles(x, scale);
+            let lines = lines.chunks_exact_mut(TILE_ROWS * QUAD);
+            for (line, pair) in lines.zip(nibbles.chunks_exact(QUAD_PAIR)) {
+                put_pairs(&mut line[row..row + QUAD], pair, 1);
+            }
+        }
+    }
+
+    /// Returns the scale.
+    #[inline(always)]
+    pub(super) fn store_value_nibbles(
+        &self,
+        values: &mut [u8],
+        position: usize,
+        value: &[f32],
+    ) -> f16 {
+        let turned = turned_head(value);
+        let turned = &turned[..self.stored_dim()];
+        let scale = nibble_scale(turned);
+        let quad_bytes = QUAD * self.stored_dim() / 2;
+        let quads = &mut values[position / QUAD * quad_bytes..][..quad_bytes];
+        let lines = quads.chunks_exact_mut(TILE_ROWS * QUAD);
+        for (line, x) in lines.zip(turned.chunks_exact(BLOCK)) {
+            put_pairs(&mut line[position % QUAD..], &to_nibbles(x, scale), QUAD);
+        }
+        scale
+    }
+}
+
+/// A key or value as it is stored, zeros behind it.
+#[inline(always)]
+fn turned_head(x: &[f32]) -> [f32; MAX_HEAD_DIM] {
+    let mut turned = [0f32; MAX_HEAD_DIM];
+    let head = &mut turned[..x.len()];
+    head.copy_from_slice(x);
+    turn(head, stored_factor(x.len()));
+    turned
+}
+
+/// Puts the first half of the nibbles into the low halves of every `step`-th byte, the second half
+/// into the high ones.
+#[inline(always)]
+fn put_pairs(bytes: &mut [u8], nibbles: &[u8], step: usize) {
+    let (low, high) = nibbles.split_at(nibbles.len() / 2);
+    for ((byte, low), high) in bytes.iter_mut().step_by(step).zip(low).zip(high) {
+        *byte = low | high << 4;
+    }
+}
+
+/// The smallest f16 that keeps every code within ±127.
+#[inline(always)]
+fn byte_scale(x: &[f32]) -> f16 {
+    let exact = largest(x) / 127.0;
+    let rounded = f16::from_f32(exact);
+    if rounded.to_f32() < exact { f16::from_bits(rounded.to_bits() + 1) } else { rounded }
+}
+
+/// The scale with which the number of the largest magnitude becomes −8: negative where that number
+/// is above zero.
+#[inline(always)]
+fn nibble_scale(x: &[f32]) -> f16 {
+    let largest = largest(x);
+    let sign = if x.contains(&largest) { -1.0 } else { 1.0 };
+    f16::from_f32(sign * largest / NIBBLE_OFFSET as f32)
+}
+
+/// The largest magnitude.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    // Several maxima side by side become vector instructions; a single one would be a chain.
+    let mut max = [0f32; CODES];
+    for x in x.chunks_exact(CODES) {
+        for (max, x) in max.iter_mut().zip(x) {
+            *max = if x.abs() > *max { x.abs() } else { *max };
+        }
+    }
+    max.iter().fold(0f32, |max, &x| max.max(x))
+}
+
+/// `round_half_even(x / scale)` as bytes.
+#[inline(always)]
+fn to_bytes(x: &[f32], scale: f16) -> [u8; CODES] {
+    let scale = scale.to_f32();
+    let mut codes = [0; CODES];
+    if scale != 0.0 {
+        for (code, x) in codes.iter_mut().zip(x) {
+            *code = round_to_byte(x / scale);
+        }
+    }
+    codes
+}
+
+/// `round_half_even(x / scale)` within −8 to 7, raised by 8.
+#[inline(always)]
+fn to_nibbles(x: &[f32], scale: f16) -> [u8; BLOCK] {
+    const OFFSET: f32 = NIBBLE_OFFSET as f32;
+    let scale = scale.to_f32();
+    let mut nibbles = [OFFSET as u8; BLOCK];
+    if scale != 0.0 {
+        for (nibble, x) in nibbles.iter_mut().zip(x) {
+            // Both ends are whole, so it does not matter that the clamp comes first.
+            let code = (x / scale).clamp(-OFFSET, OFFSET - 1.0);
+            *nibble = round_to_byte(code).wrapping_add(OFFSET as u8);
+        }
+    }
+    nibbles
+}
+
+/// The nibble of this number among bytes that hold two each.
+pub(super) fn nibble(bytes: &[u8], index: usize) -> u8 {
+    bytes[index / 2] >> (index % 2 * 4) & 15
+}
+
+/// Makes one of two nibbles of a byte zero.
+pub(super) fn clear_nibble(bytes: &mut [u8], index: usize) {
+    bytes[index / 2] &= 0xf0 >> (index % 2 * 4);
+}
