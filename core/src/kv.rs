@@ -29,7 +29,7 @@
 mod codes;
 pub mod turn;
 
-use crate::kernels::NIBBLE_OFFSET;
+pub(crate) use codes::signed_nibble;
 use core::ops::Range;
 use half::f16;
 use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
@@ -226,7 +226,6 @@ impl KvLayout {
 
     /// Element of the keys that holds dimension `d` of `position`; a nibble is one of two in a byte,
     /// the low one first.
-    #[inline(always)]
     pub fn key_index(&self, position: usize, d: usize) -> usize {
         let (tile, row) = (position / TILE_ROWS, position % TILE_ROWS);
         let start = tile * TILE_ROWS * self.stored_dim();
@@ -242,7 +241,6 @@ impl KvLayout {
 
     /// Element of the values that holds dimension `d` of `position`, as in
     /// [`KvLayout::key_index`].
-    #[inline(always)]
     pub fn value_index(&self, position: usize, d: usize) -> usize {
         match self.kind {
             KvType::F16 => position * self.head_dim + d,
@@ -322,11 +320,11 @@ impl KvHead<'_> {
     }
 
     /// What an element of the keys, or of the values, stands for in units of its scale.
-    pub(crate) fn code(&self, vectors: &[u8], index: usize) -> i32 {
+    fn code(&self, vectors: &[u8], index: usize) -> i32 {
         match self.layout.kind {
             KvType::F16 => unreachable!("floats are no codes"),
             KvType::Int8 => i32::from(vectors[index] as i8),
-            KvType::Int4 => i32::from(codes::nibble(vectors, index)) - NIBBLE_OFFSET,
+            KvType::Int4 => signed_nibble(vectors, index),
         }
     }
 

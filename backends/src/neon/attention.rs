@@ -28,7 +28,7 @@ pub trait AttentionDot: Copy {
     ) -> AttentionSum;
     fn row_sums(self, sums: [AttentionSum; MAX_SUMS]) -> [int32x4_t; 2];
     /// [`Lanes::nibble_sums`](crate::lanes::Lanes::nibble_sums).
-    fn nibble_sums<const Q: usize, const STEP: usize>(
+    fn nibble_line_sums<const Q: usize, const STEP: usize>(
         self,
         lines: NibbleLines<'_, STEP>,
         codes: [&[i8; BLOCK]; Q],
@@ -88,7 +88,7 @@ impl AttentionDot for Widening {
     }
     #[expect(clippy::needless_range_loop, reason = "zipped arrays do not stay in registers")]
     #[inline(always)]
-    fn nibble_sums<const Q: usize, const STEP: usize>(
+    fn nibble_line_sums<const Q: usize, const STEP: usize>(
         self,
         lines: NibbleLines<'_, STEP>,
         codes: [&[i8; BLOCK]; Q],
@@ -156,7 +156,7 @@ impl AttentionDot for Sdot {
     }
     #[expect(clippy::needless_range_loop, reason = "zipped arrays do not stay in registers")]
     #[inline(always)]
-    fn nibble_sums<const Q: usize, const STEP: usize>(
+    fn nibble_line_sums<const Q: usize, const STEP: usize>(
         self,
         lines: NibbleLines<'_, STEP>,
         codes: [&[i8; BLOCK]; Q],

@@ -95,7 +95,7 @@ impl<D: Dot> Lanes for Neon<D> {
         codes: [&[i8; BLOCK]; Q],
         starts: [[i32; 2]; Q],
     ) -> [[RowSums<int32x4_t>; 2]; Q] {
-        self.0.attention().nibble_sums(lines, codes, starts)
+        self.0.attention().nibble_line_sums(lines, codes, starts)
     }
     #[inline(always)]
     fn add_i32(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {

@@ -48,7 +48,7 @@ impl KvLayout {
         scale
     }
 
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn store_key_nibbles(
         &self,
         keys: &mut [u8],
@@ -56,7 +56,8 @@ impl KvLayout {
         position: usize,
         key: &[f32],
     ) {
-        let turned = turned_head(key);
+        let mut turned = [0f32; MAX_HEAD_DIM];
+        let turned = turned_head(key, &mut turned, self.stored_dim());
         let (tile_bytes, row) = (TILE_ROWS * self.stored_dim() / 2, position % TILE_ROWS * QUAD);
         let tile = &mut keys[position / TILE_ROWS * tile_bytes..][..tile_bytes];
         let lines = tile.chunks_exact_mut(TILE_ROWS * QUAD * (BLOCK / QUAD_PAIR));
@@ -72,15 +73,15 @@ impl KvLayout {
     }
 
     /// Returns the scale.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn store_value_nibbles(
         &self,
         values: &mut [u8],
         position: usize,
         value: &[f32],
     ) -> f16 {
-        let turned = turned_head(value);
-        let turned = &turned[..self.stored_dim()];
+        let mut turned = [0f32; MAX_HEAD_DIM];
+        let turned = turned_head(value, &mut turned, self.stored_dim());
         let scale = nibble_scale(turned);
         let quad_bytes = QUAD * self.stored_dim() / 2;
         let quads = &mut values[position / QUAD * quad_bytes..][..quad_bytes];
@@ -93,18 +94,15 @@ impl KvLayout {
 }
 
 /// A key or value as it is stored, zeros behind it.
-#[inline(always)]
-fn turned_head(x: &[f32]) -> [f32; MAX_HEAD_DIM] {
-    let mut turned = [0f32; MAX_HEAD_DIM];
-    let head = &mut turned[..x.len()];
+fn turned_head<'a>(x: &[f32], zeros: &'a mut [f32; MAX_HEAD_DIM], stored: usize) -> &'a [f32] {
+    let head = &mut zeros[..x.len()];
     head.copy_from_slice(x);
     turn(head, stored_factor(x.len()));
-    turned
+    &zeros[..stored]
 }
 
 /// Puts the first half of the nibbles into the low halves of every `step`-th byte, the second half
 /// into the high ones.
-#[inline(always)]
 fn put_pairs(bytes: &mut [u8], nibbles: &[u8], step: usize) {
     let (low, high) = nibbles.split_at(nibbles.len() / 2);
     for ((byte, low), high) in bytes.iter_mut().step_by(step).zip(low).zip(high) {
@@ -122,11 +120,12 @@ fn byte_scale(x: &[f32]) -> f16 {
 
 /// The scale with which the number of the largest magnitude becomes −8: negative where that number
 /// is above zero.
-#[inline(always)]
+#[inline(never)]
 fn nibble_scale(x: &[f32]) -> f16 {
-    let largest = largest(x);
-    let sign = if x.contains(&largest) { -1.0 } else { 1.0 };
-    f16::from_f32(sign * largest / NIBBLE_OFFSET as f32)
+    let max = x.iter().fold(0f32, |max, &x| if x > max { x } else { max });
+    let min = x.iter().fold(0f32, |min, &x| if x < min { x } else { min });
+    let largest = if max >= -min { max } else { min };
+    f16::from_f32(-largest / NIBBLE_OFFSET as f32)
 }
 
 /// The largest magnitude.
@@ -156,7 +155,7 @@ fn to_bytes(x: &[f32], scale: f16) -> [u8; CODES] {
 }
 
 /// `round_half_even(x / scale)` within −8 to 7, raised by 8.
-#[inline(always)]
+#[inline(never)]
 fn to_nibbles(x: &[f32], scale: f16) -> [u8; BLOCK] {
     const OFFSET: f32 = NIBBLE_OFFSET as f32;
     let scale = scale.to_f32();
@@ -171,9 +170,9 @@ fn to_nibbles(x: &[f32], scale: f16) -> [u8; BLOCK] {
     nibbles
 }
 
-/// The nibble of this number among bytes that hold two each.
-pub(super) fn nibble(bytes: &[u8], index: usize) -> u8 {
-    bytes[index / 2] >> (index % 2 * 4) & 15
+/// What the nibble of this number, among bytes that hold two each, stands for.
+pub(crate) fn signed_nibble(bytes: &[u8], index: usize) -> i32 {
+    i32::from(bytes[index / 2] >> (index % 2 * 4) & 15) - NIBBLE_OFFSET
 }
 
 /// Makes one of two nibbles of a byte zero.

@@ -3,7 +3,7 @@
 use crate::Kernels;
 use crate::exp::exp;
 use crate::kernels::START_GROUP;
-use crate::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM};
+use crate::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM, signed_nibble};
 use crate::round::{round_half_even, wide_scale};
 use core::ops::Range;
 use kinglet_quant::format::BLOCK;
@@ -32,7 +32,7 @@ pub(super) fn in_integers(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, pa
     let mut weights = [0f32; ATTEND_CHUNK];
     let weights = &mut weights[..span.len()];
     for (score, position) in weights.iter_mut().zip(span.clone()) {
-        let key = |d| kv.code(kv.keys, layout.key_index(position, d));
+        let key = |d| i32::from(kv.keys[layout.key_index(position, d)] as i8);
         let dot: i32 = (0..dim).map(|d| i32::from(codes[d]) * key(d)).sum();
         *score = dot as f32 * (query_scale * kv.key_scales[position].to_f32());
     }
@@ -43,7 +43,7 @@ pub(super) fn in_integers(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, pa
     let mut codes = [0i16; ATTEND_CHUNK];
     let weight_scale = to_codes(weights, &mut codes);
     for (d, out) in partial[..dim].iter_mut().enumerate() {
-        let value = |position| kv.code(kv.values, layout.value_index(position, d));
+        let value = |position| i32::from(kv.values[layout.value_index(position, d)] as i8);
         let terms = codes.iter().zip(span.clone());
         let dot: i32 = terms.map(|(&code, position)| i32::from(code) * value(position)).sum();
         *out = dot as f32 * weight_scale;
@@ -55,56 +55,60 @@ pub(super) fn in_integers(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, pa
 /// scale of its value.
 pub(super) fn in_blocks(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, partial: &mut [f32]) {
     let (dim, layout) = (query.len(), &kv.layout);
-    let query = Blocks::<MAX_HEAD_DIM>::new(query.iter().copied());
+    let query = Blocks::new(query);
     let mut weights = [0f32; ATTEND_CHUNK];
     let weights = &mut weights[..span.len()];
     for (score, position) in weights.iter_mut().zip(span.clone()) {
         let scale = |d| kv.key_scales[layout.key_scale_index(position, d)].to_f32();
-        let key = |d| kv.code(kv.keys, layout.key_index(position, d));
-        *score = query.sum(dim, scale, key);
+        *score = query.sum(dim, kv.keys, &scale, &|d| layout.key_index(position, d));
     }
     (partial[dim], partial[dim + 1]) = softmax(weights);
-    let scale = |position: usize| kv.value_scales[position].to_f32();
-    let terms = weights.iter().zip(span.clone());
-    let weights = Blocks::<ATTEND_CHUNK>::new(terms.map(|(w, position)| w * scale(position)));
+    for (weight, position) in weights.iter_mut().zip(span.clone()) {
+        *weight *= kv.value_scales[position].to_f32();
+    }
+    let blocks = Blocks::new(weights);
     for (d, sum) in partial[..dim].iter_mut().enumerate() {
-        let value = |p| kv.code(kv.values, layout.value_index(span.start + p, d));
-        *sum = weights.sum(span.len(), |_| 1.0, value);
+        let index = |p| layout.value_index(span.start + p, d);
+        *sum = blocks.sum(span.len(), kv.values, &|_| 1.0, &index);
     }
 }
 
-/// A vector of `N` bytes with a scale per 32.
-struct Blocks<const N: usize> {
-    codes: [i8; N],
+/// A vector of bytes with a scale per 32.
+struct Blocks {
+    codes: [i8; MAX_HEAD_DIM],
     scales: [f32; MAX_HEAD_DIM / BLOCK],
 }
 
-impl<const N: usize> Blocks<N> {
+impl Blocks {
     /// Quantizes a vector and zeros behind it, as [`Kernels::quantize`] does.
-    fn new(x: impl Iterator<Item = f32>) -> Self {
-        let mut values = [0f32; N];
-        values.iter_mut().zip(x).for_each(|(value, x)| *value = x);
-        let mut blocks = Self { codes: [0; N], scales: [0.0; MAX_HEAD_DIM / BLOCK] };
+    #[inline(never)]
+    fn new(x: &[f32]) -> Self {
+        let mut values = [0f32; MAX_HEAD_DIM];
+        values[..x.len()].copy_from_slice(x);
+        let mut blocks = Self { codes: [0; MAX_HEAD_DIM], scales: [0.0; MAX_HEAD_DIM / BLOCK] };
         let mut starts = [0; MAX_HEAD_DIM / START_GROUP];
-        let Self { codes, scales } = &mut blocks;
-        let (scales, starts) = (&mut scales[..N / BLOCK], &mut starts[..N / START_GROUP]);
-        super::Scalar.quantize(&values, codes, scales, starts);
+        super::Scalar.quantize(&values, &mut blocks.codes, &mut blocks.scales, &mut starts);
         blocks
     }
 
-    /// `Σ scale · other scale · Σ code · other`, block by block, the first `len` elements.
+    /// `Σ scale · other scale · Σ code · nibble`, block by block, the first `len` elements.
+    #[inline(never)]
     fn sum(
         &self,
         len: usize,
-        other_scale: impl Fn(usize) -> f32,
-        other: impl Fn(usize) -> i32,
+        nibbles: &[u8],
+        other_scale: &dyn Fn(usize) -> f32,
+        index: &dyn Fn(usize) -> usize,
     ) -> f32 {
-        let blocks = (0..len).step_by(BLOCK).zip(self.scales);
-        blocks.fold(0.0, |sum, (start, scale)| {
-            let indices = start..len.min(start + BLOCK);
-            let dot: i32 = indices.map(|i| i32::from(self.codes[i]) * other(i)).sum();
-            sum + dot as f32 * (scale * other_scale(start))
-        })
+        let mut sum = 0.0;
+        for (start, scale) in (0..len).step_by(BLOCK).zip(self.scales) {
+            let mut dot = 0;
+            for i in start..len.min(start + BLOCK) {
+                dot += i32::from(self.codes[i]) * signed_nibble(nibbles, index(i));
+            }
+            sum += dot as f32 * (scale * other_scale(start));
+        }
+        sum
     }
 }
 

@@ -29,7 +29,7 @@ DEVICE void rotate(const float* from, float* to, u32 dim, const float* cos, cons
 // threads of the block see the head, before and after.
 DEVICE void turn(float* head, u32 dim, float factor) {
     u32 width = dim & (0 - dim);
-    for (u32 half = 1; half < width; half *= 2) {
+    for (u32 half = width / 2; half > 0; half /= 2) {
         sync();
         for (u32 i = thread(); i < dim / 2; i += threads()) {
             u32 first = i / half * 2 * half + i % half;
