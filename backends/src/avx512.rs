@@ -80,7 +80,6 @@ impl Lanes for Avx512 {
         unsafe { [add_pairs(sums[0], sums[1]), add_pairs(sums[2], sums[3])] }
     }
 
-    #[expect(clippy::needless_range_loop, reason = "zipped arrays do not stay in registers")]
     #[inline(always)]
     fn nibble_sums<const Q: usize, const STEP: usize>(
         self,

@@ -29,7 +29,7 @@
 mod codes;
 pub mod turn;
 
-pub(crate) use codes::signed_nibble;
+pub(crate) use codes::{from_half, signed_nibble};
 use core::ops::Range;
 use half::f16;
 use kinglet_quant::format::{ALIGN, BLOCK, TILE_ROWS};
@@ -200,11 +200,11 @@ impl KvLayout {
             KvType::F16 => {
                 let keys: &mut [f16] = bytemuck::cast_slice_mut(keys);
                 for (d, &x) in key.iter().enumerate() {
-                    keys[self.key_index(position, d)] = f16::from_f32(x);
+                    keys[self.key_index(position, d)] = codes::to_half(x);
                 }
                 let values: &mut [f16] = bytemuck::cast_slice_mut(values);
                 for (d, &x) in value.iter().enumerate() {
-                    values[self.value_index(position, d)] = f16::from_f32(x);
+                    values[self.value_index(position, d)] = codes::to_half(x);
                 }
             }
             KvType::Int8 => {

@@ -157,8 +157,8 @@ fn share<L: Lanes, const Q: usize>(
     len: usize,
     shares: &mut [Blocks<ATTEND_CHUNK>; Q],
 ) {
-    for q in 0..Q {
-        weights[q][len..].fill(0.0);
+    for weights in weights.iter_mut() {
+        weights[len..].fill(0.0);
     }
     for block in 0..len.div_ceil(BLOCK) {
         for q in 0..Q {

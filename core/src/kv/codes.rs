@@ -19,13 +19,13 @@ impl KvLayout {
         let tile = &mut keys[position / TILE_ROWS * tile_bytes..][..tile_bytes];
         let lines = tile.chunks_exact_mut(TILE_ROWS * CODES);
         for (lines, key) in lines.zip(key.chunks_exact(CODES)) {
-            let codes = to_bytes(key, scale);
+            let codes = to_bytes(key, scale.worth);
             let lines = lines.chunks_exact_mut(TILE_ROWS * QUAD);
             for (line, quad) in lines.zip(codes.chunks_exact(QUAD)) {
                 line[row..row + QUAD].copy_from_slice(quad);
             }
         }
-        scale
+        scale.stored
     }
 
     /// Returns the scale.
@@ -40,12 +40,12 @@ impl KvLayout {
         let quads = &mut values[position / QUAD * QUAD * self.head_dim..][..QUAD * self.head_dim];
         let lines = quads.chunks_exact_mut(QUAD * CODES);
         for (line, value) in lines.zip(value.chunks_exact(CODES)) {
-            let codes = to_bytes(value, scale);
+            let codes = to_bytes(value, scale.worth);
             for (quad, code) in line.chunks_exact_mut(QUAD).zip(codes) {
                 quad[position % QUAD] = code;
             }
         }
-        scale
+        scale.stored
     }
 
     #[inline(never)]
@@ -63,8 +63,8 @@ impl KvLayout {
         let lines = tile.chunks_exact_mut(TILE_ROWS * QUAD * (BLOCK / QUAD_PAIR));
         for (group, (lines, x)) in lines.zip(turned.chunks_exact(BLOCK)).enumerate() {
             let scale = nibble_scale(x);
-            scales[self.key_scale_index(position, group * BLOCK)] = scale;
-            let nibbles = to_nibbles(x, scale);
+            scales[self.key_scale_index(position, group * BLOCK)] = scale.stored;
+            let nibbles = to_nibbles(x, scale.worth);
             let lines = lines.chunks_exact_mut(TILE_ROWS * QUAD);
             for (line, pair) in lines.zip(nibbles.chunks_exact(QUAD_PAIR)) {
                 put_pairs(&mut line[row..row + QUAD], pair, 1);
@@ -87,13 +87,14 @@ impl KvLayout {
         let quads = &mut values[position / QUAD * quad_bytes..][..quad_bytes];
         let lines = quads.chunks_exact_mut(TILE_ROWS * QUAD);
         for (line, x) in lines.zip(turned.chunks_exact(BLOCK)) {
-            put_pairs(&mut line[position % QUAD..], &to_nibbles(x, scale), QUAD);
+            put_pairs(&mut line[position % QUAD..], &to_nibbles(x, scale.worth), QUAD);
         }
-        scale
+        scale.stored
     }
 }
 
 /// A key or value as it is stored, zeros behind it.
+#[inline(never)]
 fn turned_head<'a>(x: &[f32], zeros: &'a mut [f32; MAX_HEAD_DIM], stored: usize) -> &'a [f32] {
     let head = &mut zeros[..x.len()];
     head.copy_from_slice(x);
@@ -103,6 +104,7 @@ fn turned_head<'a>(x: &[f32], zeros: &'a mut [f32; MAX_HEAD_DIM], stored: usize)
 
 /// Puts the first half of the nibbles into the low halves of every `step`-th byte, the second half
 /// into the high ones.
+#[inline(never)]
 fn put_pairs(bytes: &mut [u8], nibbles: &[u8], step: usize) {
     let (low, high) = nibbles.split_at(nibbles.len() / 2);
     for ((byte, low), high) in bytes.iter_mut().step_by(step).zip(low).zip(high) {
@@ -110,22 +112,54 @@ fn put_pairs(bytes: &mut [u8], nibbles: &[u8], step: usize) {
     }
 }
 
-/// The smallest f16 that keeps every code within ±127.
+/// The nearest f16: one function, because without an instruction for it it is much code.
+#[inline(never)]
+pub(super) fn to_half(x: f32) -> f16 {
+    f16::from_f32(x)
+}
+
+/// What an f16 is worth: one function, as [`to_half`] is.
+#[inline(never)]
+pub(crate) fn from_half(x: f16) -> f32 {
+    x.to_f32()
+}
+
+/// A scale as it is stored, and what that is worth.
+#[derive(Clone, Copy)]
+struct Scale {
+    stored: f16,
+    worth: f32,
+}
+
+impl Scale {
+    /// The nearest f16, or the next larger one where `reaches` must hold: `worth ≥ exact`.
+    #[inline(never)]
+    fn new(exact: f32, reaches: bool) -> Self {
+        let mut stored = to_half(exact);
+        if reaches && from_half(stored) < exact {
+            stored = f16::from_bits(stored.to_bits() + 1);
+        }
+        Self { stored, worth: from_half(stored) }
+    }
+}
+
+/// The smallest scale that keeps every code within ±127.
 #[inline(always)]
-fn byte_scale(x: &[f32]) -> f16 {
-    let exact = largest(x) / 127.0;
-    let rounded = f16::from_f32(exact);
-    if rounded.to_f32() < exact { f16::from_bits(rounded.to_bits() + 1) } else { rounded }
+fn byte_scale(x: &[f32]) -> Scale {
+    Scale::new(largest(x) / 127.0, true)
 }
 
 /// The scale with which the number of the largest magnitude becomes −8: negative where that number
 /// is above zero.
 #[inline(never)]
-fn nibble_scale(x: &[f32]) -> f16 {
-    let max = x.iter().fold(0f32, |max, &x| if x > max { x } else { max });
-    let min = x.iter().fold(0f32, |min, &x| if x < min { x } else { min });
+fn nibble_scale(x: &[f32]) -> Scale {
+    let (mut max, mut min) = (0f32, 0f32);
+    for &x in x {
+        max = if x > max { x } else { max };
+        min = if x < min { x } else { min };
+    }
     let largest = if max >= -min { max } else { min };
-    f16::from_f32(-largest / NIBBLE_OFFSET as f32)
+    Scale::new(-largest / NIBBLE_OFFSET as f32, false)
 }
 
 /// The largest magnitude.
@@ -143,8 +177,7 @@ fn largest(x: &[f32]) -> f32 {
 
 /// `round_half_even(x / scale)` as bytes.
 #[inline(always)]
-fn to_bytes(x: &[f32], scale: f16) -> [u8; CODES] {
-    let scale = scale.to_f32();
+fn to_bytes(x: &[f32], scale: f32) -> [u8; CODES] {
     let mut codes = [0; CODES];
     if scale != 0.0 {
         for (code, x) in codes.iter_mut().zip(x) {
@@ -156,15 +189,13 @@ fn to_bytes(x: &[f32], scale: f16) -> [u8; CODES] {
 
 /// `round_half_even(x / scale)` within −8 to 7, raised by 8.
 #[inline(never)]
-fn to_nibbles(x: &[f32], scale: f16) -> [u8; BLOCK] {
-    const OFFSET: f32 = NIBBLE_OFFSET as f32;
-    let scale = scale.to_f32();
-    let mut nibbles = [OFFSET as u8; BLOCK];
+fn to_nibbles(x: &[f32], scale: f32) -> [u8; BLOCK] {
+    let mut nibbles = [NIBBLE_OFFSET as u8; BLOCK];
     if scale != 0.0 {
         for (nibble, x) in nibbles.iter_mut().zip(x) {
-            // Both ends are whole, so it does not matter that the clamp comes first.
-            let code = (x / scale).clamp(-OFFSET, OFFSET - 1.0);
-            *nibble = round_to_byte(code).wrapping_add(OFFSET as u8);
+            // A scale that was rounded down to a subnormal number gives codes up to ±12.
+            let code = round_to_byte(x / scale) as i8;
+            *nibble = nibble.wrapping_add_signed(code.clamp(-8, 7));
         }
     }
     nibbles

@@ -19,6 +19,7 @@ pub fn stored_factor(head_dim: usize) -> f32 {
 
 /// What a query, or a sum of values, is multiplied by after [`turn`]: with [`stored_factor`] it
 /// makes `1 / width`.
+#[inline(never)]
 pub fn asked_factor(head_dim: usize) -> f32 {
     1.0 / (1u32 << head_dim.trailing_zeros().div_ceil(2)) as f32
 }

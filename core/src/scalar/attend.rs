@@ -3,23 +3,28 @@
 use crate::Kernels;
 use crate::exp::exp;
 use crate::kernels::START_GROUP;
-use crate::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM, signed_nibble};
+use crate::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM, from_half, signed_nibble};
 use crate::round::{round_half_even, wide_scale};
 use core::ops::Range;
+use half::f16;
 use kinglet_quant::format::BLOCK;
 
 /// Attention in floats, for keys and values of 16-bit floats.
 pub(super) fn in_floats(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, partial: &mut [f32]) {
-    let dim = query.len();
+    let (dim, layout) = (query.len(), &kv.layout);
+    let keys: &[f16] = bytemuck::cast_slice(kv.keys);
+    let values: &[f16] = bytemuck::cast_slice(kv.values);
+    let key = |position, d| from_half(keys[layout.key_index(position, d)]);
+    let value = |position, d| from_half(values[layout.value_index(position, d)]);
     let mut weights = [0f32; ATTEND_CHUNK];
     let weights = &mut weights[..span.len()];
     for (score, position) in weights.iter_mut().zip(span.clone()) {
-        *score = (0..dim).map(|d| query[d] * kv.key(position, d)).sum();
+        *score = (0..dim).map(|d| query[d] * key(position, d)).sum();
     }
     (partial[dim], partial[dim + 1]) = softmax(weights);
     for (d, sum) in partial[..dim].iter_mut().enumerate() {
         let terms = weights.iter().zip(span.clone());
-        *sum = terms.map(|(weight, position)| weight * kv.value(position, d)).sum();
+        *sum = terms.map(|(weight, position)| weight * value(position, d)).sum();
     }
 }
 
@@ -34,11 +39,11 @@ pub(super) fn in_integers(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, pa
     for (score, position) in weights.iter_mut().zip(span.clone()) {
         let key = |d| i32::from(kv.keys[layout.key_index(position, d)] as i8);
         let dot: i32 = (0..dim).map(|d| i32::from(codes[d]) * key(d)).sum();
-        *score = dot as f32 * (query_scale * kv.key_scales[position].to_f32());
+        *score = dot as f32 * (query_scale * from_half(kv.key_scales[position]));
     }
     (partial[dim], partial[dim + 1]) = softmax(weights);
     for (weight, position) in weights.iter_mut().zip(span.clone()) {
-        *weight *= kv.value_scales[position].to_f32();
+        *weight *= from_half(kv.value_scales[position]);
     }
     let mut codes = [0i16; ATTEND_CHUNK];
     let weight_scale = to_codes(weights, &mut codes);
@@ -59,12 +64,12 @@ pub(super) fn in_blocks(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, part
     let mut weights = [0f32; ATTEND_CHUNK];
     let weights = &mut weights[..span.len()];
     for (score, position) in weights.iter_mut().zip(span.clone()) {
-        let scale = |d| kv.key_scales[layout.key_scale_index(position, d)].to_f32();
+        let scale = |d| from_half(kv.key_scales[layout.key_scale_index(position, d)]);
         *score = query.sum(dim, kv.keys, &scale, &|d| layout.key_index(position, d));
     }
     (partial[dim], partial[dim + 1]) = softmax(weights);
     for (weight, position) in weights.iter_mut().zip(span.clone()) {
-        *weight *= kv.value_scales[position].to_f32();
+        *weight *= from_half(kv.value_scales[position]);
     }
     let blocks = Blocks::new(weights);
     for (d, sum) in partial[..dim].iter_mut().enumerate() {

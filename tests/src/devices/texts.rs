@@ -66,7 +66,8 @@ pub fn quantized(ptx: Ptx) -> f64 {
 /// logits are.
 pub fn long(ptx: Ptx) -> f64 {
     let mut farthest = 0.0f64;
-    for (name, kv) in [(SMALL[0], KvType::Int8), (SMALL[1], KvType::F16)] {
+    let cases = [(SMALL[0], KvType::Int8), (SMALL[1], KvType::F16), (SMALL[0], KvType::Int4)];
+    for (name, kv) in cases {
         let model = small(name, Type::Bf16);
         let limits = Limits { texts: 1, context: 256, batch: 70, ..limits(kv) };
         let tokens: Vec<u32> = (0..256).map(|i| 30 + i * i % 97).collect();

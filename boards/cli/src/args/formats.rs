@@ -44,6 +44,7 @@ pub enum KvArg {
     Int8,
     /// 4 bits with a scale per 32, of heads turned by a Hadamard matrix: a little over half of int8,
     /// for less exact replies
+    #[value(alias = "q4_0")]
     Int4,
 }
 
