@@ -83,8 +83,8 @@ impl Lanes for Avx2 {
         codes: [&[i8; BLOCK]; Q],
         starts: [[i32; 2]; Q],
     ) -> [[RowSums<__m256i>; 2]; Q] {
-        // SAFETY: the value `self` proves that the CPU has AVX2; each line has the 64 bytes that are
-        // read.
+        // SAFETY: the value `self` proves that the CPU has AVX2; each line has the 64 bytes that
+        // are read.
         unsafe {
             let (zero, mask) = (_mm256_setzero_si256(), _mm256_set1_epi8(15));
             let mut sums = [[[zero; MAX_SUMS]; 2]; Q];

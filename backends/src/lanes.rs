@@ -19,8 +19,8 @@ pub(crate) struct NibbleLines<'a, const STEP: usize> {
 }
 
 impl<'a, const STEP: usize> NibbleLines<'a, STEP> {
-    /// `count` lines of 64 bytes, as many as a block has codes for or fewer, `stride` bytes from one
-    /// to the next.
+    /// `count` lines of 64 bytes, as many as a block has codes for or fewer, `stride` bytes from
+    /// one to the next.
     #[inline(always)]
     pub fn new(bytes: &'a [u8], stride: usize, count: usize) -> Self {
         const { assert!(STEP == 4 || STEP == 8) };

@@ -224,8 +224,8 @@ impl KvLayout {
         }
     }
 
-    /// Element of the keys that holds dimension `d` of `position`; a nibble is one of two in a byte,
-    /// the low one first.
+    /// Element of the keys that holds dimension `d` of `position`; a nibble is one of two in a
+    /// byte, the low one first.
     pub fn key_index(&self, position: usize, d: usize) -> usize {
         let (tile, row) = (position / TILE_ROWS, position % TILE_ROWS);
         let start = tile * TILE_ROWS * self.stored_dim();

@@ -24,8 +24,8 @@ pub const KINGLET_MAX_STOP: usize = 8;
 pub const KINGLET_KV_INT8: u32 = 0;
 /// Keys and values as 16-bit floats.
 pub const KINGLET_KV_F16: u32 = 1;
-/// Keys and values as 4 bits with a scale per 32, of heads turned by a Hadamard matrix: a little over
-/// half the memory of bytes, and less exact.
+/// Keys and values as 4 bits, of heads turned by a Hadamard matrix: 53% of the memory of bytes, and
+/// less exact. A key has a scale per 32 numbers, a value one.
 pub const KINGLET_KV_INT4: u32 = 2;
 
 /// Binds every thread of a session, the caller's included, to a processor of its own.

@@ -26,8 +26,8 @@ pub fn asked_factor(head_dim: usize) -> f32 {
 
 /// Multiplies each block of a head by `H`, and by `factor`.
 ///
-/// Every step is the same, after Pease (1968): sums and differences of the first half and the second
-/// take turns. One loop is little code, and vector instructions interleave fast.
+/// Every step is the same, after Pease (1968): sums and differences of the first half and the
+/// second take turns. One loop is little code, and vector instructions interleave fast.
 #[inline(never)]
 pub fn turn(head: &mut [f32], factor: f32) {
     let width = turned_width(head.len());

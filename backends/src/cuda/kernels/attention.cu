@@ -92,7 +92,8 @@ DEVICE u16 nibble_scale(const float* x, u32 count) {
     bool is_positive = true;
     for (u32 i = 0; i < count; i++) {
         float size = absolute(x[i]);
-        is_positive = size > largest ? x[i] > 0.0f : is_positive || (size == largest && x[i] > 0.0f);
+        bool is_above = x[i] > 0.0f;
+        is_positive = size > largest ? is_above : is_positive || (size == largest && is_above);
         largest = larger(largest, size);
     }
     return to_half((is_positive ? -largest : largest) / 8.0f);
