@@ -32,7 +32,7 @@ DEVICE void turn(float* head, u32 dim, float factor) {
     for (u32 half = width / 2; half > 0; half /= 2) {
         sync();
         for (u32 i = thread(); i < dim / 2; i += threads()) {
-            u32 first = i / half * 2 * half + i % half;
+            u32 first = 2 * i - (i & (half - 1));
             float a = head[first], b = head[first + half];
             head[first] = a + b;
             head[first + half] = a - b;
@@ -90,6 +90,7 @@ store(const Cache& cache, const float* x, u8* vectors, u16* scales, u32 position
 DEVICE u16 nibble_scale(const float* x, u32 count) {
     float largest = 0.0f;
     bool is_positive = true;
+#pragma unroll 1
     for (u32 i = 0; i < count; i++) {
         float size = absolute(x[i]);
         bool is_above = x[i] > 0.0f;
@@ -130,19 +131,18 @@ DEVICE void store_nibbles(const Cache& cache, float* x, u8* vectors, u16* scales
 
 // Rotates the queries and the key of a key-value head, divides the queries by sqrt(head_dim), and
 // appends key and value to the cache. A block for each key-value head and row.
-KERNEL THREADS(64)
-append(float* q, const float* k, const float* v, const float* cos, const float* sin,
-       const Row* rows, float query_scale, const Cache cache) {
-    SHARED static float key[MAX_HEAD_DIM];
+template <bool NIBBLES>
+DEVICE void append_head(float* q, const float* k, const float* v, const float* cos,
+                        const float* sin, const Row* rows, float query_scale, const Cache& cache,
+                        float* key) {
     u32 head = block_x(), row = block_y(), dim = cache.head_dim;
     cos += (u64)row * (dim / 2);
     sin += (u64)row * (dim / 2);
     float* queries = q + ((u64)row * cache.kv_heads + head) * cache.group * dim;
-    bool turns = cache.kind == KV_INT4;
     for (u32 i = 0; i < cache.group; i++) {
         float* query = queries + i * dim;
-        rotate(query, query, dim, cos, sin, turns ? 1.0f : query_scale);
-        if (turns) turn(query, dim, query_scale * turn_factor(dim, false));
+        rotate(query, query, dim, cos, sin, NIBBLES ? 1.0f : query_scale);
+        if (NIBBLES) turn(query, dim, query_scale * turn_factor(dim, false));
     }
     u64 start = ((u64)row * cache.kv_heads + head) * dim;
     rotate(k + start, key, dim, cos, sin, 1.0f);
@@ -151,14 +151,30 @@ append(float* q, const float* k, const float* v, const float* cos, const float* 
     u16* key_scales = (u16*)(block + 2 * cache.vectors);
     u16* value_scales = (u16*)(block + 2 * cache.vectors + cache.key_scales);
     u32 position = rows[row].position;
-    if (turns) {
+    if (NIBBLES) {
         store_nibbles(cache, key, block, key_scales, position, true);
         for (u32 d = thread(); d < dim; d += threads()) key[d] = v[start + d];
         store_nibbles(cache, key, block + cache.vectors, value_scales, position, false);
-        return;
+    } else {
+        store(cache, key, block, key_scales, position, key_index);
+        store(cache, v + start, block + cache.vectors, value_scales, position, value_index);
     }
-    store(cache, key, block, key_scales, position, key_index);
-    store(cache, v + start, block + cache.vectors, value_scales, position, value_index);
+}
+
+KERNEL THREADS(64)
+append(float* q, const float* k, const float* v, const float* cos, const float* sin,
+       const Row* rows, float query_scale, const Cache cache) {
+    SHARED static float key[MAX_HEAD_DIM];
+    append_head<false>(q, k, v, cos, sin, rows, query_scale, cache, key);
+}
+
+// A kernel of its own: together they would need more registers than either. With 16 blocks at a time
+// it has enough of them; left alone, NVIDIA's assembler gives it too few.
+KERNEL THREADS(64, 16)
+append_nibbles(float* q, const float* k, const float* v, const float* cos, const float* sin,
+               const Row* rows, float query_scale, const Cache cache) {
+    SHARED static float key[MAX_HEAD_DIM];
+    append_head<true>(q, k, v, cos, sin, rows, query_scale, cache, key);
 }
 
 // What a block knows of the span of positions that it computes.
@@ -379,12 +395,13 @@ DEVICE void float_values(const Span& span, const Cache& cache, const float (*wei
 }
 
 // A warp turns its query into codes, or makes zeros where there is none.
+template <bool NIBBLES>
 DEVICE void quantize_query(const Cache& cache, const float* query, Scratch& scratch) {
     u32 mine = thread() / WARP;
     u32* codes = scratch.query_codes[mine];
     if (!query) {
         for (u32 i = lane(); i < MAX_HEAD_DIM / 2; i += WARP) codes[i] = 0;
-    } else if (cache.kind == KV_INT8) {
+    } else if (!NIBBLES) {
         float scale = wide_codes(query, cache.head_dim, cache.head_dim, (i16*)codes);
         if (lane() == 0) scratch.query_scales[mine] = scale;
     } else {
@@ -395,8 +412,8 @@ DEVICE void quantize_query(const Cache& cache, const float* query, Scratch& scra
 }
 
 // The same with the weights of a span, after each was multiplied by the scale of its value.
-DEVICE void quantize_weights(const Span& span, const Cache& cache, bool has_query,
-                             Scratch& scratch) {
+template <bool NIBBLES>
+DEVICE void quantize_weights(const Span& span, bool has_query, Scratch& scratch) {
     u32 mine = thread() / WARP;
     u32* codes = scratch.weight_codes[mine];
     if (!has_query) {
@@ -407,7 +424,7 @@ DEVICE void quantize_weights(const Span& span, const Cache& cache, bool has_quer
     for (u32 p = lane(); p < span.length; p += WARP) {
         weights[p] *= from_half(span.value_scales[span.start + p]);
     }
-    if (cache.kind == KV_INT8) {
+    if (!NIBBLES) {
         float scale = wide_codes(weights, span.length, SPAN, (i16*)codes);
         if (lane() == 0) scratch.weight_scales[mine] = scale;
     } else {
@@ -416,20 +433,21 @@ DEVICE void quantize_weights(const Span& span, const Cache& cache, bool has_quer
     }
 }
 
+template <bool NIBBLES>
 DEVICE void attend_queries(const Span& span, const Cache& cache, const float* queries,
                            float* partials, Scratch& scratch) {
     u32 dim = cache.head_dim, mine = thread() / WARP;
-    bool has_query = mine < span.queries;
-    if (cache.kind == KV_F16) {
+    bool has_query = mine < span.queries, is_half = !NIBBLES && cache.kind == KV_F16;
+    if (is_half) {
         float_scores(span, cache, queries, scratch.weights);
     } else {
-        quantize_query(cache, has_query ? queries + mine * dim : 0, scratch);
+        quantize_query<NIBBLES>(cache, has_query ? queries + mine * dim : 0, scratch);
         sync();
-        if (cache.kind == KV_INT8) {
+        if (NIBBLES) {
+            nibble_scores(span, cache, scratch, scratch.weights);
+        } else {
             integer_scores(span, cache, scratch.query_codes, scratch.query_scales,
                            scratch.weights);
-        } else {
-            nibble_scores(span, cache, scratch, scratch.weights);
         }
     }
     sync();
@@ -442,23 +460,23 @@ DEVICE void attend_queries(const Span& span, const Cache& cache, const float* qu
             partials[mine * (dim + 2) + dim + 1] = sum;
         }
     }
-    if (cache.kind != KV_F16) quantize_weights(span, cache, has_query, scratch);
+    if (!is_half) quantize_weights<NIBBLES>(span, has_query, scratch);
     sync();
-    if (cache.kind == KV_F16) {
+    if (is_half) {
         float_values(span, cache, scratch.weights, partials);
-    } else if (cache.kind == KV_INT8) {
-        integer_values(span, cache, scratch.weight_codes, scratch.weight_scales, partials);
-    } else {
+    } else if (NIBBLES) {
         nibble_values(span, cache, scratch, partials);
+    } else {
+        integer_values(span, cache, scratch.weight_codes, scratch.weight_scales, partials);
     }
     sync();
 }
 
 // Attention of one row over one span of a key-value head, a block for each: see `Kernels::attend`.
 // `partials` is [rows][kv_heads][spans][group][head_dim + 2].
-KERNEL THREADS(128)
-attend(const float* q, const Row* rows, u32 spans, float* partials, const Cache cache) {
-    SHARED static Scratch scratch;
+template <bool NIBBLES>
+DEVICE void attend_span(const float* q, const Row* rows, u32 spans, float* partials,
+                        const Cache& cache, Scratch& scratch) {
     u32 head = block_y(), row = block_z(), dim = cache.head_dim;
     u32 length = rows[row].position + 1, start = block_x() * SPAN;
     if (start >= length) return;
@@ -477,8 +495,23 @@ attend(const float* q, const Row* rows, u32 spans, float* partials, const Cache 
     partials += (group_row * spans + block_x()) * cache.group * (dim + 2);
     for (u32 first = 0; first < cache.group; first += QUERIES) {
         span.queries = cache.group - first < QUERIES ? cache.group - first : QUERIES;
-        attend_queries(span, cache, queries + first * dim, partials + first * (dim + 2), scratch);
+        attend_queries<NIBBLES>(span, cache, queries + first * dim, partials + first * (dim + 2),
+                                scratch);
     }
+}
+
+// With 8 blocks at a time it has 64 registers, which it needs on every device.
+KERNEL THREADS(128, 8)
+attend(const float* q, const Row* rows, u32 spans, float* partials, const Cache cache) {
+    SHARED static Scratch scratch;
+    attend_span<false>(q, rows, spans, partials, cache, scratch);
+}
+
+// A kernel of its own: together they would need more registers than either.
+KERNEL THREADS(128)
+attend_nibbles(const float* q, const Row* rows, u32 spans, float* partials, const Cache cache) {
+    SHARED static Scratch scratch;
+    attend_span<true>(q, rows, spans, partials, cache, scratch);
 }
 
 // Joins the spans of a query in order, a block for each head and row: see `Kernels::join`.
