@@ -9,6 +9,8 @@ mod grammar;
 mod report;
 mod run;
 mod sampling;
+#[cfg(feature = "serve")]
+mod serve;
 mod session;
 mod text;
 mod tools;
@@ -25,6 +27,8 @@ pub use grammar::GrammarArgs;
 pub use report::ReportArgs;
 pub use run::RunArgs;
 pub use sampling::SamplingArgs;
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
 pub use session::{MemoryArgs, SessionArgs};
 pub use text::TextArgs;
 pub use tools::ToolArgs;
@@ -70,6 +74,9 @@ pub enum Command {
     Run(RunArgs),
     /// Talk with an instruction-tuned model
     Chat(ChatArgs),
+    /// Answer other programs over HTTP, by the OpenAI protocol
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Show the tokens of a text
     Tokenize(TokenizeArgs),
     /// Turn texts into vectors that can be compared

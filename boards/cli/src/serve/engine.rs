@@ -38,7 +38,8 @@ struct Slot {
 
 /// Who waits for a reply.
 struct Client {
-    events: UnboundedSender<Event>,
+    number: usize,
+    events: UnboundedSender<(usize, Event)>,
     abandoned: Abandoned,
     asked: Instant,
     has_begun: bool,
@@ -98,8 +99,7 @@ impl Engine {
             false => self.batch.copy(source, slot, reused),
         };
         if let Err(error) = outcome {
-            // Nobody is left to tell where the client has gone.
-            let _ = job.events.send(Event::End(Err(error)));
+            job.tell(Event::End(Err(Box::new(error))));
             return;
         }
         self.reading = Some(Reading { slot, job, reused, candidates: Vec::new() });
@@ -120,7 +120,7 @@ impl Engine {
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            let _ = reading.job.events.send(Event::End(Err(error)));
+            reading.job.tell(Event::End(Err(Box::new(error))));
         }
     }
 
@@ -165,8 +165,9 @@ impl Engine {
         self.metrics.prompt_tokens.add(job.prompt.len() as u64);
         self.metrics.reused_tokens.add(*reused as u64);
         let read = Read { reused: *reused, candidates: std::mem::take(candidates) };
-        let _ = job.events.send(Event::Read(read));
+        job.tell(Event::Read(read));
         self.slots[*slot].client = Some(Client {
+            number: job.number,
             events: job.events.clone(),
             abandoned: job.abandoned.clone(),
             asked: job.asked,
@@ -195,7 +196,7 @@ impl Engine {
                 has_token: piece.token.is_some(),
                 candidates: piece.candidates.to_vec(),
             };
-            let is_heard = client.events.send(Event::Piece(piece)).is_ok();
+            let is_heard = client.events.send((client.number, Event::Piece(piece))).is_ok();
             match is_heard && !client.abandoned.is_set() {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
@@ -214,7 +215,9 @@ impl Engine {
             self.metrics.abandoned.add(1);
         }
         self.metrics.replies.add(client.asked.elapsed());
-        let _ = client.events.send(Event::End(outcome.map(|made| made.stop_reason)));
+        let event = Event::End(outcome.map(|made| made.stop_reason).map_err(Box::new));
+        // Nobody hears it where the client has left.
+        let _ = client.events.send((client.number, event));
     }
 }
 

@@ -15,12 +15,21 @@ pub struct Job {
     pub prompt_candidates: Option<usize>,
     /// How the reply is made.
     pub manner: Manner,
-    /// Where the reply goes. Its length is bounded by the context.
-    pub events: UnboundedSender<Event>,
+    /// Which reply of its request it is.
+    pub number: usize,
+    /// Where its events go, with its number. The context bounds how many there are.
+    pub events: UnboundedSender<(usize, Event)>,
     /// Set once nobody waits for the reply.
     pub abandoned: Abandoned,
     /// When it was asked for.
     pub asked: Instant,
+}
+
+impl Job {
+    /// Tells what becomes of it, if somebody still listens.
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send((self.number, event));
+    }
 }
 
 /// How a reply is made.
@@ -47,7 +56,7 @@ pub enum Event {
     /// The reply goes on.
     Piece(Piece),
     /// The reply has ended, or has failed.
-    End(Result<StopReason, Error>),
+    End(Result<StopReason, Box<Error>>),
 }
 
 /// What reading a prompt took.

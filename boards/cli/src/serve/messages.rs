@@ -50,8 +50,7 @@ fn turn<'v>(message: &'v Value, names: &mut HashMap<&'v str, &'v str>) -> Outcom
 fn call<'v>(entry: &'v Value, names: &mut HashMap<&'v str, &'v str>) -> Outcome<Call> {
     let fields = Fields::of(entry, "a tool call")?;
     let function = fields.object("function")?;
-    let Some((function, name)) =
-        function.and_then(|f| Some((f, f.text("name").ok().flatten()?)))
+    let Some((function, name)) = function.and_then(|f| Some((f, f.text("name").ok().flatten()?)))
     else {
         return Err(Failure::request("a tool call has no function with a name"));
     };
@@ -81,9 +80,9 @@ fn content(content: Option<&Value>) -> Outcome<Option<String>> {
 fn part(part: &Value) -> Outcome<&str> {
     let fields = Fields::of(part, "a part of a message")?;
     match fields.text("type")?.unwrap_or_default() {
-        "text" => fields
-            .text("text")?
-            .ok_or_else(|| Failure::request("a part of a message has no text")),
+        "text" => {
+            fields.text("text")?.ok_or_else(|| Failure::request("a part of a message has no text"))
+        }
         kind => Err(Failure::request(format!(
             "a message has a part of type {kind:?}: the model reads text alone"
         ))),

@@ -73,8 +73,11 @@ impl Metrics {
         let mut page = String::new();
         let counters = [
             ("prompt_tokens_total", "Tokens of prompts", &self.prompt_tokens),
-            ("reused_tokens_total", "Tokens of prompts that were not computed again",
-                &self.reused_tokens),
+            (
+                "reused_tokens_total",
+                "Tokens of prompts that were not computed again",
+                &self.reused_tokens,
+            ),
             ("reply_tokens_total", "Tokens of replies", &self.reply_tokens),
             ("abandoned_total", "Replies whose clients left before their end", &self.abandoned),
             ("failures_total", "Answers with an error status", &self.failures),

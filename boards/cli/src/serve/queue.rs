@@ -103,6 +103,7 @@ mod tests {
             prompt: vec![number],
             prompt_candidates: None,
             manner,
+            number: 0,
             events: tokio::sync::mpsc::unbounded_channel().0,
             abandoned: abandoned.clone(),
             asked: Instant::now(),
