@@ -5,5 +5,7 @@ mod boards;
 mod imports;
 mod power;
 mod run;
+mod serve;
+mod serve_faults;
 mod service;
 mod shapes;

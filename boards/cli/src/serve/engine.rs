@@ -79,8 +79,9 @@ impl Engine {
         }
     }
 
-    /// Gives a job a text: the free one that begins most like its prompt, else the one that has
-    /// been free for longest, with what another text has computed already.
+    /// Gives a job a text and what another one has computed of its prompt. That is the text which
+    /// goes on there, if it is free and loses less than half of its tokens; else the one that has
+    /// been free for longest.
     fn admit(&mut self, job: Box<Job>) {
         let shared = |text: usize| match job.prompt_candidates {
             // Every token of the prompt needs its logits.
@@ -88,12 +89,14 @@ impl Engine {
             // The last token is computed again: its logits begin the reply.
             None => shared_prefix(self.batch.tokens(text), &job.prompt[..job.prompt.len() - 1]),
         };
-        let free = (0..self.slots.len()).filter(|&slot| self.slots[slot].client.is_none());
-        let slot = free.max_by_key(|&slot| (shared(slot), self.slots[slot].used.elapsed()));
-        let slot = slot.expect("there is a free text");
-        let source = (0..self.slots.len()).max_by_key(|&other| (shared(other), other == slot));
-        let source = source.expect("there is a text");
+        let is_free = |slot: &usize| self.slots[*slot].client.is_none();
+        let source = (0..self.slots.len()).max_by_key(|slot| (shared(*slot), is_free(slot)));
+        let source = source.expect("a batch has a text");
         let reused = shared(source);
+        let goes_on = is_free(&source) && 2 * reused > self.batch.tokens(source).len();
+        let free = (0..self.slots.len()).filter(is_free);
+        let oldest = free.max_by_key(|&slot| self.slots[slot].used.elapsed());
+        let slot = if goes_on { source } else { oldest.expect("there is a free text") };
         let outcome = match source == slot {
             true => self.batch.text(slot).rewind(reused),
             false => self.batch.copy(source, slot, reused),
