@@ -231,12 +231,12 @@ fn a_full_queue_says_so() {
 }
 
 #[test]
-fn memory_stays_flat() {
-    let server = server(&["--slots", "2"]);
+fn memory_stays_flat_and_within_its_budget() {
+    let server = server(&["--slots", "2", "--memory-budget", "96MB"]);
     let ask = |number: u64| {
         let mut ask = chat(&"one two ".repeat(number as usize % 9 + 1), 4, number);
-        ask["stream"] = (number % 2 == 0).into();
-        if number % 10 == 0 {
+        ask["stream"] = number.is_multiple_of(2).into();
+        if number.is_multiple_of(10) {
             ask["response_format"] = json!({"type": "json_object"});
             ask["logit_bias"] = json!({});
         }
@@ -247,6 +247,8 @@ fn memory_stays_flat() {
     (0..1000).for_each(ask);
     let after = server.metric("kinglet_anonymous_bytes");
     assert!(after < before + (1 << 20), "{before} bytes, 1,000 requests later {after}");
+    let peak = server.metric("kinglet_peak_resident_bytes");
+    assert!(peak <= 96_000_000, "{peak} bytes");
 }
 
 #[test]

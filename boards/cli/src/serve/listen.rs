@@ -32,12 +32,13 @@ const LOOK_TIME: Duration = Duration::from_millis(200);
 /// What is being answered when the server ends may still take so long.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 
-/// Serves until SIGTERM or SIGINT, then lets the requests that there are come to their end.
+/// Serves until SIGTERM or SIGINT, or until the engine fails, then lets the requests that there are
+/// come to their end.
 pub async fn serve(listener: std::net::TcpListener, app: Arc<App>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (end, ending) = watch::channel(false);
-    while !interrupt::requested() {
+    while !interrupt::requested() && !app.queue.is_closed() {
         let place = timeout(LOOK_TIME, Arc::clone(&places).acquire_owned()).await;
         let Ok(Ok(place)) = place else { continue };
         match timeout(LOOK_TIME, listener.accept()).await {

@@ -96,6 +96,15 @@ pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
     }
 }
 
+/// Closes the queue when the engine ends, however it does: a server without one ends as well.
+struct End(Arc<Queue>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// The thread of the engine. Tells the context of its texts, or why there is no engine.
 fn work(
     model: &Model,
@@ -104,6 +113,7 @@ fn work(
     metrics: Arc<Metrics>,
     tell: &Sender<Result<usize>>,
 ) {
+    let _end = End(Arc::clone(&queue));
     let batch: Result<Batch> = model.batch(options);
     match batch {
         Ok(batch) => {

@@ -70,6 +70,11 @@ impl Queue {
         self.lock().jobs.len()
     }
 
+    /// Whether it takes no more jobs.
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Takes no more jobs.
     pub fn close(&self) {
         self.lock().is_closed = true;
