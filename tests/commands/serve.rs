@@ -190,9 +190,10 @@ fn replies_have_shapes_and_call_functions() {
     assert!(events.iter().all(|event| !event["choices"][0]["delta"]["content"].is_string()));
     assert_eq!(events.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
     // The conversation goes on with the result.
+    let parts = json!([{"type": "text", "text": "o"}, {"type": "text", "text": "ne"}]);
     let messages = json!([
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "o"}, {"type": "text", "text": "ne"}]},
+        {"role": "user", "content": parts},
         choice["message"],
         {"role": "tool", "tool_call_id": call["id"], "content": "two"},
     ]);

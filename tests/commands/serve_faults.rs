@@ -6,6 +6,12 @@ use serde_json::json;
 use std::io::{Read, Write};
 use std::thread;
 
+/// Asks for what makes no sense; the answer must name it.
+fn refused(server: &Server, path: &str, body: &str, named: &str) {
+    let message = server.ask("POST", path, "", body).error(400);
+    assert!(message.contains(named), "{body}: {message}");
+}
+
 /// Whether a server still makes what it should.
 fn assert_well(server: &Server) {
     let answer = server.post(CHAT, &chat("one", 4, 1)).document();
@@ -15,14 +21,10 @@ fn assert_well(server: &Server) {
 #[test]
 fn requests_that_make_no_sense_are_refused() {
     let server = server(&[]);
-    let refused = |path: &str, body: &str, named: &str| {
-        let message = server.ask("POST", path, "", body).error(400);
-        assert!(message.contains(named), "{body}: {message}");
-    };
     for body in ["", "{", "[]", "null", "{\"messages\": NaN}", "{\"temperature\": 1e999}"] {
-        refused(CHAT, body, "the body is not");
+        refused(&server, CHAT, body, "the body is not");
     }
-    refused(CHAT, &("[".repeat(100_000)), "the body is not JSON");
+    refused(&server, CHAT, &("[".repeat(100_000)), "the body is not JSON");
     let base = chat("one", 4, 1);
     let image = json!([{"type": "image_url", "image_url": {"url": "data:,"}}]);
     for (fields, named) in [
@@ -68,8 +70,18 @@ fn requests_that_make_no_sense_are_refused() {
         ),
         (json!({"messages": [{"role": "user", "content": "one ".repeat(600)}]}), "the context 512"),
     ] {
-        refused(CHAT, &with(&base, fields).to_string(), named);
+        refused(&server, CHAT, &with(&base, fields).to_string(), named);
     }
+    server.get("/nothing").error(404);
+    let wrong = server.get(CHAT);
+    wrong.error(405);
+    assert!(wrong.head.contains("\nallow: post"), "{wrong:?}");
+    assert_well(&server);
+}
+
+#[test]
+fn prompts_and_tokens_that_make_no_sense_are_refused() {
+    let server = server(&[]);
     for (body, named) in [
         (json!({}), "prompt is missing"),
         (json!({"prompt": []}), "prompt"),
@@ -80,14 +92,10 @@ fn requests_that_make_no_sense_are_refused() {
         (json!({"prompt": "a", "suffix": "b"}), "suffix"),
         (json!({"prompt": vec!["a"; 1000]}), "more than"),
     ] {
-        refused(COMPLETIONS, &body.to_string(), named);
+        refused(&server, COMPLETIONS, &body.to_string(), named);
     }
-    refused("/detokenize", "{\"tokens\": [\"a\"]}", "a token must be");
-    refused("/tokenize", "{}", "content is missing");
-    server.get("/nothing").error(404);
-    let wrong = server.get(CHAT);
-    wrong.error(405);
-    assert!(wrong.head.contains("\nallow: post"), "{wrong:?}");
+    refused(&server, "/detokenize", "{\"tokens\": [\"a\"]}", "a token must be");
+    refused(&server, "/tokenize", "{}", "content is missing");
     assert_well(&server);
 }
 
