@@ -1,7 +1,7 @@
 //! `kinglet serve` and clients that leave, lie, flood and dawdle.
 
 use crate::serve::{CHAT, COMPLETIONS, chat, server, with};
-use kinglet_tests::server::{Answer, Server};
+use kinglet_tests::server::{Answer, Server, rest};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::thread;
@@ -152,7 +152,10 @@ fn nothing_is_made_for_clients_that_have_left() {
     let ask = json!({"prompt": prompts, "max_tokens": 1}).to_string();
     let mut stream = server.connect();
     stream.write_all(&server.request("POST", COMPLETIONS, "", &ask)).unwrap();
-    while server.metric("kinglet_running_replies") == 0 {
+    // It reads the first prompt, or has read it.
+    while server.metric("kinglet_running_replies") == 0
+        && server.metric("kinglet_prompt_tokens_total") == 0
+    {
         thread::yield_now();
     }
     drop(stream);
@@ -178,7 +181,7 @@ fn nothing_is_made_for_clients_that_have_left() {
 
 #[test]
 fn many_connections_are_served_or_told_to_come_again() {
-    let server = server(&["--slots", "8"]);
+    let server = server(&["--slots", "8", "--memory-budget", "96MB"]);
     // They wait for the rest of a head, of a body, and for nothing at all.
     let half: Vec<_> = (0..60)
         .map(|number| {
@@ -204,8 +207,24 @@ fn many_connections_are_served_or_told_to_come_again() {
     });
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     assert!(statuses.iter().filter(|&&status| status == 200).count() >= 8);
-    drop(half);
+    for stream in half {
+        let text = rest(stream);
+        assert!(text.is_empty() || Answer::new(&text).status == 408, "{text}");
+    }
     assert_well(&server);
+    let peak = server.metric("kinglet_peak_resident_bytes");
+    assert!(peak <= 96_000_000, "{peak} bytes");
+}
+
+#[test]
+fn requests_follow_one_another_on_a_connection() {
+    let server = server(&[]);
+    let first = b"HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n\
+        GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let bytes = [&first[..], &server.request("GET", "/v1/models", "", "")].concat();
+    let text = server.raw(&bytes);
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 3, "{text}");
+    assert_eq!(text.matches("{\"status\":\"ok\"}").count(), 1, "{text}");
 }
 
 /// The queue has room for 128: what comes then is refused, and heard once there is room.

@@ -75,3 +75,32 @@ impl Write for Patience {
         self.judge(context, outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn clients_that_read_nothing_are_left() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut patience = Patience::new(stream, Duration::from_millis(20));
+            let bytes = [0; 1 << 16];
+            let error = loop {
+                let written =
+                    poll_fn(|context| Pin::new(&mut patience).poll_write(context, &bytes));
+                if let Err(error) = written.await {
+                    break error;
+                }
+            };
+            drop(client);
+            error
+        });
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+}
