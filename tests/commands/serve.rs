@@ -131,6 +131,28 @@ fn clients_get_what_each_would_get_alone() {
     assert_eq!(together.post(COMPLETIONS, &ask).document()["choices"][0]["text"], made);
 }
 
+/// A prompt is read two tokens at a time here, and a token of the other reply comes with each.
+#[test]
+fn replies_go_on_while_a_prompt_is_read() {
+    const TOKENS: u32 = 200;
+    let server = server(&["--slots", "2", "--batch", "2"]);
+    let made = || server.metric("kinglet_reply_tokens_total");
+    let ask = with(&chat("one", TOKENS, 1), json!({"stream": true})).to_string();
+    let mut stream = server.connect();
+    stream.write_all(&server.request("POST", CHAT, "", &ask)).unwrap();
+    while made() == 0 {
+        thread::yield_now();
+    }
+    let prompt: Vec<u32> = (20..500).collect();
+    let ask = json!({"prompt": prompt, "max_tokens": 1, "logit_bias": {END: -100}});
+    assert_eq!(server.post(COMPLETIONS, &ask).status, 200);
+    assert_eq!(made(), u64::from(TOKENS) + 1, "240 chunks were read, and the reply has ended");
+    assert_eq!(
+        Answer::new(&rest(stream)).events().last().unwrap()["object"],
+        "chat.completion.chunk"
+    );
+}
+
 #[test]
 fn what_texts_share_is_not_computed_again() {
     let server = server(&["--slots", "2"]);

@@ -43,6 +43,7 @@ def server(kinglet: str, model: str):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             line = process.stdout.readline()
+            assert line.startswith("listening on "), "the server does not start"
             yield line.removeprefix("listening on ").strip()
         finally:
             process.terminate()

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use kinglet_core::generate::{Overflow, StopReason};
 pub use kinglet_core::piece::Piece;
-pub use kinglet_core::stop::MAX_STOPS as MAX_STOP_STRINGS;
+pub use kinglet_core::stop::{MAX_STOP_BYTES, MAX_STOPS as MAX_STOP_STRINGS};
 
 /// How to generate.
 #[derive(Clone, Copy, Debug)]

@@ -46,7 +46,9 @@ mod work;
 pub use bandwidth::ReadStream;
 pub use batch::Batch;
 pub use budget::Footprint;
-pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Overflow, Piece, StopReason};
+pub use generate::{
+    GenerateOptions, Generation, MAX_STOP_BYTES, MAX_STOP_STRINGS, Overflow, Piece, StopReason,
+};
 pub use kinglet_backends::{Backend, Tier};
 #[cfg(feature = "cuda")]
 pub use kinglet_backends::{Cuda, CudaLack};

@@ -3,14 +3,12 @@
 use super::failure::{Failure, Outcome};
 use super::fields::Fields;
 use super::job::Manner;
-use kinglet::{MAX_STOP_STRINGS, MAX_TEXTS, Sampling};
+use kinglet::{MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_TEXTS, Sampling};
 use serde_json::Value;
 
 /// What `kinglet run` and `kinglet chat` take as well.
 const TEMPERATURE: f32 = 0.2;
 const TOP_P: f32 = 0.9;
-/// Bytes of the longest stop string.
-const MAX_STOP_BYTES: usize = 64;
 
 /// Reads the fields; `tokens` are those of a reply that asks for no number.
 pub fn manner(fields: &Fields<'_>, vocabulary: u32, tokens: usize) -> Outcome<Manner> {
