@@ -261,10 +261,17 @@ fn completions_echo_the_probabilities_of_their_prompt() {
         for (index, (likelihood, is_greedy)) in expected.into_iter().enumerate() {
             let told_likelihood = told["token_logprobs"][index + 1].as_f64().unwrap();
             assert!((told_likelihood - likelihood).abs() < 1e-5, "{told_likelihood} {likelihood}");
-            let (best, _) =
-                told["top_logprobs"][index + 1].as_object().unwrap().iter().next().unwrap();
-            assert_eq!(told["tokens"][index + 1] == best.as_str(), is_greedy);
+            let top = &told["top_logprobs"][index + 1].as_object().unwrap();
+            let best = top.values().next().unwrap();
+            // This is how lm-eval finds it out.
+            assert_eq!(told["token_logprobs"][index + 1] == *best, is_greedy);
         }
+    }
+    // It takes the last entry for the reply's token, which is there also where it ends the text.
+    let ended = with(&ask, json!({"logit_bias": {END: 100}}));
+    for choice in server.post(COMPLETIONS, &ended).document()["choices"].as_array().unwrap() {
+        let length = prompts[choice["index"].as_u64().unwrap() as usize].len();
+        assert_eq!(choice["logprobs"]["token_logprobs"].as_array().unwrap().len(), length + 1);
     }
     let plain = server.post(COMPLETIONS, &json!({"prompt": "one", "max_tokens": 0, "echo": true}));
     assert_eq!(plain.document()["choices"][0]["text"], "one");

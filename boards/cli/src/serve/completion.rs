@@ -33,6 +33,9 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
     let mut manner = sampling::manner(&fields, app.model.config().vocab_size, TOKENS)?;
     let echo = fields.flag("echo")?.unwrap_or(false);
     manner.candidates = fields.whole("logprobs", 0..=MAX_TOP)?.map(|count| count as usize);
+    // Who asks for the probabilities of a prompt takes the last of the list for the reply's token,
+    // also where that ends the text.
+    manner.ignore_eos = echo && manner.candidates.is_some() && manner.max_tokens == 1;
     let count = sampling::replies(&fields)?;
     let mut answer = Completion {
         head: Head::new("cmpl", &app.name, &fields)?,

@@ -143,10 +143,14 @@ impl Engine {
         self.batch.text(reading.slot).score(chunk, &mut |index, logits| {
             if let Some(&token) = prompt.get(done + index + 1) {
                 let mut told = vec![Candidate::default(); 1 + count];
-                let log_probability = log_likelihood(logits, token) as f32;
-                told[0] = Candidate { token, log_probability };
                 let found = top(logits, &mut scratch, &mut told[1..]);
                 told.truncate(1 + found);
+                // Among the most probable ones it has the same number, to the bit: clients compare.
+                let known = told[1..].iter().find(|candidate| candidate.token == token);
+                told[0] = known.copied().unwrap_or_else(|| {
+                    let log_probability = log_likelihood(logits, token) as f32;
+                    Candidate { token, log_probability }
+                });
                 candidates.push(told);
             }
         })?;
@@ -228,6 +232,7 @@ impl Engine {
 fn options(manner: &Manner) -> GenerateOptions<'_> {
     GenerateOptions {
         max_tokens: manner.max_tokens,
+        ignore_eos: manner.ignore_eos,
         sampling: Sampling { logit_bias: &manner.logit_bias, ..manner.sampling },
         candidates: manner.candidates,
         grammar: manner.guide.as_ref().map(|guide| guide as _),

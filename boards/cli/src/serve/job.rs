@@ -41,6 +41,8 @@ pub struct Manner {
     pub sampling: Sampling<'static>,
     /// Added to the logits of tokens.
     pub logit_bias: Vec<(u32, f32)>,
+    /// Goes on behind tokens that end the model's text.
+    pub ignore_eos: bool,
     /// Texts that end the reply.
     pub stop: Vec<String>,
     /// What the reply may be.

@@ -100,6 +100,7 @@ mod tests {
             max_tokens: 1,
             sampling: Sampling::default(),
             logit_bias: Vec::new(),
+            ignore_eos: false,
             stop: Vec::new(),
             guide: None,
             candidates: None,

@@ -28,6 +28,7 @@ pub fn manner(fields: &Fields<'_>, vocabulary: u32, tokens: usize) -> Outcome<Ma
         max_tokens: max_tokens.map_or(tokens, |count| count as usize),
         sampling,
         logit_bias: bias(fields, vocabulary)?,
+        ignore_eos: false,
         stop: stop(fields)?,
         guide: None,
         candidates: None,
