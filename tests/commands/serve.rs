@@ -233,8 +233,19 @@ fn completions_echo_the_probabilities_of_their_prompt() {
     let model = models::small(MODEL, Type::Q4);
     let options = SessionOptions { kv: kinglet::KvType::F16, ..SessionOptions::default() };
     let mut session = model.session(&options).unwrap();
+    // The last one goes on as the model would.
+    let mut greedy = vec![33, 44, 33, 44, 55];
+    let options =
+        GenerateOptions { max_tokens: 20, ignore_eos: true, ..GenerateOptions::default() };
+    session
+        .generate(&greedy.clone(), &options, &mut |piece| {
+            greedy.extend(piece.token);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
     let prompts: Vec<Vec<u32>> =
-        vec![(20..140).collect(), vec![33, 44, 33, 44, 55], (300..371).rev().collect()];
+        vec![(20..140).collect(), vec![33, 44, 33, 44, 55], (300..371).rev().collect(), greedy];
+    let mut greedy_tokens = 0;
     let ask = json!({"prompt": prompts, "max_tokens": 1, "temperature": 0, "logprobs": 1,
         "echo": true, "seed": 1234});
     let answer = server.post(COMPLETIONS, &ask).document();
@@ -265,24 +276,29 @@ fn completions_echo_the_probabilities_of_their_prompt() {
             let best = top.values().next().unwrap();
             // This is how lm-eval finds it out.
             assert_eq!(told["token_logprobs"][index + 1] == *best, is_greedy);
+            greedy_tokens += usize::from(is_greedy);
         }
     }
+    assert!(greedy_tokens >= 20);
     // It takes the last entry for the reply's token, which is there also where it ends the text.
     let ended = with(&ask, json!({"logit_bias": {END: 100}}));
     for choice in server.post(COMPLETIONS, &ended).document()["choices"].as_array().unwrap() {
         let length = prompts[choice["index"].as_u64().unwrap() as usize].len();
         assert_eq!(choice["logprobs"]["token_logprobs"].as_array().unwrap().len(), length + 1);
     }
+}
+
+#[test]
+fn completions_are_whole_and_in_a_stream() {
+    let server = server(&[]);
+    let ask = json!({"prompt": "one two", "max_tokens": 6, "logprobs": 1, "echo": true,
+        "logit_bias": {END: -100}, "temperature": 0});
     let plain = server.post(COMPLETIONS, &json!({"prompt": "one", "max_tokens": 0, "echo": true}));
     assert_eq!(plain.document()["choices"][0]["text"], "one");
     let texts = json!({"prompt": ["one", "two"], "n": 2, "max_tokens": 4});
     assert_eq!(server.post(COMPLETIONS, &texts).document()["choices"].as_array().unwrap().len(), 4);
-    let streamed = with(
-        &ask,
-        json!({"prompt": "one two", "stream": true, "max_tokens": 6,
-        "logit_bias": {END: -100}}),
-    );
-    let whole = server.post(COMPLETIONS, &with(&streamed, json!({"stream": false}))).document();
+    let streamed = with(&ask, json!({"stream": true}));
+    let whole = server.post(COMPLETIONS, &ask).document();
     let events = server.post(COMPLETIONS, &streamed).events();
     let all = |of: &dyn Fn(&Value) -> String| events.iter().map(of).collect::<String>();
     let text = all(&|event| event["choices"][0]["text"].as_str().unwrap().into());
@@ -325,6 +341,7 @@ fn keys_hosts_and_origins_are_checked() {
         Said::by(&mut command)
     };
     serve(&["--listen", "0.0.0.0:0"]).fails(2, 404);
+    serve(&["--memory-budget", "20MB"]).fails(2, 403);
     let short = home.path().join("short");
     std::fs::write(&short, "short\n").unwrap();
     serve(&["--listen", "0.0.0.0:0", "--api-key-file", short.to_str().unwrap()]).fails(2, 404);

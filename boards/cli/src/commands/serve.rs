@@ -2,6 +2,7 @@
 
 use crate::args::{MemoryArgs, ServeArgs};
 use crate::serve::{self, Place, RESERVED_BYTES};
+use crate::units::Bytes;
 use crate::{errors, interrupt, models, settings};
 use kinglet::{Code, Model, Result, SessionOptions};
 use kinglet_quant::file::TextKey;
@@ -28,7 +29,14 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let options = SessionOptions { texts: args.slots as usize, ..options };
     // The server itself takes its part of the budget.
     let memory = args.session.memory;
-    let budget = memory.memory_budget.map(|bytes| bytes.saturating_sub(RESERVED_BYTES));
+    let budget = memory.memory_budget;
+    ensure!(
+        budget.is_none_or(|bytes| bytes > RESERVED_BYTES),
+        Code::BudgetTooSmall,
+        "the server itself takes {} of its budget: raise --memory-budget",
+        Bytes(RESERVED_BYTES)
+    );
+    let budget = budget.map(|bytes| bytes - RESERVED_BYTES);
     let memory = MemoryArgs { memory_budget: budget, ..memory };
     let options = settings::fitted(&model, &options, &memory)?;
     let name = name(&model, &args.model.model);
