@@ -193,7 +193,21 @@ fn replies_have_shapes_and_call_functions() {
     let function = json!({"name": "look", "parameters": schema});
     let tools = json!([{"type": "function", "function": function}]);
     let named = json!({"type": "function", "function": {"name": "look"}});
-    let ask = with(&ask, json!({"tools": tools, "tool_choice": named}));
+    let ask = with(&ask, json!({"tools": tools, "tool_choice": "required", "max_tokens": 200}));
+    // A random model calls now and then more than once.
+    let calls = |seed: u32, several: bool| {
+        let ask = with(
+            &ask,
+            json!({"seed": seed, "parallel_tool_calls": several,
+            "temperature": 2, "top_p": 1}),
+        );
+        let answer = server.post(CHAT, &ask).document();
+        let calls = &answer["choices"][0]["message"]["tool_calls"];
+        calls.as_array().map_or(0, Vec::len)
+    };
+    let seed = (0..100).find(|&seed| calls(seed, true) > 1).expect("a reply with several calls");
+    assert_eq!(calls(seed, false), 1);
+    let ask = with(&ask, json!({"tool_choice": named, "max_tokens": 60}));
     let answer = server.post(CHAT, &ask).document();
     let choice = &answer["choices"][0];
     assert_eq!(

@@ -53,6 +53,7 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
         replies: (0..count).map(|_| Reply::default()).collect(),
         has_logprobs: manner.candidates.is_some(),
         toolbox: tools.filter(|_| has_calls),
+        calls_several: fields.flag("parallel_tool_calls")?.unwrap_or(true),
         model: app.model.clone(),
     };
     Ok(Prepared {
@@ -144,6 +145,8 @@ struct Chat {
     has_logprobs: bool,
     /// The functions, where replies may call them.
     toolbox: Option<Toolbox>,
+    /// Whether a reply may have more than one call.
+    calls_several: bool,
     model: Model,
 }
 
@@ -203,6 +206,9 @@ impl Chat {
             // A call that was cut is none, and no text either.
             if let Ok(Turn::Assistant { calls, .. }) = toolbox.read(&reply.text) {
                 reply.calls = calls;
+            }
+            if !self.calls_several {
+                reply.calls.truncate(1);
             }
             reply.text.clear();
             if !reply.calls.is_empty() {
