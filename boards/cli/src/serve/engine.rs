@@ -9,7 +9,9 @@ use super::metrics::Metrics;
 use super::queue::{Next, Queue};
 use crate::chat::shared_prefix;
 use kinglet::score::{log_likelihood, top};
-use kinglet::{Batch, Candidate, GenerateOptions, Generation, Replies, Result, Sampling};
+use kinglet::{
+    Batch, Candidate, Code, Error, GenerateOptions, Generation, Replies, Result, Sampling,
+};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +28,8 @@ pub struct Engine {
     reading: Option<Reading>,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
+    /// Whether what computes can do so no more.
+    is_lost: bool,
 }
 
 /// One text of the batch.
@@ -58,12 +62,14 @@ impl Engine {
     pub fn new(batch: Batch, queue: Arc<Queue>, metrics: Arc<Metrics>) -> Self {
         let slot = |_| Slot { client: None, used: Instant::now() };
         let slots = (0..batch.texts()).map(slot).collect();
-        Self { batch, replies: Replies::new(), slots, reading: None, queue, metrics }
+        let replies = Replies::new();
+        Self { batch, replies, slots, reading: None, queue, metrics, is_lost: false }
     }
 
-    /// Works until the queue is closed and all its jobs are done.
+    /// Works until the queue is closed and what was begun is done, or until nothing can be computed
+    /// any more.
     pub fn run(mut self) {
-        loop {
+        while !self.is_lost {
             let is_idle = self.reading.is_none() && self.replies.is_empty();
             if self.reading.is_none() && self.slots.iter().any(|slot| slot.client.is_none()) {
                 match self.queue.take(is_idle) {
@@ -102,7 +108,7 @@ impl Engine {
             false => self.batch.copy(source, slot, reused),
         };
         if let Err(error) = outcome {
-            job.tell(Event::End(Err(Box::new(error))));
+            self.fail(&job, error);
             return;
         }
         self.reading = Some(Reading { slot, job, reused, candidates: Vec::new() });
@@ -123,8 +129,19 @@ impl Engine {
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            reading.job.tell(Event::End(Err(Box::new(error))));
+            self.fail(&reading.job, error);
         }
+    }
+
+    /// Tells that there will be no reply.
+    fn fail(&mut self, job: &Job, error: Error) {
+        self.note(&error);
+        job.tell(Event::End(Err(Box::new(error))));
+    }
+
+    /// Notes whether an error is one after which nothing works.
+    fn note(&mut self, error: &Error) {
+        self.is_lost |= matches!(error.code(), Code::DeviceLost | Code::Internal);
     }
 
     /// Whether the whole prompt has been read.
@@ -215,6 +232,9 @@ impl Engine {
     }
 
     fn end(&mut self, text: usize, outcome: Result<Generation>) {
+        if let Err(error) = &outcome {
+            self.note(error);
+        }
         let slot = &mut self.slots[text];
         slot.used = Instant::now();
         let client = slot.client.take().expect("a reply has a client");

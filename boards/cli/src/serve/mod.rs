@@ -26,6 +26,7 @@ use app::App;
 use engine::Engine;
 use kinglet::template::Template;
 use kinglet::{Batch, Code, Error, Model, Result, SessionOptions};
+use kinglet_quant::ensure;
 use metrics::Metrics;
 use queue::Queue;
 use std::net::{SocketAddr, TcpListener};
@@ -53,7 +54,8 @@ pub struct Place {
 
 /// Serves a model until SIGTERM or SIGINT. Tells on standard output where, once it answers.
 ///
-/// `BadArgument` for an address that cannot be listened on, and what a batch returns.
+/// `BadArgument` for an address that cannot be listened on, what a batch returns, and `Internal`
+/// when the engine fails meanwhile.
 pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
     let Place { address, key, name } = place;
     let listener = TcpListener::bind(address).and_then(|listener| {
@@ -90,10 +92,12 @@ pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
     queue.close();
     let ended = worker.join();
     served?;
-    match ended {
-        Ok(()) => Ok(()),
-        Err(_) => Err(Error::new(Code::Resource, format_args!("the engine has failed"))),
-    }
+    ensure!(
+        ended.is_ok() && interrupt::requested(),
+        Code::Internal,
+        "the engine has failed: start the server again"
+    );
+    Ok(())
 }
 
 /// Closes the queue when the engine ends, however it does: a server without one ends as well.

@@ -75,9 +75,12 @@ impl Queue {
         self.lock().is_closed
     }
 
-    /// Takes no more jobs.
+    /// Takes no more jobs and drops those that wait, which tells their clients.
     pub fn close(&self) {
-        self.lock().is_closed = true;
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.jobs.clear();
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -135,6 +138,7 @@ mod tests {
         assert!(queue.push(vec![job(4).0]), "who left makes room");
         flags[0].set();
         assert_eq!([next(&queue), next(&queue), next(&queue)], [Some(3), Some(4), None]);
+        assert!(queue.push(vec![job(5).0]));
         queue.close();
         assert!(!queue.push(vec![job(6).0]));
         assert!(matches!(queue.take(true), Next::Closed));
