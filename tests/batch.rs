@@ -1,8 +1,8 @@
 //! Texts that go on in one pass are what each would be alone, to the bit.
 
 use kinglet::{
-    Batch, Code, GenerateOptions, KvType, Model, Piece, Sampling, SessionOptions, StopReason, Tier,
-    Type,
+    Batch, Code, GenerateOptions, KvType, Model, Piece, Replies, Sampling, SessionOptions,
+    StopReason, Tier, Type,
 };
 use kinglet_tests::models::{SMALL, real, small};
 use std::ops::ControlFlow;
@@ -311,4 +311,49 @@ fn sessions_are_saved_restored_and_forked() {
     });
     assert_eq!(error.unwrap_err().code(), Code::Interrupted);
     assert_eq!((seen, there.tokens().len()), (vec![0, 64], 64));
+}
+
+/// Texts join one after the other, as they have room, and leave when they have ended.
+#[test]
+fn replies_that_come_and_go_are_what_they_are_alone() {
+    const TEXTS: usize = 3;
+    let model = small(SMALL[1], Type::Q4);
+    let options = options(TEXTS, KvType::Int8, Tier::Scalar);
+    let mut batch = model.batch(&options).unwrap();
+    let tasks = tasks(&model, 12, 5);
+    let mut replies = Replies::new();
+    let mut numbers = [None; TEXTS];
+    let mut pieces = vec![Vec::new(); tasks.len()];
+    let (mut next, mut ended) = (0, 0);
+    while ended < tasks.len() {
+        if let (Some(text), true) = (numbers.iter().position(Option::is_none), next < tasks.len()) {
+            let Task { prompt, options, .. } = &tasks[next];
+            batch.text(text).rewind(0).unwrap();
+            batch.text(text).prefill(prompt, &mut |_| Ok(())).unwrap();
+            let (stop, options) = (options.stop, *options);
+            replies.join(&mut batch, text, stop, options, |&options| options).unwrap();
+            let twice = replies.join(&mut batch, text, stop, options, |&options| options);
+            assert_eq!(twice.unwrap_err().code(), Code::BadArgument);
+            numbers[text] = Some(next);
+            next += 1;
+        }
+        let left = replies.step(&mut batch, &mut |text, piece| {
+            let number = numbers[text].unwrap();
+            note(&mut pieces[number], piece, tasks[number].cancel_at)
+        });
+        for (text, made) in left {
+            let number = numbers[text].take().unwrap();
+            let made = made.unwrap();
+            let found = Observed {
+                pieces: std::mem::take(&mut pieces[number]),
+                stop_reason: made.stop_reason,
+                draws: made.draws,
+                text: batch.tokens(text).to_vec(),
+                logits: batch.logits(text).unwrap().to_vec(),
+            };
+            assert!(found == alone(&model, &options, &tasks[number]), "task {number}");
+            ended += 1;
+        }
+    }
+    assert!(replies.is_empty());
 }

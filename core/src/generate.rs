@@ -140,12 +140,22 @@ impl<'r> Reply<'r> {
         model: &File<'r>,
         text: usize,
         sampler: Sampler<'r>,
-        options: ReplyOptions<'r>,
+        options: ReplyOptions<'_>,
     ) -> Result<Self> {
+        let ReplyOptions { max_tokens, ignore_eos, speculation, exact_head, overflow, .. } =
+            options;
         Ok(Self {
             text,
             sampler,
-            options,
+            options: ReplyOptions {
+                max_tokens,
+                // The stream of pieces has its own copy.
+                stop: &[],
+                ignore_eos,
+                speculation,
+                exact_head,
+                overflow,
+            },
             pieces: PieceStream::new(model, options.stop)?,
             constraint: None,
             chances: None,
@@ -282,8 +292,31 @@ impl<'r> Reply<'r> {
         Ok(())
     }
 
-    /// Goes on as far as the engine has logits.
-    fn go_on<E: Engine>(
+    /// `BadArgument` for a text that is not there or is empty.
+    pub fn check<E: Engine>(&self, texts: &Texts<'_, E>) -> Result<()> {
+        let count = texts.plan().limits().texts;
+        ensure!(
+            self.text < count,
+            Code::BadArgument,
+            "a reply to text {}: there are {count} texts",
+            self.text
+        );
+        ensure!(
+            !texts.tokens(self.text).is_empty(),
+            Code::BadArgument,
+            "the session is empty: give it a prompt first"
+        );
+        Ok(())
+    }
+
+    /// Tells a reply that it begins behind what its text has now.
+    pub fn begin<E: Engine>(&mut self, texts: &Texts<'_, E>) {
+        self.sampler.begin_reply(texts.tokens(self.text).len());
+    }
+
+    /// Goes on as far as the engine has logits. `control` is asked before each token what ends the
+    /// reply, `on_piece` gets every piece.
+    pub fn go_on<E: Engine>(
         &mut self,
         texts: &mut Texts<'_, E>,
         control: &mut dyn FnMut() -> Result<Option<StopReason>>,
@@ -345,24 +378,19 @@ pub fn generate<E: Engine>(
     control: Control<'_>,
     on_piece: OnReplyPiece<'_>,
 ) -> Result<()> {
-    let count = texts.plan().limits().texts;
     for (i, reply) in replies.iter().enumerate() {
+        reply.check(texts)?;
         ensure!(
-            reply.text < count && replies[..i].iter().all(|other| other.text != reply.text),
+            replies[..i].iter().all(|other| other.text != reply.text),
             Code::BadArgument,
-            "reply {i} is to text {}: give each of the {count} texts one reply at most",
+            "reply {i} is to text {}: give each text one reply at most",
             reply.text
-        );
-        ensure!(
-            !texts.tokens(reply.text).is_empty(),
-            Code::BadArgument,
-            "the session is empty: give it a prompt first"
         );
     }
     for reply in replies.iter_mut() {
         reply.is_asked = false;
         if reply.counts == Counts::default() {
-            reply.sampler.begin_reply(texts.tokens(reply.text).len());
+            reply.begin(texts);
         }
     }
     let outcome = run(texts, replies, control, on_piece);
@@ -383,13 +411,23 @@ fn run<E: Engine>(
             let hand_on = &mut |piece: Piece<'_>| on_piece(number, piece);
             reply.go_on(texts, &mut || control(number), hand_on)?;
         }
-        let rows = match replies.iter().filter(|reply| reply.stop_reason.is_none()).count() {
-            0 => return Ok(()),
-            count => texts.plan().limits().logit_rows / count,
-        };
         let going_on = replies.iter_mut().filter(|reply| reply.stop_reason.is_none());
-        let mut turns: heapless::Vec<Turn, MAX_TEXTS> = heapless::Vec::new();
-        turns.extend(going_on.map(|reply| reply.turn(texts, rows)));
-        texts.run_turns(&mut turns)?;
+        let mut going_on: heapless::Vec<&mut Reply<'_>, MAX_TEXTS> = going_on.collect();
+        if going_on.is_empty() {
+            return Ok(());
+        }
+        pass(texts, &mut going_on)?;
     }
+}
+
+/// Runs the pass that replies need to go on: at least one reply, none of which has ended, each to a
+/// text of its own and begun with [`Reply::begin`].
+///
+/// With [`Reply::go_on`] in front, this is one step of [`generate`] for callers whose replies come
+/// and go. [`Engine::run`] tells what fails.
+pub fn pass<E: Engine>(texts: &mut Texts<'_, E>, replies: &mut [&mut Reply<'_>]) -> Result<()> {
+    let rows = texts.plan().limits().logit_rows / replies.len();
+    let mut turns: heapless::Vec<Turn, MAX_TEXTS> = heapless::Vec::new();
+    turns.extend(replies.iter_mut().map(|reply| reply.turn(texts, rows)));
+    texts.run_turns(&mut turns)
 }

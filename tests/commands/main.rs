@@ -6,6 +6,8 @@ mod imports;
 mod power;
 mod run;
 mod schema;
+mod serve;
+mod serve_faults;
 mod service;
 mod shapes;
 mod terminal;

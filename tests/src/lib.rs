@@ -12,6 +12,7 @@ pub mod hub_server;
 pub mod models;
 pub mod observe;
 pub mod rescale;
+pub mod server;
 pub mod shared;
 pub mod skip;
 #[cfg(feature = "references")]

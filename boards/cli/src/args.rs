@@ -10,6 +10,8 @@ mod report;
 mod run;
 mod sampling;
 mod schema;
+#[cfg(feature = "serve")]
+mod serve;
 mod session;
 mod text;
 mod tools;
@@ -29,6 +31,8 @@ pub use report::ReportArgs;
 pub use run::RunArgs;
 pub use sampling::SamplingArgs;
 pub use schema::CompileSchemaArgs;
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
 pub use session::{MemoryArgs, SessionArgs};
 pub use text::TextArgs;
 pub use tools::ToolArgs;
@@ -76,6 +80,9 @@ pub enum Command {
     Chat(ChatArgs),
     /// Compile a JSON schema into a table, for replies on boards without an operating system
     CompileSchema(CompileSchemaArgs),
+    /// Answer other programs over HTTP, by the OpenAI protocol
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Show the tokens of a text
     Tokenize(TokenizeArgs),
     /// Turn texts into vectors that can be compared

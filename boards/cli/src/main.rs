@@ -27,6 +27,8 @@ mod replies;
 mod reply;
 mod report;
 mod saved;
+#[cfg(feature = "serve")]
+mod serve;
 mod settings;
 mod system;
 mod units;
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(args),
         Command::Chat(args) => commands::chat::run(args),
         Command::CompileSchema(args) => commands::compile_schema::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(args),
         Command::Tokenize(args) => commands::tokenize::run(args),
         Command::Embed(args) => commands::embed::run(args),
         Command::Eval(args) => commands::eval::run(args),

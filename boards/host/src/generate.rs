@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use kinglet_core::generate::{Overflow, StopReason};
 pub use kinglet_core::piece::Piece;
-pub use kinglet_core::stop::MAX_STOPS as MAX_STOP_STRINGS;
+pub use kinglet_core::stop::{MAX_STOP_BYTES, MAX_STOPS as MAX_STOP_STRINGS};
 
 /// How to generate.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ impl Default for GenerateOptions<'_> {
 
 impl<'a> GenerateOptions<'a> {
     /// What a reply with these options works on.
-    fn begin(&self, texts: &Texts) -> Result<Memory<'a>> {
+    pub(crate) fn begin(&self, texts: &Texts) -> Result<Memory<'a>> {
         let vocabulary = texts.model().config().vocab_size as usize;
         Ok(Memory {
             candidates: self.candidates.map(|count| Candidates::new(vocabulary, count)),
@@ -86,12 +86,18 @@ impl<'a> GenerateOptions<'a> {
         })
     }
 
-    fn reply<'b>(&self, texts: &Texts, text: usize, memory: &'b mut Memory<'a>) -> Result<Reply<'b>>
+    pub(crate) fn reply<'b>(
+        &self,
+        texts: &Texts,
+        text: usize,
+        stop: &[&str],
+        memory: &'b mut Memory<'a>,
+    ) -> Result<Reply<'b>>
     where
         'a: 'b,
     {
         let sampler = Sampler::resume(self.sampling, self.draws);
-        let Self { max_tokens, stop, ignore_eos, speculation, exact_head, overflow, .. } = *self;
+        let Self { max_tokens, ignore_eos, speculation, exact_head, overflow, .. } = *self;
         let options =
             ReplyOptions { max_tokens, stop, ignore_eos, speculation, exact_head, overflow };
         let mut reply = Reply::new(texts.model(), text, sampler, options)?;
@@ -105,7 +111,7 @@ impl<'a> GenerateOptions<'a> {
     }
 
     /// What ends a reply that began at `start`.
-    fn reason_to_end(&self, start: Instant) -> Option<StopReason> {
+    pub(crate) fn reason_to_end(&self, start: Instant) -> Option<StopReason> {
         if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
             return Some(StopReason::Cancelled);
         }
@@ -115,7 +121,7 @@ impl<'a> GenerateOptions<'a> {
 }
 
 /// What a reply works on, where it was asked for.
-struct Memory<'a> {
+pub(crate) struct Memory<'a> {
     candidates: Option<Candidates>,
     constraint: Option<Box<dyn Constraint + 'a>>,
 }
@@ -196,17 +202,17 @@ fn rate(count: usize, time: Duration) -> f64 {
 
 /// When the first token was there, and the rest.
 #[derive(Clone, Copy)]
-struct Times {
-    prefill: Duration,
+pub(crate) struct Times {
+    pub prefill: Duration,
     /// Since the start.
-    first_token: Option<Duration>,
-    end: Duration,
+    pub first_token: Option<Duration>,
+    pub end: Duration,
     /// Steps that the first token needs.
-    first_steps: usize,
+    pub first_steps: usize,
 }
 
 impl Generation {
-    fn new(reply: &Reply<'_>, prompt_tokens: usize, times: Times) -> Self {
+    pub(crate) fn new(reply: &Reply<'_>, prompt_tokens: usize, times: Times) -> Self {
         let Counts { tokens, steps, drafted, accepted, forced, slides } = reply.counts();
         let first_token = times.first_token.unwrap_or(times.end);
         Self {
@@ -236,7 +242,7 @@ pub(crate) fn generate(
     let start = Instant::now();
     let texts = &mut session.runtime().texts;
     let mut memory = options.begin(texts)?;
-    let mut reply = options.reply(texts, 0, &mut memory)?;
+    let mut reply = options.reply(texts, 0, options.stop, &mut memory)?;
     if !prompt.is_empty() || texts.tokens(0).is_empty() {
         texts.text(0).prefill(prompt, &mut |_| {
             let reason = options.reason_to_end(start);
@@ -274,7 +280,8 @@ pub(crate) fn generate_all(
     let memories = requests.iter().map(|(_, options)| options.begin(texts));
     let mut memories: Vec<Memory<'_>> = memories.collect::<Result<_>>()?;
     let replies = requests.iter().zip(&mut memories);
-    let replies = replies.map(|((text, options), memory)| options.reply(texts, *text, memory));
+    let replies =
+        replies.map(|((text, options), memory)| options.reply(texts, *text, options.stop, memory));
     let mut replies: Vec<Reply<'_>> = replies.collect::<Result<_>>()?;
     let mut first_tokens = vec![None; requests.len()];
     // Texts that are not there are refused below.

@@ -30,6 +30,7 @@ mod map;
 mod model;
 mod options;
 mod pool;
+mod replies;
 mod runtime;
 #[cfg(feature = "grammar")]
 pub mod schema;
@@ -49,7 +50,9 @@ mod work;
 pub use bandwidth::ReadStream;
 pub use batch::Batch;
 pub use budget::Footprint;
-pub use generate::{GenerateOptions, Generation, MAX_STOP_STRINGS, Overflow, Piece, StopReason};
+pub use generate::{
+    GenerateOptions, Generation, MAX_STOP_BYTES, MAX_STOP_STRINGS, Overflow, Piece, StopReason,
+};
 pub use kinglet_backends::{Backend, Tier};
 #[cfg(feature = "cuda")]
 pub use kinglet_backends::{Cuda, CudaLack};
@@ -68,6 +71,7 @@ pub use map::Mapping;
 pub use model::Model;
 pub use options::SessionOptions;
 pub use pool::Pool;
+pub use replies::Replies;
 pub use select::Selection;
 pub use session::{Session, Text};
 pub use work::Work;

@@ -3,6 +3,8 @@
 use kinglet_core::exp::exp;
 use kinglet_core::sample::arg_max;
 
+pub use kinglet_core::top::top;
+
 /// Sums over scored positions; all arithmetic in f64.
 #[derive(Clone, Debug, Default)]
 pub struct Score {

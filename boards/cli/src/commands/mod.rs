@@ -16,4 +16,6 @@ pub mod plan;
 pub mod pull;
 pub mod report;
 pub mod run;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod tokenize;

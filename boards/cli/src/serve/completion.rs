@@ -1,0 +1,216 @@
+//! `POST /v1/completions`.
+
+use super::answer::{Answer, Head, Prepared, Task, Usage, check_length, finish_reason};
+use super::app::App;
+use super::failure::{Failure, Outcome};
+use super::fields::{self, Fields};
+use super::job::{Event, Piece, Read};
+use super::likely::Lists;
+use super::sampling;
+use kinglet::{Model, Sampling};
+use serde_json::{Value, json};
+
+/// Tokens of a reply that asks for no number, as the OpenAI protocol has it.
+const TOKENS: usize = 16;
+/// Prompts of a request.
+const MAX_PROMPTS: usize = 32;
+/// The most probable tokens that can be asked for.
+const MAX_TOP: u64 = 20;
+const OBJECT: &str = "text_completion";
+
+/// Understands a request.
+pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
+    let body = fields::parse(body)?;
+    let fields = Fields::of(&body, "the body")?;
+    for name in ["suffix", "best_of"] {
+        if fields.get(name).is_some_and(|value| *value != json!("") && *value != json!(1)) {
+            return Err(Failure::request(format!("{name} is not supported: leave it out")));
+        }
+    }
+    let prompt = fields.get("prompt").ok_or_else(|| Failure::request("prompt is missing"))?;
+    let prompts = prompts(prompt, &app.model)?;
+    prompts.iter().try_for_each(|(_, tokens)| check_length(tokens, app.context))?;
+    let mut manner = sampling::manner(&fields, app.model.config().vocab_size, TOKENS)?;
+    let echo = fields.flag("echo")?.unwrap_or(false);
+    manner.candidates = fields.whole("logprobs", 0..=MAX_TOP)?.map(|count| count as usize);
+    // Who asks for the probabilities of a prompt takes the last of the list for the reply's token,
+    // also where that ends the text.
+    manner.ignore_eos = echo && manner.candidates.is_some() && manner.max_tokens == 1;
+    let count = sampling::replies(&fields)?;
+    let mut answer = Completion {
+        head: Head::new("cmpl", &app.name, &fields)?,
+        usage: Usage::default(),
+        replies: Vec::new(),
+        echo,
+        model: app.model.clone(),
+    };
+    let mut tasks = Vec::new();
+    for (text, tokens) in prompts {
+        answer.usage.prompt += tokens.len();
+        for number in 0..count {
+            let seed = manner.sampling.seed.wrapping_add(number as u64);
+            let mut manner = manner.clone();
+            manner.sampling = Sampling { seed, ..manner.sampling };
+            answer.replies.push(Reply {
+                prompt: text.clone(),
+                prompt_tokens: tokens.clone(),
+                counts_reused: number == 0,
+                logprobs: manner.candidates.map(|_| Lists::default()),
+                ..Reply::default()
+            });
+            let prompt_candidates = manner.candidates.filter(|_| echo);
+            tasks.push(Task { prompt: tokens.clone(), prompt_candidates, manner });
+        }
+    }
+    let streams = fields.flag("stream")?.unwrap_or(false);
+    Ok(Prepared { tasks, answer: Box::new(answer), streams })
+}
+
+/// The prompts of a request, each as text and as tokens: a text, texts, tokens, or lists of tokens.
+fn prompts(prompt: &Value, model: &Model) -> Outcome<Vec<(String, Vec<u32>)>> {
+    let one = |prompt: &Value| match prompt {
+        Value::String(text) => Ok((text.clone(), model.tokenize(text)?)),
+        Value::Array(_) => {
+            let tokens = tokens(prompt, model)?;
+            Ok((text(model, &tokens), tokens))
+        }
+        _ => Err(wrong_prompt()),
+    };
+    let is_list = |value: &Value| value.is_string() || value.is_array();
+    match prompt {
+        Value::Array(prompts) if prompts.len() <= MAX_PROMPTS && prompts.iter().all(is_list) => {
+            match prompts.is_empty() {
+                true => Err(wrong_prompt()),
+                false => prompts.iter().map(one).collect(),
+            }
+        }
+        Value::Array(prompts) if prompts.iter().any(is_list) => {
+            Err(Failure::request(format!("prompt has more than {MAX_PROMPTS} entries")))
+        }
+        prompt => Ok(vec![one(prompt)?]),
+    }
+}
+
+fn wrong_prompt() -> Failure {
+    Failure::request("prompt must be a text, a list of texts, tokens, or a list of lists of tokens")
+}
+
+/// Reads a list of tokens.
+pub fn tokens(list: &Value, model: &Model) -> Outcome<Vec<u32>> {
+    let vocabulary = model.config().vocab_size;
+    let token = |value: &Value| {
+        let token = value.as_u64().and_then(|token| u32::try_from(token).ok());
+        token.filter(|&token| token < vocabulary).ok_or_else(|| {
+            Failure::request(format!("a token must be a whole number below {vocabulary}"))
+        })
+    };
+    list.as_array().ok_or_else(wrong_prompt)?.iter().map(token).collect()
+}
+
+/// The text of tokens, with U+FFFD for what is none.
+pub fn text(model: &Model, tokens: &[u32]) -> String {
+    let tokenizer = model.tokenizer();
+    let bytes = tokens.iter().flat_map(|&token| tokenizer.decode(token));
+    String::from_utf8_lossy(&bytes.copied().collect::<Vec<u8>>()).into_owned()
+}
+
+/// An answer in the making.
+struct Completion {
+    head: Head,
+    usage: Usage,
+    replies: Vec<Reply>,
+    echo: bool,
+    model: Model,
+}
+
+/// One of its replies.
+#[derive(Default)]
+struct Reply {
+    prompt: String,
+    prompt_tokens: Vec<u32>,
+    /// Whether it is the first one to its prompt.
+    counts_reused: bool,
+    text: String,
+    logprobs: Option<Lists>,
+    finish: Option<&'static str>,
+}
+
+impl Completion {
+    fn read(&mut self, index: usize, read: &Read) -> Vec<Value> {
+        let reply = &mut self.replies[index];
+        if reply.counts_reused {
+            self.usage.reused += read.reused;
+        }
+        if !self.echo {
+            return Vec::new();
+        }
+        let before = reply.logprobs.as_ref().map(Lists::length);
+        if let Some(lists) = &mut reply.logprobs {
+            let known = std::iter::once(&[][..]).chain(read.candidates.iter().map(Vec::as_slice));
+            for (&token, candidates) in reply.prompt_tokens.iter().zip(known) {
+                lists.push(&self.model, token, candidates);
+            }
+        }
+        reply.text.push_str(&reply.prompt);
+        let text = reply.prompt.clone();
+        vec![self.chunk(index, &text, before)]
+    }
+
+    fn piece(&mut self, index: usize, piece: &Piece) -> Vec<Value> {
+        self.usage.replies += usize::from(piece.has_token);
+        let reply = &mut self.replies[index];
+        reply.text.push_str(&piece.text);
+        let before = reply.logprobs.as_ref().map(Lists::length);
+        if let (Some(lists), Some(chosen)) = (&mut reply.logprobs, piece.candidates.first()) {
+            lists.push(&self.model, chosen.token, &piece.candidates);
+        } else if piece.text.is_empty() {
+            return Vec::new();
+        }
+        vec![self.chunk(index, &piece.text, before)]
+    }
+
+    /// A chunk with a text and the probabilities from `before` on.
+    fn chunk(&self, index: usize, text: &str, before: Option<usize>) -> Value {
+        let reply = &self.replies[index];
+        let logprobs = reply.logprobs.as_ref().zip(before).map(|(lists, n)| lists.document(n));
+        let choice = json!({
+            "index": index, "text": text, "logprobs": logprobs, "finish_reason": reply.finish,
+        });
+        self.head.chunk(OBJECT, vec![choice])
+    }
+}
+
+impl Answer for Completion {
+    fn take(&mut self, task: usize, event: Event) -> Outcome<Vec<Value>> {
+        match event {
+            Event::Read(read) => Ok(self.read(task, &read)),
+            Event::Piece(piece) => Ok(self.piece(task, &piece)),
+            Event::End(outcome) => {
+                self.replies[task].finish = Some(finish_reason(outcome.map_err(|error| *error)?));
+                Ok(vec![self.chunk(task, "", None)])
+            }
+        }
+    }
+
+    fn last_chunk(&self) -> Option<Value> {
+        self.head.has_usage.then(|| {
+            let mut chunk = self.head.document(OBJECT, Vec::new());
+            chunk["usage"] = self.usage.document();
+            chunk
+        })
+    }
+
+    fn document(&self) -> Value {
+        let choice = |(index, reply): (usize, &Reply)| {
+            let logprobs = reply.logprobs.as_ref().map(|lists| lists.document(0));
+            json!({
+                "index": index, "text": reply.text, "logprobs": logprobs,
+                "finish_reason": reply.finish,
+            })
+        };
+        let choices = self.replies.iter().enumerate().map(choice).collect();
+        let mut document = self.head.document(OBJECT, choices);
+        document["usage"] = self.usage.document();
+        document
+    }
+}

@@ -1,0 +1,97 @@
+//! The loop that takes connections, and what ends it.
+
+use super::app::App;
+use super::patience::Patience;
+use super::routes;
+use crate::{interrupt, out};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+
+/// Connections at once; others wait in the system's queue.
+const MAX_CONNECTIONS: usize = 512;
+/// Bytes of a request's head.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Headers of a request.
+const MAX_HEADERS: usize = 64;
+/// Within it a request's head must be whole; so long a connection may be idle.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// So long a client may read nothing of what is there for it.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+/// How often the loop looks whether it shall end.
+const LOOK_TIME: Duration = Duration::from_millis(200);
+/// What is being answered when the server ends may still take so long.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+
+/// Serves until SIGTERM or SIGINT, or until the engine fails, then lets the requests that there are
+/// come to their end.
+pub async fn serve(listener: std::net::TcpListener, app: Arc<App>) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (end, ending) = watch::channel(false);
+    while !interrupt::requested() && !app.queue.is_closed() {
+        let place = timeout(LOOK_TIME, Arc::clone(&places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else { continue };
+        match timeout(LOOK_TIME, listener.accept()).await {
+            Ok(Ok((stream, _))) => {
+                tokio::spawn(connection(stream, Arc::clone(&app), ending.clone(), place));
+            }
+            // What fails is this connection, or there are too many files open for a while.
+            Ok(Err(_)) => tokio::time::sleep(LOOK_TIME).await,
+            Err(_) => {}
+        }
+    }
+    drop(listener);
+    // The connections hear it, or there are none.
+    let _ = end.send(true);
+    let all = places.acquire_many(MAX_CONNECTIONS as u32);
+    if timeout(DRAIN_TIME, all).await.is_err() {
+        out::note(format_args!(
+            "some replies had not ended after {} s and were cut",
+            DRAIN_TIME.as_secs()
+        ));
+    }
+    Ok(())
+}
+
+/// Answers the requests of one connection, one after the other.
+async fn connection(
+    stream: TcpStream,
+    app: Arc<App>,
+    mut ending: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+) {
+    // Without it, each event of a stream may wait for the one before to be acknowledged.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let app = Arc::clone(&app);
+        async move { Ok::<_, Infallible>(routes::answer(app, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(Patience::new(stream, WRITE_TIME), service);
+    let mut connection = pin!(connection);
+    let mut is_ending = pin!(async move { ending.wait_for(|&ends| ends).await.is_ok() });
+    let mut has_ended = false;
+    poll_fn(|context| {
+        if !has_ended && is_ending.as_mut().poll(context).is_ready() {
+            has_ended = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        // What a client does to its connection is its own affair.
+        connection.as_mut().poll(context).map(|_| ())
+    })
+    .await;
+}

@@ -1,0 +1,146 @@
+//! The queue of jobs between the server and the engine.
+
+use super::job::Job;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Jobs that wait, at most so many.
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    capacity: usize,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    is_closed: bool,
+}
+
+/// What the engine finds.
+pub enum Next {
+    /// The job that has waited longest.
+    Job(Box<Job>),
+    /// No job waits.
+    Empty,
+    /// No job will ever come.
+    Closed,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(capacity: usize) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), capacity }
+    }
+
+    /// Appends all jobs or none. Whether there was room for them.
+    pub fn push(&self, jobs: Vec<Job>) -> bool {
+        let mut state = self.lock();
+        // Those whose clients have left take no room.
+        state.jobs.retain(|job| !job.abandoned.is_set());
+        let fits = !state.is_closed && state.jobs.len() + jobs.len() <= self.capacity;
+        if fits {
+            state.jobs.extend(jobs);
+            self.changed.notify_one();
+        }
+        fits
+    }
+
+    /// The next job that somebody waits for; with `waits`, once there is one.
+    pub fn take(&self, waits: bool) -> Next {
+        let mut state = self.lock();
+        loop {
+            while let Some(job) = state.jobs.pop_front() {
+                if !job.abandoned.is_set() {
+                    return Next::Job(Box::new(job));
+                }
+            }
+            if state.is_closed {
+                return Next::Closed;
+            }
+            if !waits {
+                return Next::Empty;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Jobs that wait, those that nobody waits for among them.
+    pub fn length(&self) -> usize {
+        self.lock().jobs.len()
+    }
+
+    /// Whether it takes no more jobs.
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Takes no more jobs and drops those that wait, which tells their clients.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.jobs.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Every change of the state is whole, so a panic elsewhere leaves it usable.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::job::{Abandoned, Manner};
+    use kinglet::Sampling;
+    use std::time::Instant;
+
+    fn job(number: u32) -> (Job, Abandoned) {
+        let abandoned = Abandoned::default();
+        let manner = Manner {
+            max_tokens: 1,
+            sampling: Sampling::default(),
+            logit_bias: Vec::new(),
+            ignore_eos: false,
+            stop: Vec::new(),
+            guide: None,
+            candidates: None,
+        };
+        let job = Job {
+            prompt: vec![number],
+            prompt_candidates: None,
+            manner,
+            number: 0,
+            events: tokio::sync::mpsc::unbounded_channel().0,
+            abandoned: abandoned.clone(),
+            asked: Instant::now(),
+        };
+        (job, abandoned)
+    }
+
+    fn next(queue: &Queue) -> Option<u32> {
+        match queue.take(false) {
+            Next::Job(job) => Some(job.prompt[0]),
+            Next::Empty | Next::Closed => None,
+        }
+    }
+
+    #[test]
+    fn jobs_come_in_their_order_and_those_that_nobody_waits_for_never() {
+        let queue = Queue::new(3);
+        let (jobs, flags): (Vec<_>, Vec<_>) = (1..=3).map(job).unzip();
+        assert!(queue.push(jobs));
+        assert!(!queue.push(vec![job(4).0]), "it is full");
+        flags[1].set();
+        assert!(!queue.push(vec![job(4).0, job(5).0]), "all or none");
+        assert!(queue.push(vec![job(4).0]), "who left makes room");
+        flags[0].set();
+        assert_eq!([next(&queue), next(&queue), next(&queue)], [Some(3), Some(4), None]);
+        assert!(queue.push(vec![job(5).0]));
+        queue.close();
+        assert!(!queue.push(vec![job(6).0]));
+        assert!(matches!(queue.take(true), Next::Closed));
+    }
+}
