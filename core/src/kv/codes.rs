@@ -2,12 +2,11 @@
 
 use super::turn::{stored_factor, turn};
 use super::{KvLayout, MAX_HEAD_DIM, QUAD, QUAD_PAIR};
+use crate::kernels::NIBBLE_OFFSET;
 use crate::round::round_to_byte;
 use half::f16;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 
-/// What a signed code of 4 bits is raised by, to be stored without a sign.
-const RAISED: i32 = 8;
 /// Codes that are made side by side; every head is a multiple.
 const CODES: usize = 16;
 
@@ -160,7 +159,7 @@ fn nibble_scale(x: &[f32]) -> Scale {
         min = if x < min { x } else { min };
     }
     let largest = if max >= -min { max } else { min };
-    Scale::new(-largest / RAISED as f32, false)
+    Scale::new(-largest / NIBBLE_OFFSET as f32, false)
 }
 
 /// The largest magnitude.
@@ -191,7 +190,7 @@ fn to_bytes(x: &[f32], scale: f32) -> [u8; CODES] {
 /// `round_half_even(x / scale)` within −8 to 7, raised by 8.
 #[inline(never)]
 fn to_nibbles(x: &[f32], scale: f32) -> [u8; BLOCK] {
-    let mut nibbles = [RAISED as u8; BLOCK];
+    let mut nibbles = [NIBBLE_OFFSET as u8; BLOCK];
     if scale != 0.0 {
         for (nibble, x) in nibbles.iter_mut().zip(x) {
             // A scale that was rounded down to a subnormal number gives codes up to ±12.
@@ -204,7 +203,7 @@ fn to_nibbles(x: &[f32], scale: f32) -> [u8; BLOCK] {
 
 /// What the nibble of this number, among bytes that hold two each, stands for.
 pub(crate) fn signed_nibble(bytes: &[u8], index: usize) -> i32 {
-    i32::from(bytes[index / 2] >> (index % 2 * 4) & 15) - RAISED
+    i32::from(bytes[index / 2] >> (index % 2 * 4) & 15) - NIBBLE_OFFSET
 }
 
 /// Makes one of two nibbles of a byte zero.
