@@ -11,7 +11,6 @@ use super::device::Device;
 use super::functions::Functions;
 use super::launch::Launch;
 use super::memory::Arena;
-use super::module::Function;
 use super::probe::Cuda;
 use super::product::{TILE_THREADS, tile_grid};
 use super::ptx::Ptx;
@@ -62,20 +61,12 @@ impl Checker {
         let memory = self.put(block);
         let [q, k, v] = [key, key, value].map(|x| self.put(x));
         let cache = Cache::of_block(layout, memory.pointer(), 1);
-        let kernel = self.functions.appending(layout.kind);
-        self.append(kernel, position, [&q, &k, &v], [cos, sin], &cache);
+        self.append(position, [&q, &k, &v], [cos, sin], &cache);
         self.get(&memory, block);
     }
 
     /// Rotates a query and a key, and appends the key and a value to a block.
-    fn append(
-        &self,
-        kernel: Function,
-        position: usize,
-        qkv: [&Arena; 3],
-        angles: [&[f32]; 2],
-        cache: &Cache,
-    ) {
+    fn append(&self, position: usize, qkv: [&Arena; 3], angles: [&[f32]; 2], cache: &Cache) {
         let ([cos, sin], rows) = (angles.map(|x| self.put(x)), self.put(&[row(position)]));
         let [q, k, v] = qkv;
         let (addresses, scale) = ([q, k, v, &cos, &sin, &rows].map(Arena::pointer), 1.0f32);
@@ -83,7 +74,7 @@ impl Checker {
         for address in &addresses {
             launch = launch.with(address);
         }
-        launch.with(&scale).with(cache).run(kernel).unwrap();
+        launch.with(&scale).with(cache).run(self.functions.append).unwrap();
         self.device.synchronize().unwrap();
     }
 
@@ -264,8 +255,7 @@ impl Kernels for Checked<'_> {
         let block = self.0.put(&vec![0u8; layout.block_bytes()]);
         let (q, zeros) = (self.0.put(head), self.0.put(&vec![0f32; head.len()]));
         let cache = Cache::of_block(&layout, block.pointer(), 1);
-        let kernel = self.0.functions.appending(layout.kind);
-        self.0.append(kernel, 0, [&q, &zeros, &zeros], [cos, sin], &cache);
+        self.0.append(0, [&q, &zeros, &zeros], [cos, sin], &cache);
         self.0.get(&q, head);
     }
 
@@ -306,7 +296,7 @@ impl Kernels for Checked<'_> {
         let out = results.pointer();
         let launch = self.0.launch([count, 1, 1], ATTEND_CHUNK as u32);
         let launch = launch.with(&q).with(&rows).with(&count).with(&out).with(&cache);
-        launch.run(self.0.functions.attending(layout.kind)).unwrap();
+        launch.run(self.0.functions.attend).unwrap();
         self.0.get(&results, &mut all);
         partials.copy_from_slice(&all[positions.start / ATTEND_CHUNK * width..]);
     }

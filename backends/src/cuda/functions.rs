@@ -3,7 +3,6 @@
 use super::device::Device;
 use super::module::{Function, Module};
 use super::ptx::{KERNELS, Ptx, TENSOR_KERNELS};
-use kinglet_core::KvType;
 use kinglet_quant::Result;
 use std::sync::Arc;
 
@@ -64,26 +63,8 @@ macro_rules! functions {
 }
 
 functions! {
-    embed norm quantize silu_mul keep append append_nibbles attend attend_nibbles join
+    embed norm quantize silu_mul keep append attend join
     product_one product_many
     margins screen_one screen_many threshold rescore collect;
     product_tensor
-}
-
-impl Functions {
-    /// The kernel that appends to a cache of this type.
-    pub fn appending(&self, kind: KvType) -> Function {
-        match kind {
-            KvType::F16 | KvType::Int8 => self.append,
-            KvType::Int4 => self.append_nibbles,
-        }
-    }
-
-    /// The kernel of attention over a cache of this type.
-    pub fn attending(&self, kind: KvType) -> Function {
-        match kind {
-            KvType::F16 | KvType::Int8 => self.attend,
-            KvType::Int4 => self.attend_nibbles,
-        }
-    }
 }

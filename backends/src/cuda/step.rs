@@ -239,11 +239,7 @@ impl Step<'_> {
         let cache = self.cache(layer);
         let launch = self.launch([config.kv_heads, rows.count, 1], 64);
         let launch = launch.with(&q).with(&k).with(&v).with(&cos).with(&sin);
-        launch
-            .with(&rows.rows)
-            .with(&scale)
-            .with(&cache)
-            .run(self.functions.appending(self.plan.layout().kind))
+        launch.with(&rows.rows).with(&scale).with(&cache).run(self.functions.append)
     }
 
     fn cache(&self, layer: u16) -> Cache {
@@ -290,7 +286,7 @@ impl Step<'_> {
         let grid = [spans, self.model.config().kv_heads, rows.count];
         let launch = self.launch(grid, ATTEND_CHUNK as u32);
         let launch = launch.with(&q).with(&rows.rows).with(&spans).with(&partials);
-        launch.with(&cache).run(self.functions.attending(self.plan.layout().kind))
+        launch.with(&cache).run(self.functions.attend)
     }
 
     /// Joins the spans.

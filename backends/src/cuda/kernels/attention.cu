@@ -32,7 +32,7 @@ DEVICE void turn(float* head, u32 dim, float factor) {
     for (u32 half = width / 2; half > 0; half /= 2) {
         sync();
         for (u32 i = thread(); i < dim / 2; i += threads()) {
-            u32 first = 2 * i - (i & (half - 1));
+            u32 first = i / half * 2 * half + i % half;
             float a = head[first], b = head[first + half];
             head[first] = a + b;
             head[first + half] = a - b;
@@ -90,7 +90,6 @@ store(const Cache& cache, const float* x, u8* vectors, u16* scales, u32 position
 DEVICE u16 nibble_scale(const float* x, u32 count) {
     float largest = 0.0f;
     bool is_positive = true;
-#pragma unroll 1
     for (u32 i = 0; i < count; i++) {
         float size = absolute(x[i]);
         bool is_above = x[i] > 0.0f;
@@ -131,18 +130,19 @@ DEVICE void store_nibbles(const Cache& cache, float* x, u8* vectors, u16* scales
 
 // Rotates the queries and the key of a key-value head, divides the queries by sqrt(head_dim), and
 // appends key and value to the cache. A block for each key-value head and row.
-template <bool NIBBLES>
-DEVICE void append_head(float* q, const float* k, const float* v, const float* cos,
-                        const float* sin, const Row* rows, float query_scale, const Cache& cache,
-                        float* key) {
+KERNEL THREADS(64)
+append(float* q, const float* k, const float* v, const float* cos, const float* sin,
+       const Row* rows, float query_scale, const Cache cache) {
+    SHARED static float key[MAX_HEAD_DIM];
     u32 head = block_x(), row = block_y(), dim = cache.head_dim;
     cos += (u64)row * (dim / 2);
     sin += (u64)row * (dim / 2);
     float* queries = q + ((u64)row * cache.kv_heads + head) * cache.group * dim;
+    bool turns = cache.kind == KV_INT4;
     for (u32 i = 0; i < cache.group; i++) {
         float* query = queries + i * dim;
-        rotate(query, query, dim, cos, sin, NIBBLES ? 1.0f : query_scale);
-        if (NIBBLES) turn(query, dim, query_scale * turn_factor(dim, false));
+        rotate(query, query, dim, cos, sin, turns ? 1.0f : query_scale);
+        if (turns) turn(query, dim, query_scale * turn_factor(dim, false));
     }
     u64 start = ((u64)row * cache.kv_heads + head) * dim;
     rotate(k + start, key, dim, cos, sin, 1.0f);
@@ -151,30 +151,14 @@ DEVICE void append_head(float* q, const float* k, const float* v, const float* c
     u16* key_scales = (u16*)(block + 2 * cache.vectors);
     u16* value_scales = (u16*)(block + 2 * cache.vectors + cache.key_scales);
     u32 position = rows[row].position;
-    if (NIBBLES) {
+    if (turns) {
         store_nibbles(cache, key, block, key_scales, position, true);
         for (u32 d = thread(); d < dim; d += threads()) key[d] = v[start + d];
         store_nibbles(cache, key, block + cache.vectors, value_scales, position, false);
-    } else {
-        store(cache, key, block, key_scales, position, key_index);
-        store(cache, v + start, block + cache.vectors, value_scales, position, value_index);
+        return;
     }
-}
-
-KERNEL THREADS(64)
-append(float* q, const float* k, const float* v, const float* cos, const float* sin,
-       const Row* rows, float query_scale, const Cache cache) {
-    SHARED static float key[MAX_HEAD_DIM];
-    append_head<false>(q, k, v, cos, sin, rows, query_scale, cache, key);
-}
-
-// A kernel of its own: together they would need more registers than either. With 16 blocks at a time
-// it has enough of them; left alone, NVIDIA's assembler gives it too few.
-KERNEL THREADS(64, 16)
-append_nibbles(float* q, const float* k, const float* v, const float* cos, const float* sin,
-               const Row* rows, float query_scale, const Cache cache) {
-    SHARED static float key[MAX_HEAD_DIM];
-    append_head<true>(q, k, v, cos, sin, rows, query_scale, cache, key);
+    store(cache, key, block, key_scales, position, key_index);
+    store(cache, v + start, block + cache.vectors, value_scales, position, value_index);
 }
 
 // What a block knows of the span of positions that it computes.
@@ -395,13 +379,12 @@ DEVICE void float_values(const Span& span, const Cache& cache, const float (*wei
 }
 
 // A warp turns its query into codes, or makes zeros where there is none.
-template <bool NIBBLES>
 DEVICE void quantize_query(const Cache& cache, const float* query, Scratch& scratch) {
     u32 mine = thread() / WARP;
     u32* codes = scratch.query_codes[mine];
     if (!query) {
         for (u32 i = lane(); i < MAX_HEAD_DIM / 2; i += WARP) codes[i] = 0;
-    } else if (!NIBBLES) {
+    } else if (cache.kind == KV_INT8) {
         float scale = wide_codes(query, cache.head_dim, cache.head_dim, (i16*)codes);
         if (lane() == 0) scratch.query_scales[mine] = scale;
     } else {
@@ -412,8 +395,8 @@ DEVICE void quantize_query(const Cache& cache, const float* query, Scratch& scra
 }
 
 // The same with the weights of a span, after each was multiplied by the scale of its value.
-template <bool NIBBLES>
-DEVICE void quantize_weights(const Span& span, bool has_query, Scratch& scratch) {
+DEVICE void quantize_weights(const Span& span, const Cache& cache, bool has_query,
+                             Scratch& scratch) {
     u32 mine = thread() / WARP;
     u32* codes = scratch.weight_codes[mine];
     if (!has_query) {
@@ -424,7 +407,7 @@ DEVICE void quantize_weights(const Span& span, bool has_query, Scratch& scratch)
     for (u32 p = lane(); p < span.length; p += WARP) {
         weights[p] *= from_half(span.value_scales[span.start + p]);
     }
-    if (!NIBBLES) {
+    if (cache.kind == KV_INT8) {
         float scale = wide_codes(weights, span.length, SPAN, (i16*)codes);
         if (lane() == 0) scratch.weight_scales[mine] = scale;
     } else {
@@ -433,21 +416,20 @@ DEVICE void quantize_weights(const Span& span, bool has_query, Scratch& scratch)
     }
 }
 
-template <bool NIBBLES>
 DEVICE void attend_queries(const Span& span, const Cache& cache, const float* queries,
                            float* partials, Scratch& scratch) {
     u32 dim = cache.head_dim, mine = thread() / WARP;
-    bool has_query = mine < span.queries, is_half = !NIBBLES && cache.kind == KV_F16;
-    if (is_half) {
+    bool has_query = mine < span.queries;
+    if (cache.kind == KV_F16) {
         float_scores(span, cache, queries, scratch.weights);
     } else {
-        quantize_query<NIBBLES>(cache, has_query ? queries + mine * dim : 0, scratch);
+        quantize_query(cache, has_query ? queries + mine * dim : 0, scratch);
         sync();
-        if (NIBBLES) {
-            nibble_scores(span, cache, scratch, scratch.weights);
-        } else {
+        if (cache.kind == KV_INT8) {
             integer_scores(span, cache, scratch.query_codes, scratch.query_scales,
                            scratch.weights);
+        } else {
+            nibble_scores(span, cache, scratch, scratch.weights);
         }
     }
     sync();
@@ -460,23 +442,23 @@ DEVICE void attend_queries(const Span& span, const Cache& cache, const float* qu
             partials[mine * (dim + 2) + dim + 1] = sum;
         }
     }
-    if (!is_half) quantize_weights<NIBBLES>(span, has_query, scratch);
+    if (cache.kind != KV_F16) quantize_weights(span, cache, has_query, scratch);
     sync();
-    if (is_half) {
+    if (cache.kind == KV_F16) {
         float_values(span, cache, scratch.weights, partials);
-    } else if (NIBBLES) {
-        nibble_values(span, cache, scratch, partials);
-    } else {
+    } else if (cache.kind == KV_INT8) {
         integer_values(span, cache, scratch.weight_codes, scratch.weight_scales, partials);
+    } else {
+        nibble_values(span, cache, scratch, partials);
     }
     sync();
 }
 
 // Attention of one row over one span of a key-value head, a block for each: see `Kernels::attend`.
 // `partials` is [rows][kv_heads][spans][group][head_dim + 2].
-template <bool NIBBLES>
-DEVICE void attend_span(const float* q, const Row* rows, u32 spans, float* partials,
-                        const Cache& cache, Scratch& scratch) {
+KERNEL THREADS(128)
+attend(const float* q, const Row* rows, u32 spans, float* partials, const Cache cache) {
+    SHARED static Scratch scratch;
     u32 head = block_y(), row = block_z(), dim = cache.head_dim;
     u32 length = rows[row].position + 1, start = block_x() * SPAN;
     if (start >= length) return;
@@ -495,23 +477,8 @@ DEVICE void attend_span(const float* q, const Row* rows, u32 spans, float* parti
     partials += (group_row * spans + block_x()) * cache.group * (dim + 2);
     for (u32 first = 0; first < cache.group; first += QUERIES) {
         span.queries = cache.group - first < QUERIES ? cache.group - first : QUERIES;
-        attend_queries<NIBBLES>(span, cache, queries + first * dim, partials + first * (dim + 2),
-                                scratch);
+        attend_queries(span, cache, queries + first * dim, partials + first * (dim + 2), scratch);
     }
-}
-
-// With 8 blocks at a time it has 64 registers, which it needs on every device.
-KERNEL THREADS(128, 8)
-attend(const float* q, const Row* rows, u32 spans, float* partials, const Cache cache) {
-    SHARED static Scratch scratch;
-    attend_span<false>(q, rows, spans, partials, cache, scratch);
-}
-
-// A kernel of its own: together they would need more registers than either.
-KERNEL THREADS(128)
-attend_nibbles(const float* q, const Row* rows, u32 spans, float* partials, const Cache cache) {
-    SHARED static Scratch scratch;
-    attend_span<true>(q, rows, spans, partials, cache, scratch);
 }
 
 // Joins the spans of a query in order, a block for each head and row: see `Kernels::join`.
