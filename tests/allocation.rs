@@ -97,8 +97,7 @@ fn check_all() {
         for kind in [Type::Q8, Type::Q4] {
             let model = small(name, kind);
             let prompt: Vec<u32> = (20..120).collect();
-            for (kv, temperature) in [(KvType::F16, 0.0), (KvType::Int8, 0.8), (KvType::Int4, 0.8)]
-            {
+            for (kv, temperature) in [(KvType::F16, 0.0), (KvType::Int8, 0.8)] {
                 assert_eq!(allocations_of(&model, kv, &prompt, temperature), 0, "{name} {kind:?}");
             }
         }

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 /// Limits from the smallest to more than any step needs.
 fn all_limits() -> impl Iterator<Item = Limits> {
-    let kinds = [KvType::F16, KvType::Int8, KvType::Int4];
+    let kinds = [KvType::F16, KvType::Int8];
     kinds.into_iter().flat_map(|kv| {
         [(1, 1, 1, 1, 1), (1, 17, 3, 2, 2), (3, 130, 16, 16, 3), (8, 256, 64, 8, 8)].map(
             |(texts, context, batch, logit_rows, workers)| Limits {

@@ -97,7 +97,7 @@ fn texts_are_the_same_with_and_without() {
         for kind in [Type::Q8, Type::Q4] {
             let model = small(name, kind);
             for (threads, tier) in (1..).zip(Tier::available().filter(|&tier| guesses(tier))) {
-                for kv in [KvType::F16, KvType::Int8, KvType::Int4] {
+                for kv in [KvType::F16, KvType::Int8] {
                     let mut session = session(&model, kv, tier, threads);
                     for (seed, sampling) in (0..).zip(samplings(5)) {
                         let what =

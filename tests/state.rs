@@ -10,7 +10,7 @@ use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, small};
 use sha2::{Digest, Sha256};
 
-const KINDS: [KvType; 3] = [KvType::F16, KvType::Int8, KvType::Int4];
+const KINDS: [KvType; 2] = [KvType::F16, KvType::Int8];
 /// Positions at and around the edges of tiles of the cache.
 const LENGTHS: [usize; 8] = [0, 1, 2, 15, 16, 17, 33, 40];
 /// Bytes of a state in front of its checksum, and behind it.

@@ -110,7 +110,7 @@ impl<M: Measurement> Suite<'_, '_, M> {
     fn attention<K: Kernels>(&mut self, k: K) {
         let mut random = Random::new(9);
         let dim = 64;
-        for kind in [KvType::Int8, KvType::Int4, KvType::F16] {
+        for kind in [KvType::Int8, KvType::F16] {
             let layout = KvLayout::new(kind, dim, ATTEND_CHUNK);
             let mut memory = Aligned::zeroed(layout.block_bytes());
             for position in 0..ATTEND_CHUNK {

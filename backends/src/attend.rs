@@ -3,8 +3,6 @@
 
 mod floats;
 mod integers;
-mod nibbles;
-mod softmax;
 
 use crate::lanes::Lanes;
 use core::ops::Range;
@@ -58,7 +56,6 @@ fn together<L: Lanes, const Q: usize>(
 ) {
     match kv.layout.kind {
         KvType::Int8 => integers::attend::<L, Q>(cpu, queries, kv, positions, out),
-        KvType::Int4 => nibbles::attend::<L, Q>(cpu, queries, kv, positions, out),
         KvType::F16 => floats::attend::<L, Q>(cpu, queries, kv, positions, out),
     }
 }

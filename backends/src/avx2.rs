@@ -6,10 +6,9 @@ mod planes;
 mod products;
 
 use crate::detect;
-use crate::lanes::{Lanes, MAX_SUMS, NibbleLines, RowSums, register_methods, vector_kernels};
+use crate::lanes::{Lanes, register_methods, vector_kernels};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
-use kinglet_quant::format::{ALIGN, BLOCK};
 
 /// Proof that this CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +58,6 @@ impl Lanes for Avx2 {
         fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
         fn mul_sub_from(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
         fn round(x: __m256) -> __m256i { _mm256_cvtps_epi32(x) }
-        fn add_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_add_epi32(a, b) }
         fn to_f32(x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
         fn no_sum() -> __m256i { _mm256_setzero_si256() }
         fn add_quad_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
@@ -72,46 +70,6 @@ impl Lanes for Avx2 {
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(
                 _mm256_add_epi32(n, _mm256_set1_epi32(127)),
             ))
-        }
-    }
-
-    #[expect(clippy::needless_range_loop, reason = "zipped arrays do not stay in registers")]
-    #[inline(always)]
-    fn nibble_sums<const Q: usize, const STEP: usize>(
-        self,
-        lines: NibbleLines<'_, STEP>,
-        codes: [&[i8; BLOCK]; Q],
-        starts: [[i32; 2]; Q],
-    ) -> [[RowSums<__m256i>; 2]; Q] {
-        // SAFETY: the value `self` proves that the CPU has AVX2; each line has the 64 bytes that
-        // are read.
-        unsafe {
-            let (zero, mask) = (_mm256_setzero_si256(), _mm256_set1_epi8(15));
-            let mut sums = [[[zero; MAX_SUMS]; 2]; Q];
-            for half in 0..2 {
-                // Up to 16 products of 15·127 fill 16 bits.
-                let (mut low, mut high) = ([zero; Q], [zero; Q]);
-                for j in 0..lines.count() {
-                    let line = _mm256_loadu_si256(lines.line(j).add(half * ALIGN / 2).cast());
-                    let low_nibbles = _mm256_and_si256(line, mask);
-                    let high_nibbles = _mm256_and_si256(_mm256_srli_epi16::<4>(line), mask);
-                    for q in 0..Q {
-                        let [first, second] = lines.codes(codes[q], j);
-                        let pairs = _mm256_maddubs_epi16(low_nibbles, _mm256_set1_epi32(first));
-                        low[q] = _mm256_add_epi16(low[q], pairs);
-                        let pairs = _mm256_maddubs_epi16(high_nibbles, _mm256_set1_epi32(second));
-                        high[q] = _mm256_add_epi16(high[q], pairs);
-                    }
-                }
-                for q in 0..Q {
-                    for (which, pairs) in [low[q], high[q]].into_iter().enumerate() {
-                        let rows = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-                        let start = _mm256_set1_epi32(starts[q][which]);
-                        sums[q][which][half] = _mm256_add_epi32(rows, start);
-                    }
-                }
-            }
-            sums
         }
     }
 

@@ -6,10 +6,9 @@ mod planes;
 mod products;
 
 use crate::detect;
-use crate::lanes::{Lanes, MAX_SUMS, NibbleLines, RowSums, register_methods, vector_kernels};
+use crate::lanes::{Lanes, register_methods, vector_kernels};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
-use kinglet_quant::format::BLOCK;
 
 /// Proof that this CPU has AVX-512 F, BW, VL and VNNI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +58,6 @@ impl Lanes for Avx512 {
         fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
         fn mul_sub_from(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fnmadd_ps(a, b, c) }
         fn round(x: __m512) -> __m512i { _mm512_cvtps_epi32(x) }
-        fn add_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi32(a, b) }
         fn to_f32(x: __m512i) -> __m512 { _mm512_cvtepi32_ps(x) }
         fn no_sum() -> __m512i { _mm512_setzero_si512() }
         fn add_quad_products(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
@@ -78,40 +76,6 @@ impl Lanes for Avx512 {
     fn row_sums(self, sums: [__m512i; 4]) -> [__m512i; 2] {
         // SAFETY: the value `self` proves that the CPU has AVX-512; registers only.
         unsafe { [add_pairs(sums[0], sums[1]), add_pairs(sums[2], sums[3])] }
-    }
-
-    #[inline(always)]
-    fn nibble_sums<const Q: usize, const STEP: usize>(
-        self,
-        lines: NibbleLines<'_, STEP>,
-        codes: [&[i8; BLOCK]; Q],
-        starts: [[i32; 2]; Q],
-    ) -> [[RowSums<__m512i>; 2]; Q] {
-        // SAFETY: the value `self` proves that the CPU has AVX-512; each line has the 64 bytes that
-        // are read.
-        unsafe {
-            let (zero, mask) = (_mm512_setzero_si512(), _mm512_set1_epi8(15));
-            let (mut low, mut high) = ([zero; Q], [zero; Q]);
-            for q in 0..Q {
-                low[q] = _mm512_set1_epi32(starts[q][0]);
-                high[q] = _mm512_set1_epi32(starts[q][1]);
-            }
-            for j in 0..lines.count() {
-                let line = _mm512_loadu_si512(lines.line(j).cast());
-                let low_nibbles = _mm512_and_si512(line, mask);
-                let high_nibbles = _mm512_and_si512(_mm512_srli_epi16::<4>(line), mask);
-                for q in 0..Q {
-                    let [first, second] = lines.codes(codes[q], j);
-                    low[q] = _mm512_dpbusd_epi32(low[q], low_nibbles, _mm512_set1_epi32(first));
-                    high[q] = _mm512_dpbusd_epi32(high[q], high_nibbles, _mm512_set1_epi32(second));
-                }
-            }
-            let mut sums = [[[zero; MAX_SUMS]; 2]; Q];
-            for q in 0..Q {
-                (sums[q][0][0], sums[q][1][0]) = (low[q], high[q]);
-            }
-            sums
-        }
     }
 
     #[inline(always)]

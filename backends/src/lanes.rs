@@ -1,61 +1,9 @@
 //! Floats side by side: what the operations outside of matrix products need of an instruction set.
 
 use half::{bf16, f16};
-use kinglet_quant::format::{ALIGN, BLOCK};
 
 /// The most that [`Lanes::SUMS`] may be.
 pub(crate) const MAX_SUMS: usize = 4;
-
-/// Lines of nibbles, in each 4 bytes of 16 rows, and the codes that they are multiplied with.
-///
-/// `STEP` codes lie between those of a line and those of the next: with 8, the high nibbles belong
-/// to the same rows as the low ones and are multiplied with the 4 codes behind theirs; with 4, they
-/// belong to 16 further rows and are multiplied with the same codes.
-#[derive(Clone, Copy)]
-pub(crate) struct NibbleLines<'a, const STEP: usize> {
-    bytes: &'a [u8],
-    stride: usize,
-    count: usize,
-}
-
-impl<'a, const STEP: usize> NibbleLines<'a, STEP> {
-    /// `count` lines of 64 bytes, as many as a block has codes for or fewer, `stride` bytes from
-    /// one to the next.
-    #[inline(always)]
-    pub fn new(bytes: &'a [u8], stride: usize, count: usize) -> Self {
-        const { assert!(STEP == 4 || STEP == 8) };
-        assert!((1..=BLOCK / STEP).contains(&count) && (count - 1) * stride + ALIGN <= bytes.len());
-        Self { bytes, stride, count }
-    }
-
-    #[inline(always)]
-    pub fn count(self) -> usize {
-        self.count
-    }
-
-    /// The [`ALIGN`] bytes of a line.
-    #[inline(always)]
-    pub fn line(self, index: usize) -> *const u8 {
-        assert!(index < self.count);
-        // SAFETY: `new` asserts that the last line ends within the bytes.
-        unsafe { self.bytes.as_ptr().add(index * self.stride) }
-    }
-
-    /// The 4 of a block's codes that belong to the low nibbles of a line, and those that belong to
-    /// the high ones.
-    #[inline(always)]
-    pub fn codes(self, of_block: &[i8; BLOCK], index: usize) -> [i32; 2] {
-        assert!(index < self.count);
-        // SAFETY: `new` asserts that there are `STEP` codes for each line.
-        unsafe {
-            let first = of_block.as_ptr().add(STEP * index).cast::<i32>();
-            [first.read_unaligned(), first.byte_add(STEP - 4).read_unaligned()]
-        }
-    }
-}
-
-/// Sums of 16 rows, which are in the first `16 / COUNT` elements.
-pub(crate) type RowSums<I32> = [I32; MAX_SUMS];
 
 /// A SIMD register of `COUNT` floats. A value of the type proves that the CPU has the instructions,
 /// so every method is safe but for those that read through pointers.
@@ -102,15 +50,6 @@ pub(crate) trait Lanes: Copy {
     fn add_quad_products(self, sum: Self::Sum, bytes: Self::I32, codes: Self::I32) -> Self::Sum;
     /// The sums of `2·COUNT` rows, which are in the first [`Self::SUMS`].
     fn row_sums(self, sums: [Self::Sum; MAX_SUMS]) -> [Self::I32; 2];
-    /// `start + Σ nibble · code` of the low nibbles and of the high ones, for each of `Q` blocks of
-    /// codes.
-    fn nibble_sums<const Q: usize, const STEP: usize>(
-        self,
-        lines: NibbleLines<'_, STEP>,
-        codes: [&[i8; BLOCK]; Q],
-        starts: [[i32; 2]; Q],
-    ) -> [[RowSums<Self::I32>; 2]; Q];
-    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// `2ⁿ` for −126 ≤ n ≤ 127.
     fn power_of_two(self, n: Self::I32) -> Self::F32;
     fn sum_of_lanes(self, x: Self::F32) -> f32;

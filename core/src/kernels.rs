@@ -196,8 +196,6 @@ pub trait Kernels: Copy + Send + Sync {
     ///
     /// With keys and values of bytes, dot products are exact integers: a query becomes codes of
     /// ±32,639 times a scale, and so do the products of weights and scales of values in a span.
-    /// With nibbles both become bytes with a scale per 32, as in [`Kernels::quantize`]; the queries
-    /// are [turned](crate::kv::turn), and so are the sums.
     fn attend(
         self,
         queries: &[f32],

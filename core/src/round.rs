@@ -16,12 +16,6 @@ pub fn round_to_byte(x: f32) -> u8 {
     (x + SHIFT).to_bits() as u8
 }
 
-/// Rounds as [`round_to_byte`] does, to 16 bits, for magnitudes up to 32,767.
-#[inline]
-pub fn round_to_short(x: f32) -> i16 {
-    (x + SHIFT).to_bits() as i16
-}
-
 /// The scale of a block of activations with this largest magnitude, and what to multiply them with.
 ///
 /// Both are zero where the scale would be subnormal, because its inverse may be infinite.

@@ -153,7 +153,6 @@ impl Kernels for Scalar {
                 match kv.layout.kind {
                     KvType::F16 => attend::in_floats(query, kv, span.clone(), partial),
                     KvType::Int8 => attend::in_integers(query, kv, span.clone(), partial),
-                    KvType::Int4 => attend::in_blocks(query, kv, span.clone(), partial),
                 }
             }
         }

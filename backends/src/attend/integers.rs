@@ -1,8 +1,8 @@
 //! Attention on signed bytes, in integers: keys and values lie in quads of 4 that belong to one
 //! score or one sum, 16 of which lie side by side in a line.
 
-use super::softmax::softmax;
 use super::{Partials, Weights, spans};
+use crate::elementwise::exp;
 use crate::lanes::{Lanes, MAX_SUMS};
 use crate::prefetch::Ahead;
 use core::ops::Range;
@@ -188,6 +188,55 @@ fn to_codes<L: Lanes>(cpu: L, x: &[f32], codes: &mut [i16]) -> f32 {
         cpu.store_codes(cpu.round(cpu.mul(cpu.load(x), cpu.splat(inverse))), codes);
     }
     scale
+}
+
+/// Turns scores into weights times the scales of the values they will multiply, up to the whole
+/// register in which the span ends, zero behind the span; the maxima of the scores and the sums of
+/// the weights alone.
+///
+/// Queries take turns, because each alone is a chain of operations that wait for one another.
+#[inline(always)]
+fn softmax<L: Lanes, const Q: usize>(
+    cpu: L,
+    weights: &mut Weights<Q>,
+    kv: &KvHead<'_>,
+    span: &Range<usize>,
+) -> ([f32; Q], [f32; Q]) {
+    let len = span.len();
+    let mut scales = [0f32; ATTEND_CHUNK];
+    for start in (0..len).step_by(L::COUNT) {
+        cpu.store(cpu.load_f16(&kv.value_scales[span.start + start..]), &mut scales[start..]);
+    }
+    // Positions behind the span hold anything, NaN too.
+    scales[len..].fill(0.0);
+    let mut max = [cpu.splat(f32::NEG_INFINITY); Q];
+    for weights in weights.iter_mut() {
+        weights[len..].fill(f32::NEG_INFINITY);
+    }
+    for start in (0..len).step_by(L::COUNT) {
+        for q in 0..Q {
+            max[q] = cpu.max(max[q], cpu.load(&weights[q][start..]));
+        }
+    }
+    let (mut highest, mut total) = ([0f32; Q], [0f32; Q]);
+    for q in 0..Q {
+        highest[q] = cpu.max_of_lanes(max[q]);
+    }
+    let mut sum = [cpu.splat(0.0); Q];
+    for start in (0..len).step_by(L::COUNT) {
+        let scales = cpu.load(&scales[start..]);
+        for q in 0..Q {
+            let below = cpu.add(cpu.load(&weights[q][start..]), cpu.splat(-highest[q]));
+            // Behind the span this is 2⁻¹²⁶, which changes no sum: the highest weight is 1.
+            let weight = exp(cpu, below);
+            sum[q] = cpu.add(sum[q], weight);
+            cpu.store(cpu.mul(weight, scales), &mut weights[q][start..]);
+        }
+    }
+    for q in 0..Q {
+        total[q] = cpu.sum_of_lanes(sum[q]);
+    }
+    (highest, total)
 }
 
 /// The first of the spans of these positions.

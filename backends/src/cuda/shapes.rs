@@ -130,8 +130,8 @@ pub(super) struct Cache {
     layer_offset: u64,
     block_bytes: u64,
     vectors: u64,
-    key_scales: u64,
-    kind: u32,
+    scales: u64,
+    is_int8: u32,
     head_dim: u32,
     kv_heads: u32,
     group: u32,
@@ -148,21 +148,12 @@ impl Cache {
             layer_offset: u64::from(layer) * u64::from(config.kv_heads) * block_bytes,
             block_bytes,
             vectors: layout.vectors as u64,
-            key_scales: layout.key_scales as u64,
-            kind: number_of(layout.kind),
+            scales: layout.scales as u64,
+            is_int8: (layout.kind == KvType::Int8).into(),
             head_dim: config.head_dim,
             kv_heads: config.kv_heads,
             group: config.group() as u32,
         }
-    }
-}
-
-/// The number that the kernels know a type of keys and values by.
-fn number_of(kind: KvType) -> u32 {
-    match kind {
-        KvType::F16 => 0,
-        KvType::Int8 => 1,
-        KvType::Int4 => 2,
     }
 }
 
@@ -176,8 +167,8 @@ impl Cache {
             layer_offset: 0,
             block_bytes: layout.block_bytes() as u64,
             vectors: layout.vectors as u64,
-            key_scales: layout.key_scales as u64,
-            kind: number_of(layout.kind),
+            scales: layout.scales as u64,
+            is_int8: (layout.kind == KvType::Int8).into(),
             head_dim: layout.head_dim as u32,
             kv_heads: 1,
             group: group as u32,

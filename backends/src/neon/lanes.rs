@@ -4,11 +4,10 @@ use super::Neon;
 use super::attention::{AttentionDot, AttentionSum};
 use super::dot::Dot;
 use super::intrinsics::*;
-use crate::lanes::{Lanes, MAX_SUMS, NibbleLines, RowSums};
+use crate::lanes::{Lanes, MAX_SUMS};
 use core::arch::aarch64::{vld1_u16, vld1q_f32, vld1q_s8, vst1q_f32};
 use core::arch::asm;
 use half::{bf16, f16};
-use kinglet_quant::format::BLOCK;
 
 impl<D: Dot> Lanes for Neon<D> {
     const COUNT: usize = 4;
@@ -87,19 +86,6 @@ impl<D: Dot> Lanes for Neon<D> {
     #[inline(always)]
     fn row_sums(self, sums: [AttentionSum; MAX_SUMS]) -> [int32x4_t; 2] {
         self.0.attention().row_sums(sums)
-    }
-    #[inline(always)]
-    fn nibble_sums<const Q: usize, const STEP: usize>(
-        self,
-        lines: NibbleLines<'_, STEP>,
-        codes: [&[i8; BLOCK]; Q],
-        starts: [[i32; 2]; Q],
-    ) -> [[RowSums<int32x4_t>; 2]; Q] {
-        self.0.attention().nibble_line_sums(lines, codes, starts)
-    }
-    #[inline(always)]
-    fn add_i32(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {
-        vaddq_s32(a, b)
     }
     #[inline(always)]
     fn power_of_two(self, n: int32x4_t) -> float32x4_t {

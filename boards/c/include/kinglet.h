@@ -64,10 +64,6 @@
 // Keys and values as 16-bit floats.
 #define KINGLET_KV_F16 1
 
-// Keys and values as 4 bits, of heads turned by a Hadamard matrix: 53% of the memory of bytes, and
-// less exact. A key has a scale per 32 numbers, a value one.
-#define KINGLET_KV_INT4 2
-
 // Binds every thread of a session, the caller's included, to a processor of its own.
 #define KINGLET_SESSION_PIN_THREADS 1
 
@@ -327,7 +323,7 @@ typedef struct kinglet_session_options {
   // Threads that work on a step, the caller's included; 0 takes 1. With more than one the
   // library starts the others, unless there is a `run_parts`.
   uint32_t threads;
-  // `KINGLET_KV_INT8`, `KINGLET_KV_F16` or `KINGLET_KV_INT4`.
+  // `KINGLET_KV_INT8` or `KINGLET_KV_F16`.
   uint32_t kv;
   // `KINGLET_SESSION_` flags.
   uint32_t flags;

@@ -23,9 +23,6 @@ pub const KINGLET_MAX_STOP: usize = 8;
 pub const KINGLET_KV_INT8: u32 = 0;
 /// Keys and values as 16-bit floats.
 pub const KINGLET_KV_F16: u32 = 1;
-/// Keys and values as 4 bits, of heads turned by a Hadamard matrix: 53% of the memory of bytes, and
-/// less exact. A key has a scale per 32 numbers, a value one.
-pub const KINGLET_KV_INT4: u32 = 2;
 
 /// Binds every thread of a session, the caller's included, to a processor of its own.
 pub const KINGLET_SESSION_PIN_THREADS: u32 = 1;
@@ -203,7 +200,7 @@ pub struct SessionOptions {
     /// Threads that work on a step, the caller's included; 0 takes 1. With more than one the
     /// library starts the others, unless there is a `run_parts`.
     pub threads: u32,
-    /// `KINGLET_KV_INT8`, `KINGLET_KV_F16` or `KINGLET_KV_INT4`.
+    /// `KINGLET_KV_INT8` or `KINGLET_KV_F16`.
     pub kv: u32,
     /// `KINGLET_SESSION_` flags.
     pub flags: u32,

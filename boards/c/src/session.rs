@@ -157,7 +157,6 @@ impl Request {
             kv: match options.kv {
                 abi::KINGLET_KV_INT8 => KvType::Int8,
                 abi::KINGLET_KV_F16 => KvType::F16,
-                abi::KINGLET_KV_INT4 => KvType::Int4,
                 kv => fail!(Code::BadArgument, "there is no type {kv} of keys and values"),
             },
         };

@@ -24,7 +24,7 @@ pub struct Attention {
 /// Checks attention for heads of every width.
 pub(super) fn cases<K: Kernels>(k: K, random: &mut Random) {
     let ranges = [0..1, 0..2, 128..143, 0..16, 256..273, 128..228, 0..128, 0..129, 128..433];
-    for kind in [KvType::Int4, KvType::Int8, KvType::F16] {
+    for kind in [KvType::Int8, KvType::F16] {
         for (number, head_dim) in (16..=256).step_by(16).enumerate() {
             let group = number % 8 + 1;
             // Long spans for some widths, every remainder by 64 among them: emulators are slow.
@@ -72,7 +72,7 @@ pub fn attend<K: Kernels>(k: K, case: &Attention, random: &mut Random) {
         for ((actual, expected), query) in rows.zip(queries.chunks_exact(head_dim)) {
             let what = format!("attend {case:?}, positions {span:?}");
             match kind {
-                KvType::Int8 | KvType::Int4 => integers(actual, expected, span.len(), &what),
+                KvType::Int8 => integers(actual, expected, span.len(), &what),
                 KvType::F16 => floats(&kv, query, span.clone(), actual, expected, &what),
             }
         }

@@ -3,8 +3,7 @@
 use super::{SharedQuantized, Source, Step, halves, place};
 use crate::arena::{SharedColumns, SharedRows, SharedScratch, Shares, Split};
 use crate::kernels::Kernels;
-use crate::kv::turn::{asked_factor, turn};
-use crate::kv::{ATTEND_CHUNK, KvLayout, KvType};
+use crate::kv::{ATTEND_CHUNK, KvLayout};
 use crate::plan::{MAX_TEXTS, partial_floats};
 use core::ops::Range;
 use kinglet_quant::Config;
@@ -74,7 +73,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         let cache =
             &b.cache[place.text * self.text_cache_bytes..][layer_bytes(&layout, kv_heads, layer)];
         let queries = &mut b.q[..config.q_dim()];
-        rotate(kernels, &layout, queries, angles(b.cos, b.sin, 0, layout.head_dim));
+        rotate(kernels, queries, layout.head_dim, angles(b.cos, b.sin, 0, layout.head_dim));
         let queries = &*queries;
         let partials = SharedRows::new(&mut b.partials[..kv_heads * spans * width], width, split);
         self.workers.run(shares.count(), &|part| {
@@ -93,7 +92,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         });
         let partials = b.partials[..kv_heads * spans * width].chunks_exact(spans * width);
         for (partials, out) in partials.zip(b.input.chunks_exact_mut(group_dim)) {
-            join(kernels, &layout, partials, out);
+            kernels.join(partials, layout.head_dim, out);
         }
         self.quantize(Source::Input, config.q_dim());
     }
@@ -126,8 +125,7 @@ impl<K: Kernels> Step<'_, '_, K> {
                 let start = first_row + splits[half].range(part).start;
                 let (queries, attended) = (queries[half].take(part), attended[half].take(part));
                 for (row, queries) in (start..).zip(queries.chunks_exact_mut(width)) {
-                    let angles = angles(cos, sin, row / rows_of_token, dim);
-                    rotate(kernels, &layout, queries, angles);
+                    rotate(kernels, queries, dim, angles(cos, sin, row / rows_of_token, dim));
                 }
                 // Head by head, whose keys and values stay in a cache.
                 for head in 0..kv_heads {
@@ -145,7 +143,7 @@ impl<K: Kernels> Step<'_, '_, K> {
                         let start = head / rows_of_token * group_dim;
                         let group = start..start + group_dim;
                         kernels.attend(&queries[group.clone()], &kv, 0..length, partials);
-                        join(kernels, &layout, partials, &mut out[group]);
+                        kernels.join(partials, dim, &mut out[group]);
                     }
                 }
                 quantized[half].fill(kernels, part, attended);
@@ -154,31 +152,12 @@ impl<K: Kernels> Step<'_, '_, K> {
     }
 }
 
-/// Rotates the queries of a token, `[heads][head_dim]`, divides them by `√head_dim`, and turns them
-/// where keys are turned.
-fn rotate<K: Kernels>(
-    kernels: K,
-    layout: &KvLayout,
-    queries: &mut [f32],
-    (cos, sin): (&[f32], &[f32]),
-) {
-    let dim = layout.head_dim;
+/// Rotates the queries of a token, `[heads][head_dim]`, and divides them by `√head_dim`.
+fn rotate<K: Kernels>(kernels: K, queries: &mut [f32], dim: usize, (cos, sin): (&[f32], &[f32])) {
     let scale = 1.0 / libm::sqrtf(dim as f32);
     for query in queries.chunks_exact_mut(dim) {
         kernels.rope(query, cos, sin);
-        match layout.kind {
-            KvType::Int4 => turn(query, scale * asked_factor(dim)),
-            KvType::Int8 | KvType::F16 => query.iter_mut().for_each(|q| *q *= scale),
-        }
-    }
-}
-
-/// [`Kernels::join`], and turns the sums back where values are turned.
-fn join<K: Kernels>(kernels: K, layout: &KvLayout, partials: &[f32], out: &mut [f32]) {
-    let dim = layout.head_dim;
-    kernels.join(partials, dim, out);
-    if layout.kind == KvType::Int4 {
-        out.chunks_exact_mut(dim).for_each(|sums| turn(sums, asked_factor(dim)));
+        query.iter_mut().for_each(|q| *q *= scale);
     }
 }
 

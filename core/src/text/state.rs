@@ -31,7 +31,7 @@ const CHECKED_HEADER_BYTES: usize = 64;
 struct Header {
     magic: [u8; 8],
     version: u32,
-    /// 0 for f16, 1 for int8, 2 for int4.
+    /// 0 for f16, 1 for int8.
     kv: u32,
     /// Positions of the text's cache.
     context: u32,
@@ -175,11 +175,7 @@ impl<E: Engine> Text<'_, '_, E> {
         Header {
             magic: MAGIC,
             version: VERSION,
-            kv: match limits.kv {
-                KvType::F16 => 0,
-                KvType::Int8 => 1,
-                KvType::Int4 => 2,
-            },
+            kv: u32::from(limits.kv == KvType::Int8),
             context: limits.context as u32,
             tokens: tokens as u32,
             draws,

@@ -58,7 +58,7 @@ pub fn products_of_many_vectors(checker: &Checker) {
 /// The last position of a context of 2,048 attends to all of it: 16 spans of one block.
 pub fn attention_over_a_long_context(checker: &Checker) {
     let mut random = Random::new(6);
-    for kind in [KvType::Int4, KvType::Int8, KvType::F16] {
+    for kind in [KvType::Int8, KvType::F16] {
         for head_dim in [64, 112] {
             let case = Attention { kind, head_dim, group: 3, positions: 0..2048 };
             check::attend(Checked(checker), &case, &mut random);
@@ -69,7 +69,7 @@ pub fn attention_over_a_long_context(checker: &Checker) {
 /// Keys of every width, rotated and appended.
 pub fn rotated_and_appended_keys(checker: &Checker) {
     let mut random = Random::new(3);
-    for kind in [KvType::Int4, KvType::Int8, KvType::F16] {
+    for kind in [KvType::Int8, KvType::F16] {
         for (number, head_dim) in (16..=256).step_by(16).enumerate() {
             let layout = KvLayout::new(kind, head_dim, 40);
             let [mut expected, mut found] = [0, 1].map(|_| Aligned::zeroed(layout.block_bytes()));

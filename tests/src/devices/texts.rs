@@ -68,8 +68,7 @@ pub fn quantized(ptx: Ptx) -> f64 {
 /// logits are.
 pub fn long(ptx: Ptx) -> f64 {
     let mut farthest = 0.0f64;
-    let cases = [(SMALL[0], KvType::Int8), (SMALL[1], KvType::F16), (SMALL[0], KvType::Int4)];
-    for (name, kv) in cases {
+    for (name, kv) in [(SMALL[0], KvType::Int8), (SMALL[1], KvType::F16)] {
         let model = small(name, Type::Bf16);
         let limits = Limits { texts: 1, context: 256, batch: 70, ..limits(kv) };
         let tokens: Vec<u32> = (0..256).map(|i| 30 + i * i % 97).collect();
@@ -183,7 +182,7 @@ pub fn repeated<const RUNS: usize>(ptx: Ptx, runs: [u64; RUNS], prepare: impl Fn
 
 /// States move to the processor and back.
 pub fn moved(ptx: Ptx) {
-    for kv in [KvType::Int4, KvType::Int8, KvType::F16] {
+    for kv in [KvType::Int8, KvType::F16] {
         let (model, limits) = (small(SMALL[3], Type::Q8), limits(kv));
         let tokens: Vec<u32> = (0..37).map(|i| 40 + i * 3 % 50).collect();
         on_cpu(&model, &limits, |here| {

@@ -42,9 +42,6 @@ struct Row {
     u32 source;           // The row that it was before rows without logits were dropped.
 };
 
-// How keys and values are stored.
-enum Kv { KV_F16, KV_INT8, KV_INT4 };
-
 // The key-value cache: see core/src/kv.rs for where a block's bytes lie.
 struct Cache {
     u8* bytes;            // [texts][layers][kv_heads][block]
@@ -52,8 +49,8 @@ struct Cache {
     u64 layer_offset;     // Where the layer's blocks start in a text's.
     u64 block_bytes;
     u64 vectors;          // Bytes of a block's keys, and of its values.
-    u64 key_scales;       // Bytes of its key scales.
-    u32 kind;
+    u64 scales;           // Bytes of its key scales, and of its value scales.
+    u32 is_int8;
     u32 head_dim;
     u32 kv_heads;
     u32 group;            // Query heads of a key-value head.

@@ -42,9 +42,6 @@ pub enum KvArg {
     /// Bytes with a scale per head and token: half the memory
     #[value(alias = "q8_0")]
     Int8,
-    /// 4 bits, of heads turned by a Hadamard matrix: 53% of int8's memory, less exact
-    #[value(alias = "q4_0")]
-    Int4,
 }
 
 impl From<KvArg> for KvType {
@@ -52,7 +49,6 @@ impl From<KvArg> for KvType {
         match arg {
             KvArg::F16 => Self::F16,
             KvArg::Int8 => Self::Int8,
-            KvArg::Int4 => Self::Int4,
         }
     }
 }
