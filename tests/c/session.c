@@ -21,7 +21,7 @@ static void refuse_options(const kinglet_model *model) {
   options.threads = UINT32_MAX;
   CHECK(kinglet_session_bytes(model, &options, &bytes) != KINGLET_STATUS_OK);
   options = small_options();
-  options.kv = 3;
+  options.kv = 2;
   RETURNS(BAD_ARGUMENT, kinglet_session_bytes(model, &options, &bytes));
   options = small_options();
   options.flags = 4;

@@ -52,12 +52,11 @@ const CHOICE: &str = "setp.gt.s32 %p1, %w2, 0;";
 /// And half of these and of the others.
 const CHOICES: &str = "setp.gt.s32 %p1, %w2, 0; setp.gt.s32 %p2, %w3, 0;";
 
-const FORMS: [Form; 88] = [
+const FORMS: [Form; 82] = [
     bits("add.s16 %h4, %h0, %h1;"),
     bits("add.s32 %w4, %w0, %w1;"),
     bits("add.s64 %d4, %d0, %d1;"),
     bits("sub.s32 %w4, %w0, %w1;"),
-    bits("sub.s64 %d4, %d0, %d1;"),
     bits("neg.s32 %w4, %w0;"),
     bits("mul.lo.s32 %w4, %w0, %w1;"),
     bits("mul.lo.s64 %d4, %d0, %d1;"),
@@ -67,7 +66,6 @@ const FORMS: [Form; 88] = [
     bits("mad.lo.s64 %d4, %d0, %d1, %d2;"),
     // What division by 0 gives, the manual leaves open.
     after("max.u32 %w1, %w1, 1;", "div.u32 %w4, %w0, %w1;"),
-    after("max.u32 %w1, %w1, 1;", "rem.u32 %w4, %w0, %w1;"),
     bits("min.u32 %w4, %w0, %w1;"),
     bits("max.u32 %w4, %w0, %w1;"),
     bits("min.u64 %d4, %d0, %d1;"),
@@ -80,7 +78,6 @@ const FORMS: [Form; 88] = [
     bits("and.b64 %d4, %d0, %d1;"),
     bits("or.b32 %w4, %w0, %w1;"),
     bits("or.b64 %d4, %d0, %d1;"),
-    bits("xor.b16 %h4, %h0, %h1;"),
     bits("xor.b32 %w4, %w0, %w1;"),
     bits("not.b32 %w4, %w0;"),
     bits("shl.b32 %w4, %w0, %w1;"),
@@ -116,7 +113,6 @@ const FORMS: [Form; 88] = [
     single("neg.f32 %w4, %w0;"),
     bits("setp.eq.b32 %p4, %w0, %w1;"),
     bits("setp.ne.b32 %p4, %w0, %w1;"),
-    bits("setp.ne.b64 %p4, %d0, %d1;"),
     bits("setp.lt.s32 %p4, %w0, %w1;"),
     bits("setp.lt.u32 %p4, %w0, %w1;"),
     bits("setp.le.u32 %p4, %w0, %w1;"),
@@ -124,8 +120,6 @@ const FORMS: [Form; 88] = [
     bits("setp.ge.u32 %p4, %w0, %w1;"),
     bits("setp.eq.f32 %p4, %w0, %w1;"),
     bits("setp.lt.f32 %p4, %w0, %w1;"),
-    bits("setp.gt.f32 %p4, %w0, %w1;"),
-    bits("setp.leu.f32 %p4, %w0, %w1;"),
     bits("setp.geu.f32 %p4, %w0, %w1;"),
     after(CHOICE, "selp.b16 %h4, %h0, %h1, %p1;"),
     after(CHOICE, "selp.b32 %w4, %w0, %w1, %p1;"),

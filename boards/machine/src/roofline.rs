@@ -37,7 +37,7 @@ const CYCLES: [(&str, [f64; 4]); 6] = [
 
 /// Multiply-adds of a prompt that a multiprocessor does in a cycle, below 8 bits and with 8: on
 /// tensor cores, and without. Made by `tests/bench/predict_cuda.py`.
-const GPU_TENSOR: [f64; 2] = [350.0, 480.0];
+const GPU_TENSOR: [f64; 2] = [320.0, 430.0];
 const GPU_DOT: [f64; 2] = [175.0, 175.0];
 
 /// What a model asks of a board.
