@@ -6,10 +6,10 @@
 mod bounds;
 mod refusal;
 
-use crate::Model;
 use crate::grammar::{Constraint, Grammar};
+use crate::{Model, schema};
 use kinglet_core::tokenizer::Specials;
-use kinglet_quant::{Code, Error, Result, fail};
+use kinglet_quant::{Error, Result};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{
     INVALID_TOKEN, InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenizerEnv,
@@ -70,15 +70,7 @@ impl Guides {
     /// not supported; the message names them.
     pub fn json_schema(&self, schema: &str) -> Result<Guide> {
         bounds::check_text(schema)?;
-        let mut schema: serde_json::Value = match serde_json::from_str(schema) {
-            Ok(schema) => schema,
-            Err(cause) => fail!(
-                Code::BadGrammar,
-                "the schema is not JSON: something is wrong at line {}, column {}",
-                cause.line(),
-                cause.column()
-            ),
-        };
+        let mut schema = schema::parse(schema)?;
         bounds::check_schema(&schema)?;
         if let serde_json::Value::Object(keywords) = &mut schema {
             let style = serde_json::from_str(JSON_STYLE).expect("a constant");

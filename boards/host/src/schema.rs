@@ -53,15 +53,7 @@ pub fn compile(schema: &str, depth: u32) -> Result<Vec<u8>> {
         Code::BadArgument,
         "a depth of {depth}: it is a number from 1 to {MAX_DEPTH}"
     );
-    let schema: Value = match serde_json::from_str(schema) {
-        Ok(schema) => schema,
-        Err(cause) => fail!(
-            Code::BadGrammar,
-            "the schema is not JSON: something is wrong at line {}, column {}",
-            cause.line(),
-            cause.column()
-        ),
-    };
+    let schema = parse(schema)?;
     let shape = Reader::new(&schema, depth as usize).read(&schema, "#")?;
     let Some(shape) = shape else {
         fail!(
@@ -78,6 +70,19 @@ pub fn compile(schema: &str, depth: u32) -> Result<Vec<u8>> {
         "nothing fits the schema: one of its patterns matches no text"
     );
     encode(&dfa)
+}
+
+/// The JSON of a schema's text. `BadGrammar` with the place of what is wrong.
+pub(crate) fn parse(schema: &str) -> Result<Value> {
+    match serde_json::from_str(schema) {
+        Ok(schema) => Ok(schema),
+        Err(cause) => fail!(
+            Code::BadGrammar,
+            "the schema is not JSON: something is wrong at line {}, column {}",
+            cause.line(),
+            cause.column()
+        ),
+    }
 }
 
 /// The table of an automaton.
