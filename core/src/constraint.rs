@@ -26,6 +26,19 @@ pub trait Constraint {
     fn is_complete(&mut self) -> Result<bool>;
 }
 
+/// Moves those of `tokens` that fit to the front, in their order, and returns their number: what
+/// [`Constraint::filter`] does where each token can be asked about alone.
+pub fn keep(tokens: &mut [u32], mut fits: impl FnMut(u32) -> bool) -> usize {
+    let mut count = 0;
+    for i in 0..tokens.len() {
+        if fits(tokens[i]) {
+            tokens[count] = tokens[i];
+            count += 1;
+        }
+    }
+    count
+}
+
 /// A constraint over a vocabulary of a known size, whose answers are checked.
 pub(crate) struct Checked<'c> {
     constraint: &'c mut dyn Constraint,

@@ -1,7 +1,7 @@
 //! A reply that walks an automaton.
 
 use crate::automaton::{Automaton, State};
-use crate::constraint::Constraint;
+use crate::constraint::{Constraint, keep};
 use crate::tokenizer::Tokenizer;
 use kinglet_quant::{Code, File, Result, Vocab, fail};
 
@@ -83,14 +83,7 @@ impl<'a> Walk<'a> {
 
 impl Constraint for Walk<'_> {
     fn filter(&mut self, tokens: &mut [u32]) -> Result<usize> {
-        let mut count = 0;
-        for i in 0..tokens.len() {
-            if self.fits(tokens[i]) {
-                tokens[count] = tokens[i];
-                count += 1;
-            }
-        }
-        Ok(count)
+        Ok(keep(tokens, |token| self.fits(token)))
     }
 
     fn advance(&mut self, token: u32) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Replies that may be only what a constraint allows, whoever wrote it.
 
-use kinglet::grammar::{Constraint, Grammar};
+use kinglet::grammar::{Constraint, Grammar, keep};
 use kinglet::{
     Code, GenerateOptions, Model, Result, Sampling, Session, SessionOptions, StopReason, Type,
 };
@@ -58,14 +58,7 @@ impl Pattern {
 
 impl Constraint for Follower<'_> {
     fn filter(&mut self, tokens: &mut [u32]) -> Result<usize> {
-        let mut count = 0;
-        for i in 0..tokens.len() {
-            if self.pattern.allows(self.taken, tokens[i]) {
-                tokens[count] = tokens[i];
-                count += 1;
-            }
-        }
-        Ok(count)
+        Ok(keep(tokens, |token| self.pattern.allows(self.taken, token)))
     }
 
     fn advance(&mut self, token: u32) -> Result<()> {

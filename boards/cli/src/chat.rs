@@ -143,7 +143,7 @@ impl Conversation {
         match &self.writer {
             Writer::Toolbox(toolbox) => toolbox.tokens(&self.model, &turns, true),
             Writer::Template(template) => {
-                let messages: Vec<Message> = turns.into_iter().map(message).collect();
+                let messages: Vec<Message> = turns.iter().map(Turn::plain).collect();
                 template.tokens(&self.model.tokenizer(), &messages, true)
             }
         }
@@ -157,17 +157,6 @@ impl Conversation {
         self.session.rewind(known);
         known
     }
-}
-
-/// A turn of a conversation without functions.
-fn message(turn: Turn) -> Message {
-    let (role, content) = match turn {
-        Turn::System(text) => ("system", text),
-        Turn::User(text) => ("user", text),
-        Turn::Assistant { content, .. } => ("assistant", content),
-        Turn::Tool { content, .. } => ("tool", content),
-    };
-    Message { role: role.into(), content }
 }
 
 /// Tokens that two sequences have in common at their start.

@@ -3,7 +3,7 @@
 use kinglet_quant::Result;
 use std::fmt::Debug;
 
-pub use kinglet_core::constraint::Constraint;
+pub use kinglet_core::constraint::{Constraint, keep};
 
 /// A shape that replies must have. One grammar serves any number of replies, also at once.
 ///

@@ -6,7 +6,7 @@
 mod bounds;
 mod refusal;
 
-use crate::grammar::{Constraint, Grammar};
+use crate::grammar::{Constraint, Grammar, keep};
 use crate::{Model, schema};
 use kinglet_core::tokenizer::Specials;
 use kinglet_quant::{Error, Result};
@@ -155,14 +155,7 @@ impl Constraint for Guided<'_> {
             Some(mask) => mask,
             none => none.insert(self.matcher.compute_mask_or_eos().map_err(failure)?),
         };
-        let mut count = 0;
-        for i in 0..tokens.len() {
-            if mask.is_allowed(tokens[i]) {
-                tokens[count] = tokens[i];
-                count += 1;
-            }
-        }
-        Ok(count)
+        Ok(keep(tokens, |token| mask.is_allowed(token)))
     }
 
     fn advance(&mut self, token: u32) -> Result<()> {

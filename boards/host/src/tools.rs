@@ -68,6 +68,26 @@ pub enum Turn {
     },
 }
 
+impl Turn {
+    /// The turn as a message for a template that knows no functions: calls and results by the
+    /// convention of [`Dialect::TAGS`].
+    pub fn plain(&self) -> Message {
+        match self {
+            Self::System(text) => message("system", text.clone()),
+            Self::User(text) => message("user", text.clone()),
+            Self::Assistant { content, calls } if calls.is_empty() => {
+                message("assistant", content.clone())
+            }
+            Self::Assistant { content, calls } => {
+                message("assistant", format!("{content}{}", Dialect::TAGS.write(calls)))
+            }
+            Self::Tool { content, .. } => {
+                message("user", format!("<tool_response>{content}</tool_response>"))
+            }
+        }
+    }
+}
+
 impl Tools {
     /// Reads a list of functions as the OpenAI protocol has it, each either
     /// `{"type": "function", "function": {"name", "description", "parameters"}}` or the inner
@@ -122,36 +142,24 @@ impl Tools {
     /// The conversation as messages for a template that knows no tools: the functions stand in the
     /// system message, what they returned in the user's turns.
     pub fn plain(&self, turns: &[Turn]) -> Vec<Message> {
-        let dialect = Dialect::TAGS;
         let (system, turns) = match turns {
             [Turn::System(text), rest @ ..] => (text.as_str(), rest),
             turns => ("", turns),
         };
         let mut messages = vec![message("system", self.instructions(system))];
         for turn in turns {
-            match turn {
-                Turn::System(text) => messages.push(message("system", text.clone())),
-                Turn::User(text) => messages.push(message("user", text.clone())),
-                Turn::Assistant { content, calls } if calls.is_empty() => {
-                    messages.push(message("assistant", content.clone()));
+            let plain = turn.plain();
+            match messages.last_mut() {
+                // Results of calls that were made at once are one turn.
+                Some(last)
+                    if matches!(turn, Turn::Tool { .. })
+                        && last.role == "user"
+                        && last.content.starts_with("<tool_resp") =>
+                {
+                    last.content.push('\n');
+                    last.content.push_str(&plain.content);
                 }
-                Turn::Assistant { content, calls } => {
-                    let calls = dialect.write(calls);
-                    messages.push(message("assistant", format!("{content}{calls}")));
-                }
-                Turn::Tool { content, .. } => {
-                    let response = format!("<tool_response>{content}</tool_response>");
-                    // Results of calls that were made at once are one turn.
-                    match messages.last_mut() {
-                        Some(last)
-                            if last.role == "user" && last.content.starts_with("<tool_resp") =>
-                        {
-                            last.content.push('\n');
-                            last.content.push_str(&response);
-                        }
-                        _ => messages.push(message("user", response)),
-                    }
-                }
+                _ => messages.push(plain),
             }
         }
         messages

@@ -78,6 +78,15 @@ impl Head {
         }
         chunk
     }
+
+    /// The chunk that tells behind all others what a request took, where it asks for that.
+    pub fn usage_chunk(&self, object: &str, usage: &Usage) -> Option<Value> {
+        self.has_usage.then(|| {
+            let mut chunk = self.document(object, Vec::new());
+            chunk["usage"] = usage.document();
+            chunk
+        })
+    }
 }
 
 /// What a request took.

@@ -7,6 +7,7 @@ use super::fields::{self, Fields};
 use super::job::{Event, Piece};
 use super::{likely, messages, sampling};
 use kinglet::guide::Guide;
+use kinglet::template::Message;
 use kinglet::tools::{Call, Choice, Toolbox, Tools, Turn};
 use kinglet::{Model, Sampling, StopReason};
 use serde_json::{Value, json};
@@ -26,7 +27,8 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
         Some(tools) => tools.tokens(&app.model, &turns, true)?,
         None => {
             let template = app.template.as_ref().map_err(Clone::clone)?;
-            template.tokens(&app.model.tokenizer(), &messages::plain(turns), true)?
+            let messages: Vec<Message> = turns.iter().map(Turn::plain).collect();
+            template.tokens(&app.model.tokenizer(), &messages, true)?
         }
     };
     check_length(&prompt, app.context)?;
@@ -251,11 +253,7 @@ impl Answer for Chat {
     }
 
     fn last_chunk(&self) -> Option<Value> {
-        self.head.has_usage.then(|| {
-            let mut chunk = self.head.document(CHUNK, Vec::new());
-            chunk["usage"] = self.usage.document();
-            chunk
-        })
+        self.head.usage_chunk(CHUNK, &self.usage)
     }
 
     fn document(&self) -> Value {

@@ -193,11 +193,7 @@ impl Answer for Completion {
     }
 
     fn last_chunk(&self) -> Option<Value> {
-        self.head.has_usage.then(|| {
-            let mut chunk = self.head.document(OBJECT, Vec::new());
-            chunk["usage"] = self.usage.document();
-            chunk
-        })
+        self.head.usage_chunk(OBJECT, &self.usage)
     }
 
     fn document(&self) -> Value {

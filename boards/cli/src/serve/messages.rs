@@ -2,8 +2,7 @@
 
 use super::failure::{Failure, Outcome};
 use super::fields::Fields;
-use kinglet::template::Message;
-use kinglet::tools::{Call, Dialect, Turn};
+use kinglet::tools::{Call, Turn};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -87,24 +86,4 @@ fn part(part: &Value) -> Outcome<&str> {
             "a message has a part of type {kind:?}: the model reads text alone"
         ))),
     }
-}
-
-/// The turns as messages for a conversation without functions. Calls and results of an earlier part
-/// of it, which had some, stand in it as text.
-pub fn plain(turns: Vec<Turn>) -> Vec<Message> {
-    let message = |turn| {
-        let (role, content) = match turn {
-            Turn::System(text) => ("system", text),
-            Turn::User(text) => ("user", text),
-            Turn::Assistant { content, calls } if calls.is_empty() => ("assistant", content),
-            Turn::Assistant { content, calls } => {
-                ("assistant", content + &Dialect::TAGS.write(&calls))
-            }
-            Turn::Tool { content, .. } => {
-                ("user", format!("<tool_response>{content}</tool_response>"))
-            }
-        };
-        Message { role: role.into(), content }
-    };
-    turns.into_iter().map(message).collect()
 }
