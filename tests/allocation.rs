@@ -40,7 +40,7 @@ fn allocations_of(model: &Model, kv: KvType, prompt: &[u32], temperature: f32) -
     let context = model.config().max_context.min(256) as usize;
     let options = SessionOptions {
         context: Some(context),
-        kv,
+        kv: Some(kv),
         threads: Some(2),
         ..SessionOptions::default()
     };

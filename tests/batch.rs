@@ -32,7 +32,7 @@ fn options(texts: usize, kv: KvType, tier: Tier) -> SessionOptions {
     SessionOptions {
         texts,
         context,
-        kv,
+        kv: Some(kv),
         threads,
         backend: Some(tier.into()),
         ..SessionOptions::default()

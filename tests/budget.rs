@@ -17,7 +17,7 @@ const JITTER_BYTES: usize = 1 << 16;
 
 fn a_budget_chooses_the_context() {
     let model = small(SMALL[0], Type::Q8);
-    let options = SessionOptions { texts: 8, kv: KvType::F16, ..SessionOptions::default() };
+    let options = SessionOptions { texts: 8, kv: Some(KvType::F16), ..SessionOptions::default() };
     let most = model.config().max_context as usize;
     let bytes = |context| {
         let options = SessionOptions { context: Some(context), ..options.clone() };

@@ -100,7 +100,7 @@ fn prompts() -> [Vec<u32>; 3] {
 fn by_rust(model: &Model, case: Case) -> Vec<Reply> {
     let options = kinglet::SessionOptions {
         context: Some(CONTEXT),
-        kv: case.kv,
+        kv: Some(case.kv),
         threads: Some(1),
         ..Default::default()
     };

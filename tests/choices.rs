@@ -45,7 +45,7 @@ fn choices_are_as_likely_as_transformers_finds_them() {
     assert_eq!(goldens.len(), 2);
     for (name, expected) in goldens {
         let model = small(&name, Type::Bf16);
-        let options = SessionOptions { kv: KvType::F16, ..SessionOptions::default() };
+        let options = SessionOptions { kv: Some(KvType::F16), ..SessionOptions::default() };
         let mut session = model.session(&options).unwrap();
         assert_eq!(questions.len(), expected.len());
         for (question, expected) in questions.iter().zip(&expected) {

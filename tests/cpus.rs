@@ -1,6 +1,6 @@
 //! Processors: what `--cpus` chooses, and that threads stay there.
 
-use kinglet::{Cpus, Pool};
+use kinglet::{Cpus, Pool, Root};
 use kinglet_core::Workers;
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::models;
@@ -31,10 +31,19 @@ fn sets(cpus: &Cpus, pin: bool) -> (String, String) {
 }
 
 #[test]
+fn pinned_callers_are_released() {
+    let here = allowed();
+    let all: Cpus = here.parse().unwrap();
+    let pinned = || Pool::on(&Cpus::fastest(&Root::here()), 2, true).unwrap();
+    let (first, second) = (pinned(), sets(&Cpus::fastest(&Root::here()), true));
+    let distinct: BTreeSet<String> = [second.0, second.1].into();
+    assert_eq!(distinct.len(), all.numbers().len().min(2), "beside another one: {distinct:?}");
+    drop(first);
+    assert_eq!(allowed(), here);
+}
+
+#[test]
 fn threads_stay_on_their_processors() {
-    // A thread of its own for each, since pools bind their caller.
-    let sets =
-        |cpus: &Cpus, pin| std::thread::scope(|s| s.spawn(|| sets(cpus, pin)).join()).unwrap();
     let here = allowed();
     let all: Cpus = here.parse().unwrap();
     let one: Cpus = all.numbers().last().unwrap().to_string().parse().unwrap();

@@ -14,7 +14,7 @@ fn logits(source: &Source, folder: &Path) -> Vec<f32> {
     let path = folder.join("model.kinglet");
     convert(source, &path, &Options::new(Type::F32, 1), &mut |_| ControlFlow::Continue(()))
         .unwrap();
-    let options = SessionOptions { kv: KvType::F16, context: Some(64), ..Default::default() };
+    let options = SessionOptions { kv: Some(KvType::F16), context: Some(64), ..Default::default() };
     let mut session = Model::open(&path).unwrap().session(&options).unwrap();
     session.prefill(&(30..60).collect::<Vec<u32>>()).unwrap();
     session.logits().unwrap().to_vec()

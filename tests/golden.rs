@@ -14,7 +14,7 @@ const RELATIVE_RMS: f64 = 1e-3;
 fn session(model: &Model, tier: Tier) -> Session {
     let options = SessionOptions {
         context: Some(model.config().max_context.min(768) as usize),
-        kv: KvType::F16,
+        kv: Some(KvType::F16),
         logit_rows: 16,
         backend: Some(tier.into()),
         ..SessionOptions::default()

@@ -30,7 +30,7 @@ struct Judge {
 
 impl Judge {
     fn new(model: &Model, kv: KvType) -> Self {
-        let context = Some(CONTEXT);
+        let (context, kv) = (Some(CONTEXT), Some(kv));
         let options = SessionOptions { context, kv, logit_rows: ROWS, ..Default::default() };
         Self { session: model.session(&options).unwrap(), score: Score::default() }
     }

@@ -14,7 +14,7 @@ fn options(kv: KvType, tier: Tier) -> SessionOptions {
     let context = Some(256);
     SessionOptions {
         context,
-        kv,
+        kv: Some(kv),
         backend: Some(tier.into()),
         batch: 128,
         ..SessionOptions::default()

@@ -58,6 +58,7 @@ fn compare(
 
 fn session(model: &Model, kv: KvType, tier: Tier, threads: usize) -> Session {
     let (context, threads) = (Some(model.config().max_context.min(256) as usize), Some(threads));
+    let kv = Some(kv);
     let options =
         SessionOptions { context, kv, threads, backend: Some(tier.into()), ..Default::default() };
     model.session(&options).unwrap()

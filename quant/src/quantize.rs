@@ -254,14 +254,17 @@ pub(crate) fn jobs<'a>(
     jobs
 }
 
-/// Does independent jobs on several threads: a thread that is done takes the next job.
+/// Does independent jobs on several threads, or on as many as the system gives: a thread that is
+/// done takes the next job.
 pub(crate) fn deal<T: Send>(jobs: &mut [T], threads: usize, work: impl Fn(&mut T) + Sync) {
     let helpers = threads.min(jobs.len()).saturating_sub(1);
     let jobs = Mutex::new(jobs.iter_mut());
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
     let take_jobs = || iter::from_fn(next).for_each(&work);
     thread::scope(|scope| {
-        (0..helpers).for_each(|_| drop(scope.spawn(take_jobs)));
+        let start = || thread::Builder::new().spawn_scoped(scope, take_jobs);
+        let _helpers: Vec<_> =
+            iter::repeat_with(start).take(helpers).map_while(Result::ok).collect();
         take_jobs();
     });
 }

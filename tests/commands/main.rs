@@ -10,4 +10,5 @@ mod serve;
 mod serve_faults;
 mod service;
 mod shapes;
+mod surroundings;
 mod terminal;

@@ -245,7 +245,7 @@ fn replies_have_shapes_and_call_functions() {
 fn completions_echo_the_probabilities_of_their_prompt() {
     let server = server(&["--kv", "f16"]);
     let model = models::small(MODEL, Type::Q4);
-    let options = SessionOptions { kv: kinglet::KvType::F16, ..SessionOptions::default() };
+    let options = SessionOptions { kv: Some(kinglet::KvType::F16), ..SessionOptions::default() };
     let mut session = model.session(&options).unwrap();
     // The last one goes on as the model would.
     let mut greedy = vec![33, 44, 33, 44, 55];

@@ -27,7 +27,7 @@ fn embeddings_are_those_of_transformers() {
             let options = SessionOptions {
                 backend: Some(tier.into()),
                 batch,
-                kv: KvType::F16,
+                kv: Some(KvType::F16),
                 ..SessionOptions::default()
             };
             let mut session = model.session(&options).unwrap();

@@ -64,7 +64,9 @@
 // Keys and values as 16-bit floats.
 #define KINGLET_KV_F16 1
 
-// Binds every thread of a session, the caller's included, to a processor of its own.
+// Binds every thread of a session to a processor of its own; among them the one that makes it,
+// which is released when it destroys the session. Bind on request only: two processes that do so
+// share processors while others idle.
 #define KINGLET_SESSION_PIN_THREADS 1
 
 // Takes memory to guess tokens from the text so far and check several in one step, as

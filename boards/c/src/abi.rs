@@ -24,7 +24,9 @@ pub const KINGLET_KV_INT8: u32 = 0;
 /// Keys and values as 16-bit floats.
 pub const KINGLET_KV_F16: u32 = 1;
 
-/// Binds every thread of a session, the caller's included, to a processor of its own.
+/// Binds every thread of a session to a processor of its own; among them the one that makes it,
+/// which is released when it destroys the session. Bind on request only: two processes that do so
+/// share processors while others idle.
 pub const KINGLET_SESSION_PIN_THREADS: u32 = 1;
 /// Takes memory to guess tokens from the text so far and check several in one step, as
 /// `kinglet_session_generate` then does where kernels and weights allow it: faster where a reply

@@ -16,10 +16,12 @@ mod hub;
 mod input;
 mod interrupt;
 mod likelihood;
+mod mapped;
 mod matrix;
 mod models;
 mod names;
 mod out;
+mod panics;
 mod place;
 mod planned;
 mod progress;
@@ -37,12 +39,24 @@ mod wheel;
 
 use args::{Cli, Command};
 use clap::Parser;
+use kinglet::Result;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(bench::flags::spelled_out(std::env::args_os()));
     out::set_quiet(cli.quiet);
-    let result = match &cli.command {
+    mapped::explain_lost_files();
+    match panics::caught(|| dispatch(&cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::failure(&error);
+            ExitCode::from(errors::exit_code(&error))
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> Result<()> {
+    match command {
         Command::Pull(args) => commands::pull::run(args),
         Command::Convert(args) => commands::convert::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
@@ -61,12 +75,5 @@ fn main() -> ExitCode {
         Command::Boards(args) => commands::boards::run(args),
         Command::Completions(args) => commands::completions::run(args),
         Command::Man(args) => commands::man::run(args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            out::failure(&error);
-            ExitCode::from(errors::exit_code(&error))
-        }
     }
 }

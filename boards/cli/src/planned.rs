@@ -170,7 +170,8 @@ impl<'a> Planned<'a> {
 /// What the model asks of a board, on average over a context.
 fn work(model: &Model, options: &SessionOptions, context: usize) -> Work {
     let config = model.config();
-    let cache = model.cache_bytes_per_token(options.kv) * context / 2;
+    let cache =
+        model.cache_bytes_per_token(options.kv.unwrap_or_else(|| model.default_kv())) * context / 2;
     Work {
         decode_bytes: (model.read_bytes_per_token() + cache) as f64,
         layers: f64::from(config.layers),

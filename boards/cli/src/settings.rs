@@ -11,12 +11,12 @@ pub fn session_options(args: &SessionArgs) -> Result<SessionOptions> {
     let default = SessionOptions::default();
     Ok(SessionOptions {
         context: args.ctx.map(|n| n as usize),
-        kv: args.kv.into(),
+        kv: args.kv.map(Into::into),
         threads: args.threads.map(|n| n as usize),
         batch: args.batch.map_or(default.batch, |n| n as usize),
         backend: args.tier.as_deref().map(Backend::from_name).transpose()?,
         cpus: Some(cpus(args.cpus.as_ref())),
-        pin_threads: true,
+        pin_threads: args.pin,
         memory_budget_bytes: args.memory.memory_budget.map(bytes),
         lock_memory: args.memory.mlock,
         ..default
@@ -66,8 +66,7 @@ fn bytes(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// The processors that the flag names, else the fastest. Call it before the first session is
-/// made: a session binds its caller to one processor, and a later call would find only that one.
+/// The processors that the flag names, else the fastest.
 pub fn cpus(flag: Option<&Cpus>) -> Cpus {
     flag.cloned().unwrap_or_else(|| Cpus::fastest(&Root::here()))
 }

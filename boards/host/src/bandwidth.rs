@@ -1,6 +1,6 @@
 //! The read bandwidth of memory, which limits decoding.
 
-use crate::{Cpus, Pool};
+use crate::{Cpus, Pool, Root};
 use kinglet_core::Workers;
 use kinglet_quant::{Code, Error, Result};
 use memmap2::MmapMut;
@@ -37,7 +37,7 @@ impl ReadStream {
     /// Bytes per second that a thread on each of these processors reads with the others, at most as
     /// many as a session has. `Resource` when no threads can be had.
     pub fn measure(&self, cpus: &Cpus) -> Result<f64> {
-        let pool = Pool::on(cpus, cpus.default_threads(), false)?;
+        let pool = Pool::on(cpus, cpus.default_threads(&Root::here()), false)?;
         Ok(self.bytes_per_second(&pool))
     }
 

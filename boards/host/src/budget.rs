@@ -91,7 +91,7 @@ impl Model {
 
     /// The context of a session that has all the memory it wants.
     fn usual_context(&self, options: &SessionOptions) -> usize {
-        options.limits(self.config(), self.select(options).backend()).context
+        options.limits(self, self.select(options).backend()).context
     }
 
     /// Why nothing fits, and what would.
@@ -104,7 +104,7 @@ impl Model {
         let context = self.usual_context(options);
         let smallest = smaller_passes(options).pop().expect("there is at least one");
         let wanted = needs.bytes(&smallest, context)?;
-        let (short, kv) = (CONTEXT_STEP.min(context), KvType::Int8);
+        let (short, kv) = (CONTEXT_STEP.min(context), Some(KvType::Int8));
         let least = needs.bytes(&SessionOptions { kv, ..smallest }, short)?;
         Ok(Error::new(
             Code::BudgetTooSmall,

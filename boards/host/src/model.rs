@@ -11,7 +11,7 @@ use kinglet_backends::Backend;
 use kinglet_core::kv::{KvLayout, KvType};
 use kinglet_core::plan::{Part, Plan};
 use kinglet_core::tokenizer::{Specials, Tokenizer};
-use kinglet_quant::{Config, Error, File, Result};
+use kinglet_quant::{Config, Error, File, Result, Role};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,6 +95,13 @@ impl Model {
         (config.layers * config.kv_heads) as usize * layout.block_bytes() / CONTEXT
     }
 
+    /// How keys and values are stored unless told otherwise: as int8 beside quantized weights; where
+    /// weights are whole, a cache in f16 keeps what they are exact for.
+    pub fn default_kv(&self) -> KvType {
+        let kind = self.file().matrix(Role::Q, 0).kind();
+        if kind.is_quantized() { KvType::Int8 } else { KvType::F16 }
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> Tokenizer<'_> {
         Tokenizer::new(self.file().vocab())
@@ -140,7 +147,7 @@ impl Model {
     }
 
     fn plan_on(&self, backend: Backend, options: &SessionOptions) -> Result<Plan> {
-        backend.plan(&self.file(), &options.limits(self.config(), backend))
+        backend.plan(&self.file(), &options.limits(self, backend))
     }
 
     /// What a device takes beside [`Model::plan`], without taking it; nothing where the processor

@@ -1,12 +1,11 @@
 //! What a session or a batch is asked for.
 
 use crate::work::Work;
-use crate::{Cpus, Root};
+use crate::{Cpus, Model, Root};
 use kinglet_backends::Backend;
 use kinglet_core::KvType;
 use kinglet_core::draft::LOOKAHEAD_ROWS;
 use kinglet_core::plan::Limits;
-use kinglet_quant::Config;
 
 /// What a session or a batch must be able to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +16,8 @@ pub struct SessionOptions {
     /// Positions of the cache of a text; `None` takes 2048, or the model's context where that is
     /// smaller.
     pub context: Option<usize>,
-    /// How keys and values are stored.
-    pub kv: KvType,
+    /// How keys and values are stored; `None` takes [`Model::default_kv`].
+    pub kv: Option<KvType>,
     /// Threads, the caller included; `None` takes [`Cpus::default_threads`], and the caller alone
     /// where a device computes.
     pub threads: Option<usize>,
@@ -41,10 +40,12 @@ pub struct SessionOptions {
     pub memory_budget_bytes: Option<usize>,
     /// Keeps the file and the session's memory resident; `Resource` where the system refuses.
     pub lock_memory: bool,
-    /// Processors that the threads run on; `None` takes [`Cpus::fastest`].
+    /// Processors that the threads run on. Named ones are the caller's, too, as long as the session
+    /// lives; `None` takes [`Cpus::fastest`] and leaves the caller where it is.
     pub cpus: Option<Cpus>,
     /// Binds every thread, the caller's included, to a processor of its own; where there are fewer
-    /// processors than threads, to all of them.
+    /// processors than threads, to all of them. The caller's is released when the session is
+    /// dropped on it. Two processes that do so share processors while others idle.
     pub pin_threads: bool,
 }
 
@@ -53,7 +54,7 @@ impl Default for SessionOptions {
         Self {
             texts: 1,
             context: None,
-            kv: KvType::Int8,
+            kv: None,
             threads: None,
             batch: 64,
             logit_rows: LOOKAHEAD_ROWS,
@@ -71,19 +72,21 @@ impl Default for SessionOptions {
 const DEFAULT_CONTEXT: usize = 2048;
 
 impl SessionOptions {
-    pub(crate) fn limits(&self, config: &Config, backend: Backend) -> Limits {
+    pub(crate) fn limits(&self, model: &Model, backend: Backend) -> Limits {
         Limits {
             texts: self.texts,
-            context: self.context.unwrap_or(DEFAULT_CONTEXT.min(config.max_context as usize)),
+            context: self
+                .context
+                .unwrap_or(DEFAULT_CONTEXT.min(model.config().max_context as usize)),
             batch: self.batch,
             logit_rows: self.logit_rows.max(self.texts).min(self.batch),
             workers: self.threads.unwrap_or_else(|| self.default_threads(backend)),
-            kv: self.kv,
+            kv: self.kv.unwrap_or_else(|| model.default_kv()),
         }
     }
 
     fn default_threads(&self, backend: Backend) -> usize {
-        if backend.uses_threads() { self.cpus().default_threads() } else { 1 }
+        if backend.uses_threads() { self.cpus().default_threads(&Root::here()) } else { 1 }
     }
 
     pub(crate) fn cpus(&self) -> Cpus {

@@ -9,6 +9,7 @@ use crate::thread::Thread;
 use crate::{Cpus, Root};
 use kinglet_core::Workers;
 use kinglet_core::arena::{MAX_PARTS, MAX_WORKERS};
+use kinglet_machine::Binding;
 use kinglet_quant::{Code, Result, ensure};
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
@@ -160,6 +161,8 @@ impl Meeting {
 pub struct Pool {
     meeting: Arc<Meeting>,
     threads: Vec<Thread>,
+    /// Keeps the thread that made the pool on its processor.
+    _binding: Option<Binding>,
 }
 
 impl Pool {
@@ -170,7 +173,8 @@ impl Pool {
 
     /// A pool of `count` workers, so `count − 1` threads, which run on `cpus` alone; an empty set
     /// binds nothing. With `pin` every worker, the calling thread included, is bound to a
-    /// processor of its own; where there are too few, to all of `cpus`.
+    /// processor of its own; where there are too few, to all of `cpus`. The calling thread is
+    /// released when the pool is dropped on it.
     pub fn on(cpus: &Cpus, count: usize, pin: bool) -> Result<Self> {
         ensure!(
             (1..=MAX_WORKERS).contains(&count),
@@ -185,18 +189,19 @@ impl Pool {
             task: UnsafeCell::new(None),
             failed: AtomicBool::new(false),
         });
-        let mut pool = Self { meeting, threads: Vec::with_capacity(count - 1) };
+        let threads = Vec::with_capacity(count - 1);
+        let mut pool = Self { meeting, threads, _binding: None };
         for worker in 1..count {
             let (meeting, cpus) = (Arc::clone(&pool.meeting), cpus_of(worker));
             pool.threads.push(Thread::start(NAME, move || {
-                cpus.bind();
+                let _bound = Binding::new(&cpus);
                 meeting.started.value.fetch_add(1, Ordering::SeqCst);
                 meeting.started.wake();
                 work(&meeting);
             })?);
         }
         if pin {
-            cpus_of(0).bind();
+            pool._binding = Binding::new(&cpus_of(0));
         }
         // By now the system has started every thread.
         pool.meeting.started.wait(|started| started as usize == count - 1);

@@ -7,6 +7,7 @@ use crate::trial;
 use crate::{Model, Pool, Root};
 use kinglet_backends::AnyEngine;
 use kinglet_core::texts;
+use kinglet_machine::Binding;
 use kinglet_quant::{Code, Error, Result};
 use memmap2::MmapMut;
 
@@ -18,18 +19,20 @@ pub(crate) struct Runtime {
     /// Borrows from `memory` and from `model`'s mapping, both below.
     pub texts: Texts,
     _memory: MmapMut,
+    /// Keeps the thread that made this on the processors that the options name.
+    _binding: Option<Binding>,
     pub model: Model,
     pub selection: Selection,
 }
 
 impl Runtime {
     pub fn new(model: Model, options: &SessionOptions) -> Result<Self> {
-        options.cpus.as_ref().map_or(Ok(()), |cpus| cpus.check_online(&Root::here()))?;
+        options.cpus.as_ref().map_or(Ok(()), |cpus| cpus.check(&Root::here()))?;
         let fitted = options.memory_budget_bytes.map(|budget| model.fit(options, budget));
         let options = &fitted.transpose()?.unwrap_or_else(|| options.clone());
         let selection = model.select(options);
         let backend = selection.backend();
-        let limits = options.limits(model.config(), backend);
+        let limits = options.limits(&model, backend);
         let plan = backend.plan(&model.file(), &limits)?;
         let needed = plan.total_bytes();
         let mut memory = MmapMut::map_anon(needed).map_err(|error| {
@@ -44,27 +47,21 @@ impl Runtime {
         if options.lock_memory {
             lock(&model, &memory)?;
         }
+        let binding = options.cpus.as_ref().and_then(Binding::new);
         let pool = Pool::on(&options.cpus(), limits.workers, options.pin_threads)?;
         let (own, rest) = bytes.split_at_mut(plan.engine_bytes());
         let file = model.file_for_session();
         let engine = AnyEngine::new(backend, pool, file, plan, own)?;
         let texts = Texts::new(file, engine, rest);
-        Ok(Self { texts, _memory: memory, model, selection })
+        Ok(Self { texts, _memory: memory, _binding: binding, model, selection })
     }
 }
 
-/// Runs the tokens of a trial with a session of the model. It gets a thread of its own, since a
-/// session can bind its caller to a processor.
+/// Runs the tokens of a trial with a session of the model.
 #[cfg(feature = "cuda")]
 pub(crate) fn lap(model: &Model, options: &SessionOptions) -> Result<trial::Lap> {
-    std::thread::scope(|scope| {
-        let work = scope.spawn(|| {
-            let (mut runtime, start) =
-                (Runtime::new(model.clone(), options)?, std::time::Instant::now());
-            trial::lap(&mut runtime.texts, &mut || Ok(start.elapsed()))
-        });
-        work.join().map_err(|_| Error::new(Code::Internal, format_args!("the trial panicked")))?
-    })
+    let (mut runtime, start) = (Runtime::new(model.clone(), options)?, std::time::Instant::now());
+    trial::lap(&mut runtime.texts, &mut || Ok(start.elapsed()))
 }
 
 /// Keeps file and session in memory.

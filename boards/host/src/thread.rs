@@ -41,7 +41,7 @@ impl Thread {
             Err(error) => {
                 // SAFETY: no thread has got it.
                 drop(unsafe { Box::from_raw(work) });
-                fail!(Code::Resource, "cannot start a thread: {error}")
+                fail!(Code::Resource, "cannot start a thread: {error}; take fewer threads")
             }
         }
     }

@@ -1,15 +1,12 @@
 //! The processors of the machine, and which of them to use.
 
-use crate::Root;
-use kinglet_quant::{Code, Error, Result, ensure, fail};
+use crate::{Limits, Root, affinity};
+use kinglet_quant::{Code, Error, Result, fail};
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::str::FromStr;
 
 /// Where Linux tells about processors.
 const FOLDER: &str = "/sys/devices/system/cpu";
-/// Numbers of processors lie below this.
-const MAX_CPUS: usize = libc::CPU_SETSIZE as usize;
 /// Threads that a session has at most unless told otherwise.
 const MAX_DEFAULT_THREADS: usize = 8;
 
@@ -41,7 +38,10 @@ impl Cpus {
 
     /// Those that the calling thread may run on; of a recorded machine, those that are on.
     pub fn allowed(root: &Root) -> Self {
-        if root.is_here() { allowed() } else { online(root).unwrap_or(Self(Vec::new())) }
+        if root.is_here() {
+            return Self(affinity::allowed());
+        }
+        online(root).unwrap_or(Self(Vec::new()))
     }
 
     /// The numbers of the processors, ascending.
@@ -50,45 +50,40 @@ impl Cpus {
     }
 
     /// Threads that a session on these processors has unless told otherwise: one on each, at least
-    /// 1 and at most 8.
-    pub fn default_threads(&self) -> usize {
-        self.0.len().clamp(1, MAX_DEFAULT_THREADS)
+    /// 1 and at most 8, and no more than the control groups give processors on average.
+    pub fn default_threads(&self, root: &Root) -> usize {
+        let quota = Limits::read(root).quota_cpus.map_or(usize::MAX, |cpus| cpus.ceil() as usize);
+        self.0.len().min(quota).clamp(1, MAX_DEFAULT_THREADS)
     }
 
-    /// `BadArgument` when the machine lacks one of them or has switched it off.
-    pub fn check_online(&self, root: &Root) -> Result<()> {
+    /// `BadArgument` when the machine lacks one of them or has switched it off, or when this
+    /// process may not run on it.
+    pub fn check(&self, root: &Root) -> Result<()> {
         // Where the system does not say, a wrong number costs speed only.
-        let Some(online) = online(root) else { return Ok(()) };
-        let missing = self.0.iter().find(|cpu| !online.0.contains(cpu));
-        ensure!(
-            missing.is_none(),
-            Code::BadArgument,
-            "there is no processor {}: choose among {online}",
-            missing.unwrap_or(&0)
-        );
-        Ok(())
+        if let Some(online) = online(root) {
+            self.check_within(&online, "there is no processor", "")?;
+        }
+        let allowed = Self::allowed(root);
+        if allowed.0.is_empty() {
+            return Ok(());
+        }
+        let advice = ", or start this process with another taskset or cpuset";
+        self.check_within(&allowed, "this process may not run on processor", advice)
+    }
+
+    fn check_within(&self, known: &Self, problem: &str, advice: &str) -> Result<()> {
+        match self.0.iter().find(|cpu| !known.0.contains(cpu)) {
+            Some(cpu) => {
+                fail!(Code::BadArgument, "{problem} {cpu}: choose among {known}{advice}")
+            }
+            None => Ok(()),
+        }
     }
 
     /// The set with which worker `worker` of `count` is bound: a processor of its own where there
     /// are enough.
     pub fn share(&self, worker: usize, count: usize) -> Self {
         if count <= self.0.len() { Self(vec![self.0[worker]]) } else { self.clone() }
-    }
-
-    /// Binds the calling thread to these processors; a refusal costs speed only.
-    pub fn bind(&self) {
-        if self.0.is_empty() {
-            return;
-        }
-        let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
-        // SAFETY: all zeros is a valid set; `CPU_SET` stays within it (it checks the index).
-        let status = unsafe {
-            self.0.iter().for_each(|&cpu| libc::CPU_SET(cpu, &mut *set.as_mut_ptr()));
-            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set.as_ptr())
-        };
-        if status != 0 {
-            log::debug!("could not bind a thread to the processors {self}");
-        }
     }
 }
 
@@ -101,7 +96,7 @@ impl FromStr for Cpus {
         for part in list.trim().split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             match (first.parse::<usize>(), last.parse::<usize>()) {
-                (Ok(first), Ok(last)) if first <= last && last < MAX_CPUS => {
+                (Ok(first), Ok(last)) if first <= last && last < affinity::MAX_CPUS => {
                     cpus.extend(first..=last);
                 }
                 _ => fail!(
@@ -134,23 +129,7 @@ impl fmt::Display for Cpus {
 /// Threads that a session uses unless told otherwise: see [`Cpus::fastest`] and
 /// [`Cpus::default_threads`].
 pub fn default_threads() -> usize {
-    Cpus::fastest(&Root::here()).default_threads()
-}
-
-/// The processors that the calling thread may run on.
-fn allowed() -> Cpus {
-    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
-    // SAFETY: the set is as large as the size given, and all zeros is a valid set.
-    let (status, set) = unsafe {
-        let size = size_of::<libc::cpu_set_t>();
-        (libc::sched_getaffinity(0, size, set.as_mut_ptr()), set.assume_init())
-    };
-    if status != 0 {
-        return Cpus(Vec::new());
-    }
-    // SAFETY: every index is below the set's size.
-    let is_set = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &set) };
-    Cpus((0..MAX_CPUS).filter(is_set).collect())
+    Cpus::fastest(&Root::here()).default_threads(&Root::here())
 }
 
 /// Those that are switched on; `None` where the system does not say.
@@ -248,39 +227,47 @@ mod tests {
     }
 
     #[test]
-    fn processors_that_are_off_are_refused() {
+    fn processors_that_are_off_or_not_allowed_are_refused() {
         let (_folder, root) = sysfs(&[("online", "0-2,5\n")]);
-        let check = |list: &str| list.parse::<Cpus>().unwrap().check_online(&root);
+        let check = |list: &str| list.parse::<Cpus>().unwrap().check(&root);
         assert!(check("0,2,5").is_ok());
         let error = check("0,3").unwrap_err();
         assert_eq!(error.code(), Code::BadArgument);
         assert!(error.message().contains("no processor 3") && error.message().contains("0-2,5"));
         // A system that does not say.
         let (_folder, silent) = sysfs(&[]);
-        assert!("900".parse::<Cpus>().unwrap().check_online(&silent).is_ok());
+        assert!("900".parse::<Cpus>().unwrap().check(&silent).is_ok());
+        let within = "0-1".parse::<Cpus>().unwrap();
+        let advice = ", or start this process with another taskset or cpuset";
+        let problem = "this process may not run on processor";
+        let error = "1-2".parse::<Cpus>().unwrap().check_within(&within, problem, advice);
+        let said = "this process may not run on processor 2: choose among 0-1, or start";
+        assert!(error.unwrap_err().message().starts_with(said));
     }
 
     #[test]
     fn threads_follow_from_processors() {
+        let (_folder, free) = sysfs(&[]);
         for (list, threads) in [("5", 1), ("0-3", 4), ("0-7", 8), ("0-31", 8)] {
-            assert_eq!(list.parse::<Cpus>().unwrap().default_threads(), threads);
+            assert_eq!(list.parse::<Cpus>().unwrap().default_threads(&free), threads);
         }
-        assert_eq!(Cpus(Vec::new()).default_threads(), 1);
+        assert_eq!(Cpus(Vec::new()).default_threads(&free), 1);
     }
 
     #[test]
-    fn threads_run_where_they_are_bound() {
-        let here = allowed();
-        let last = Cpus(vec![*here.0.last().unwrap()]);
-        let bound = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                last.bind();
-                allowed()
-            });
-            thread.join().unwrap()
-        });
-        assert_eq!(bound, last);
-        assert_eq!(allowed(), here, "other threads stay free");
+    fn a_quota_lowers_the_number_of_threads() {
+        for (quota, threads) in [("150000", 2), ("20000", 1), ("max", 4), ("900000", 4)] {
+            let folder = tempfile::tempdir().unwrap();
+            let write = |path: &str, text: &str| {
+                let path = folder.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            };
+            write("proc/self/cgroup", "0::/a\n");
+            write("sys/fs/cgroup/a/cpu.max", &format!("{quota} 100000\n"));
+            let cpus = "0-3".parse::<Cpus>().unwrap();
+            assert_eq!(cpus.default_threads(&Root::at(folder.path())), threads);
+        }
     }
 
     #[test]

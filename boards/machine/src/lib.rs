@@ -4,6 +4,7 @@
 //! Everything is read from files below one [`Root`], which is `/` unless a test gives a recorded
 //! tree of some board.
 
+mod affinity;
 #[cfg(feature = "profiles")]
 mod board;
 mod conditions;
@@ -23,6 +24,7 @@ pub mod roofline;
 mod root;
 mod throttle;
 
+pub use affinity::Binding;
 #[cfg(feature = "profiles")]
 pub use board::Board;
 pub use conditions::{Conditions, Settings, hottest_celsius};

@@ -84,13 +84,17 @@ pub struct BenchArgs {
     /// Texts that go on in one pass when tokens are generated
     #[arg(long, value_name = "N", default_value = "1")]
     pub texts: Vec<Values>,
-    /// Threads, the calling one included [default: one per processor of --cpus, at most 8]
+    /// Threads, the calling one included [default: one per processor of --cpus, at most
+    /// 8 and what control groups give; at most 64]
     #[arg(short = 't', long, value_name = "N")]
     pub threads: Vec<Values>,
     /// Processors to run on, such as 0-3,6 [default: those of the highest capacity]
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<Cpus>,
-    /// Number format of the key-value cache (also -ctk)
+    /// Bind every thread to a processor of its own; two processes that do so share processors
+    #[arg(long)]
+    pub pin: bool,
+    /// Number format of the key-value cache, for every model alike (also -ctk)
     #[arg(long, visible_alias = "cache-type-k", value_name = "TYPE", value_delimiter = ',')]
     #[arg(default_value = "int8")]
     pub kv: Vec<KvArg>,

@@ -13,15 +13,20 @@ pub struct SessionArgs {
     /// the longest of its questions takes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
-    /// Number format of the key-value cache
-    #[arg(long, value_name = "TYPE", default_value = "int8")]
-    pub kv: KvArg,
-    /// Threads, the calling one included [default: one per processor of --cpus, at most 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Number format of the key-value cache [default: int8, which costs some exactness and takes half
+    /// the memory of f16; f16 for models whose weights are not quantized]
+    #[arg(long, value_name = "TYPE")]
+    pub kv: Option<KvArg>,
+    /// Threads, the calling one included [default: one per processor of --cpus, at most
+    /// 8 and what control groups give; at most 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub threads: Option<u32>,
     /// Processors to run on, such as 0-3,6 [default: those of the highest capacity]
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<Cpus>,
+    /// Bind every thread to a processor of its own; two processes that do so share processors
+    #[arg(long)]
+    pub pin: bool,
     /// Tokens that one step of prefill takes at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,

@@ -11,7 +11,6 @@ use kinglet::{
 use kinglet_machine::Cooler;
 use kinglet_quant::{Error, ensure};
 use std::ops::ControlFlow;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// What a test found; times in nanoseconds.
@@ -55,14 +54,11 @@ pub struct Measured {
     pub watched: Watched,
 }
 
-/// Runs a test. It gets a thread of its own, since a session binds its caller to a processor.
+/// Runs a test.
 pub fn measure(test: &Test, settings: &Settings<'_>) -> Result<Measured> {
     // Fetching and converting the model do not count as loading it.
     models::open_named(&test.model, settings.kind)?;
-    thread::scope(|scope| {
-        let work = scope.spawn(|| Run::new(test, settings)?.finish(settings));
-        work.join().expect("failures of a test are values")
-    })
+    Run::new(test, settings)?.finish(settings)
 }
 
 /// A test under way.

@@ -2,7 +2,7 @@
 
 use crate::args::BenchArgs;
 use crate::bench::list::{Pair, numbers};
-use crate::settings;
+use crate::{settings, system};
 use kinglet::{Backend, Code, Cpus, KvType, Result, SessionOptions, Work};
 use kinglet_quant::ensure;
 use std::fmt;
@@ -28,6 +28,8 @@ pub struct Test {
     pub threads: usize,
     /// Processors that the threads run on.
     pub cpus: Cpus,
+    /// Whether every thread has a processor of its own.
+    pub pin: bool,
     /// What to run on; `None` for the best of this machine.
     pub backend: Option<Backend>,
 }
@@ -38,13 +40,13 @@ impl Test {
         SessionOptions {
             texts: self.texts,
             context: Some((self.depth + self.prompt + self.generated).max(1)),
-            kv: self.kv,
+            kv: Some(self.kv),
             threads: Some(self.threads),
             batch: self.batch,
             backend: self.backend,
             work: Work { prompt_tokens: self.prompt, new_tokens: self.generated },
             cpus: Some(self.cpus.clone()),
-            pin_threads: true,
+            pin_threads: self.pin,
             ..SessionOptions::default()
         }
     }
@@ -99,6 +101,7 @@ pub fn tests(args: &BenchArgs) -> Result<Vec<Test>> {
                             kv,
                             threads,
                             cpus,
+                            pin: args.pin,
                             backend,
                         };
                         tests.extend(variants(args, &test));
@@ -145,5 +148,5 @@ fn backends(args: &BenchArgs) -> Result<Vec<Option<Backend>>> {
 
 fn threads(args: &BenchArgs, cpus: &Cpus) -> Vec<usize> {
     let threads = numbers(&args.threads);
-    if threads.is_empty() { vec![cpus.default_threads()] } else { threads }
+    if threads.is_empty() { vec![cpus.default_threads(&system::root())] } else { threads }
 }

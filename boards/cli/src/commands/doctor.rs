@@ -54,7 +54,7 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     let device = device();
     let machine = Machine::read(&system::root(), &cpus);
     let lack = device.as_ref().err().map(String::as_str);
-    let advice = advice(&machine, cpus.default_threads(), lack);
+    let advice = advice(&machine, cpus.default_threads(&system::root()), lack);
     let model = args.model.as_deref().map(|name| {
         Fit::new(name, &models::open_named(name, args.kind.map(Into::into))?, &options)
     });
@@ -64,7 +64,7 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         system: OS,
         processor: system::cpu_name(),
         processors: cpus.numbers().len(),
-        threads: cpus.default_threads(),
+        threads: cpus.default_threads(&system::root()),
         tiers: Tier::available().map(Tier::name).collect(),
         cuda_lack: device.as_ref().err().cloned(),
         cuda: device.ok(),

@@ -72,7 +72,7 @@ fn score(args: &EvalArgs, path: &Path) -> Result<()> {
     let mut options = settings::fitted(&model, &options, &args.session.memory)?;
     let mut judge = Judge::new(&model, &options)?;
     // `--kv` is for the model that is evaluated, not for the reference.
-    options.kv = KvType::F16;
+    options.kv = Some(KvType::F16);
     let mut reference = reference.map(|model| Judge::new(&model, &options)).transpose()?;
     let mut meter = Meter::new("chunks", Unit::Pieces, 0, chunks as u64);
     if let Overflow::Slide { sinks } = args.ctx_overflow.into() {

@@ -53,7 +53,11 @@ pub fn write(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads.max(1) {
-            scope.spawn(|| work.groups(&mut |_| true));
+            let helper = || work.groups(&mut |_| true);
+            if std::thread::Builder::new().spawn_scoped(scope, helper).is_err() {
+                // The system gives no more threads: those that there are write it all.
+                break;
+            }
         }
         work.groups(goes_on);
     });
