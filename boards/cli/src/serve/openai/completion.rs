@@ -66,7 +66,7 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
                 ..Reply::default()
             });
             let prompt_candidates = manner.candidates.filter(|_| echo);
-            let wish = Wish::Reply(manner);
+            let wish = Wish::Reply(Box::new(manner));
             tasks.push(Task { prompt: tokens.clone(), prompt_candidates, wish });
         }
     }
