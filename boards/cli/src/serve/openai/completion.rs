@@ -163,7 +163,8 @@ impl Completion {
         let reply = &self.replies[index];
         let logprobs = reply.logprobs.as_ref().zip(before).map(|(lists, n)| lists.document(n));
         let choice = json!({
-            "index": index, "text": text, "logprobs": logprobs, "finish_reason": reply.finish.map(finish_reason),
+            "index": index, "text": text, "logprobs": logprobs,
+            "finish_reason": reply.finish.map(finish_reason),
         });
         self.head.chunk(OBJECT, vec![choice])
     }
