@@ -63,6 +63,8 @@ fn requests_that_make_no_sense_are_refused() {
             "uniqueItems",
         ),
         (json!({"tools": [{"type": "function"}]}), "no name"),
+        (json!({"tools": [{"name": "f", "description": 1}]}), "description of f"),
+        (json!({"tools": [{"name": "f", "type": 1}]}), "only functions"),
         (json!({"tools": [{"name": "f"}], "tool_choice": "g"}), "tool_choice"),
         (
             json!({"tools": [{"name": "f"}], "tool_choice": {"function": {"name": "g"}}}),
@@ -126,12 +128,30 @@ fn malformed_http_is_refused() {
     assert_eq!(post("Transfer-Encoding: chunked\r\n", &format!("zz\r\n{body}")), 400);
     assert_eq!(post("Content-Length: -1\r\n", &body), 400);
     assert_eq!(post("Content-Length: 99999999999\r\n", &body), 413);
+    for chunk in ["-1\r\n", "+5\r\n", "0x5\r\n", "fffffffffffffffff\r\n", "5\r\nabcdeX", "5 5\r\n"]
+    {
+        assert_eq!(
+            post("Transfer-Encoding: chunked\r\n", &format!("{chunk}{body}")),
+            400,
+            "{chunk}"
+        );
+    }
+    for header in ["Transfer-Encoding : chunked", "Transfer-Encoding: xchunked"] {
+        let smuggled = format!("0\r\n\r\n{smuggled}");
+        assert_eq!(post(&format!("{header}\r\n"), &smuggled), 400, "{header}");
+    }
+    for length in ["+5", "0x5", "5, 6", "5 5", "", "5\r\n 6"] {
+        let smuggled = format!("{{    {smuggled}");
+        assert_eq!(post(&format!("Content-Length: {length}\r\n"), &smuggled), 400, "{length}");
+    }
     let endless = format!("100001\r\n{}\r\n0\r\n\r\n", " ".repeat(0x10_0001));
     assert_eq!(post("Transfer-Encoding: chunked\r\n", &endless), 413);
     let flood = "X: y\r\n".repeat(1000);
     assert_eq!(post(&flood, ""), 431);
     let long = format!("X: {}\r\n", "y".repeat(100_000));
     assert_eq!(post(&long, ""), 431);
+    let path = format!("GET /health?{} HTTP/1.1\r\n{host}\r\n", "y".repeat(20_000));
+    assert_eq!(status(path.as_bytes()), 431);
     assert_eq!(status(b"\0\0\0\0\r\n\r\n"), 400);
     assert_eq!(status(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n"), 400);
     assert_eq!(post("Content-Length: 4\r\n", "\u{0}\u{1}\u{2}\u{3}"), 400);
