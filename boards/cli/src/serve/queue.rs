@@ -15,13 +15,17 @@ pub struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     is_closed: bool,
+    /// Whether the engine waits for a job.
+    is_awaited: bool,
+    /// Whether the engine shall look around before it waits on.
+    is_woken: bool,
 }
 
 /// What the engine finds.
 pub enum Next {
     /// The job that has waited longest.
     Job(Box<Job>),
-    /// No job waits.
+    /// No job waits, or the engine was woken.
     Empty,
     /// No job will ever come.
     Closed,
@@ -46,7 +50,8 @@ impl Queue {
         fits
     }
 
-    /// The next job that somebody waits for; with `waits`, once there is one.
+    /// The next job that somebody waits for; with `waits`, once there is one or [`Queue::wake`] is
+    /// called.
     pub fn take(&self, waits: bool) -> Next {
         let mut state = self.lock();
         loop {
@@ -58,11 +63,25 @@ impl Queue {
             if state.is_closed {
                 return Next::Closed;
             }
-            if !waits {
+            if !waits || std::mem::take(&mut state.is_woken) {
                 return Next::Empty;
             }
+            state.is_awaited = true;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.is_awaited = false;
         }
+    }
+
+    /// Has the engine look around, now or when it next waits.
+    pub fn wake(&self) {
+        self.lock().is_woken = true;
+        self.changed.notify_one();
+    }
+
+    /// Whether the engine waits and there is nothing for it.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.is_awaited && state.jobs.is_empty() && !state.is_woken
     }
 
     /// Jobs that wait, those that nobody waits for among them.
@@ -139,6 +158,10 @@ mod tests {
         flags[0].set();
         assert_eq!([next(&queue), next(&queue), next(&queue)], [Some(3), Some(4), None]);
         assert!(queue.push(vec![job(5).0]));
+        assert!(!queue.is_idle(), "nobody waits for a job");
+        queue.wake();
+        assert!(matches!(queue.take(false), Next::Job(_)));
+        assert!(matches!(queue.take(true), Next::Empty), "it was woken");
         queue.close();
         assert!(!queue.push(vec![job(6).0]));
         assert!(matches!(queue.take(true), Next::Closed));
