@@ -7,11 +7,10 @@
 
 use crate::chat::shared_prefix;
 use crate::{errors, units};
-use kinglet::{Code, Result};
-use kinglet_quant::ensure;
+use kinglet::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -64,12 +63,16 @@ impl Folder {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|cause| errors::unwritable(path, &cause))?;
         let lock = File::open(path).map_err(|cause| errors::unreadable(path, &cause))?;
-        ensure!(
-            lock.try_lock().is_ok(),
-            Code::BadArgument,
-            "another server keeps its texts in {}: give each a folder of its own",
-            path.display()
-        );
+        lock.try_lock().map_err(|cause| match cause {
+            TryLockError::WouldBlock => Error::new(
+                Code::BadArgument,
+                format_args!(
+                    "another server keeps its texts in {}: give each a folder of its own",
+                    path.display()
+                ),
+            ),
+            TryLockError::Error(cause) => errors::unreadable(path, &cause),
+        })?;
         let mut group = Sha256::new();
         for part in dependencies {
             group.update((part.len() as u64).to_le_bytes());
