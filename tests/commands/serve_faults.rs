@@ -205,7 +205,7 @@ fn who_reads_nothing_hinders_nobody() {
     let server = server(&["--slots", "2", "--memory-budget", "96MB"]);
     let long = json!({"stream": true, "n": 8, "logprobs": true, "top_logprobs": 20});
     let ask = with(&chat("one", 450, 1), long).to_string();
-    let slow: Vec<_> = (0..4)
+    let slow: Vec<_> = (0..2)
         .map(|_| {
             let mut stream = server.connect();
             stream.write_all(&server.request("POST", CHAT, "", &ask)).unwrap();

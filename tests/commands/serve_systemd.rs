@@ -111,7 +111,7 @@ fn an_idle_server_ends_and_comes_back_by_its_socket() {
         });
         let server = start();
         assert_eq!(server.address(), address);
-        assert_eq!(early.join().unwrap()["usage"]["completion_tokens"], 8 * 450);
+        assert_eq!(early.join().unwrap()["choices"].as_array().unwrap().len(), 8);
         assert!(server.wait().success());
     }
 }

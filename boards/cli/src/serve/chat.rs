@@ -49,7 +49,9 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
         manner.sampling = Sampling { seed, ..manner.sampling };
         Task { prompt: prompt.clone(), prompt_candidates: None, manner }
     };
+    let streams = fields.flag("stream")?.unwrap_or(false);
     let answer = Chat {
+        streams,
         head: Head::new("chatcmpl", &app.name, &fields)?,
         usage: Usage { prompt: prompt.len(), ..Usage::default() },
         replies: (0..count).map(|_| Reply::default()).collect(),
@@ -58,11 +60,7 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
         calls_several: fields.flag("parallel_tool_calls")?.unwrap_or(true),
         model: app.model.clone(),
     };
-    Ok(Prepared {
-        tasks: (0..count).map(task).collect(),
-        answer: Box::new(answer),
-        streams: fields.flag("stream")?.unwrap_or(false),
-    })
+    Ok(Prepared { tasks: (0..count).map(task).collect(), answer: Box::new(answer), streams })
 }
 
 /// How many of the most probable tokens are wanted.
@@ -141,6 +139,8 @@ fn shape(fields: &Fields<'_>, app: &App) -> Outcome<Option<Guide>> {
 
 /// An answer in the making.
 struct Chat {
+    /// Whether it goes out in chunks; what is in them need not be kept.
+    streams: bool,
     head: Head,
     usage: Usage,
     replies: Vec<Reply>,
@@ -186,7 +186,9 @@ impl Chat {
         let entry = likely::entry(&self.model, &piece.candidates);
         let reply = &mut self.replies[index];
         reply.text.push_str(&piece.text);
-        reply.logprobs.extend(entry.clone());
+        if !self.streams {
+            reply.logprobs.extend(entry.clone());
+        }
         if self.may_call(&self.replies[index].text) {
             return Vec::new();
         }
