@@ -1,5 +1,6 @@
 //! Replies that borrow from what they keep, in an interpreter that sees every access: `tests/miri`
-//! names a model in `KINGLET_MIRI_MODEL`, a tiny one. What replies are is proved by `tests/batch.rs`.
+//! names a model in `KINGLET_MIRI_MODEL`, a tiny one. What replies say is proved by
+//! `tests/batch.rs`.
 
 use crate::{Backend, Batch, Code, GenerateOptions, Model, Piece, Replies, Sampling};
 use crate::{SessionOptions, StopReason};

@@ -2,8 +2,8 @@
 //!
 //! Between two passes one job at most reads its prompt, a chunk at a time, so that replies which
 //! are being made go on. A text stays when its reply has ended, and a job whose prompt begins like
-//! a text takes over what was computed of that. With a store, beginnings that two jobs had in common
-//! go to disk while nobody waits, and come back from there.
+//! a text takes over what was computed of that. With a store, beginnings that two jobs had in
+//! common go to disk while nobody waits, and come back from there.
 
 use super::job::{Abandoned, Event, Job, Manner, Piece, Read};
 use super::metrics::Metrics;
@@ -103,7 +103,8 @@ impl Engine {
         }
     }
 
-    /// Gives a job a text. Where the store has more of its prompt than any text, that is read first.
+    /// Gives a job a text. Where the store has more of its prompt than any text, that is read
+    /// first.
     fn admit(&mut self, job: Box<Job>) {
         self.metrics.queue.add(job.asked.elapsed());
         let (_, known) = self.source(&job);
@@ -160,8 +161,8 @@ impl Engine {
         self.reading = Some(Reading { slot, job, reused, candidates: Vec::new(), loading: None });
     }
 
-    /// Takes over what the store has read, once it has. Whatever is wrong with that, the job goes on
-    /// without.
+    /// Takes over what the store has read, once it has. Whatever is wrong with that, the job goes
+    /// on without.
     fn restore(&mut self, mut reading: Reading, loading: Loading) {
         let state = match self.replies.is_empty() {
             true => loading.state.recv().ok(),

@@ -41,8 +41,8 @@ pub struct Service {
     pub exit_idle: Option<Duration>,
 }
 
-/// Serves until SIGTERM or SIGINT, until there is nothing to do for long enough, or until the engine
-/// fails, then lets the requests that there are come to their end.
+/// Serves until SIGTERM or SIGINT, until there was nothing to do for long enough, or until the
+/// engine fails, then lets the requests that there are come to their end.
 pub async fn serve(
     listener: std::net::TcpListener,
     app: Arc<App>,

@@ -1,8 +1,9 @@
 //! Electric power: the sensors of boards, and energy over stretches of time.
 //!
 //! A [`Source`] is a sensor. [`Request`] finds one in a tree of files. A [`Sampler`] reads it in a
-//! thread of its own, and gives the energy of any [`Interval`] afterwards; a [`Tally`] keeps the sum
-//! alone. Nothing here is ever zero because it is unknown: what cannot be told is an error or `None`.
+//! thread of its own, and gives the energy of any [`Interval`] afterwards; a [`Tally`] keeps the
+//! sum alone. Nothing here is ever zero because it is unknown: what cannot be told is an error or
+//! `None`.
 
 mod clock;
 mod command;
