@@ -199,6 +199,24 @@ fn who_leaves_the_queue_is_never_served() {
     assert_well(&server);
 }
 
+#[test]
+fn a_large_answer_takes_little_more_than_its_text() {
+    let server = server(&["--slots", "2", "--memory-budget", "96MB"]);
+    let told = json!({"n": 8, "logprobs": true, "top_logprobs": 20});
+    let answer = server.post(CHAT, &with(&chat("one", 450, 1), told));
+    let document = answer.document();
+    let mut entries = 0;
+    for choice in document["choices"].as_array().unwrap() {
+        let told = choice["logprobs"]["content"].as_array().unwrap();
+        assert!(told.iter().all(|entry| entry["top_logprobs"].as_array().unwrap().len() == 20));
+        entries += told.len() as u64;
+    }
+    assert_eq!(document["usage"]["completion_tokens"], entries);
+    let peak = server.metric("kinglet_peak_resident_bytes");
+    let most = server.metric("kinglet_anonymous_bytes");
+    assert!(peak <= 96_000_000, "{peak} bytes, {most} of them left, for {}", answer.body.len());
+}
+
 /// What nobody reads takes little memory, and others get their replies meanwhile.
 #[test]
 fn who_reads_nothing_hinders_nobody() {

@@ -35,8 +35,8 @@ pub trait Answer: Send {
     /// The chunk behind the last reply, if one was asked for.
     fn last_chunk(&self) -> Option<Value>;
 
-    /// The document, once all replies have ended.
-    fn document(&self) -> Value;
+    /// The document as text, once all replies have ended.
+    fn text(&self) -> String;
 }
 
 /// What all documents of an answer begin with.
@@ -64,9 +64,15 @@ impl Head {
 
     /// A document with these choices.
     pub fn document(&self, object: &str, choices: Vec<Value>) -> Value {
+        let mut document = self.fields(object);
+        document["choices"] = choices.into();
+        document
+    }
+
+    /// What stands beside the choices.
+    pub fn fields(&self, object: &str) -> Value {
         json!({
             "id": self.id, "object": object, "created": self.created, "model": self.model,
-            "choices": choices,
         })
     }
 

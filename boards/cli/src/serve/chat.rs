@@ -9,7 +9,8 @@ use super::{likely, messages, sampling};
 use kinglet::guide::Guide;
 use kinglet::template::Message;
 use kinglet::tools::{Call, Choice, Toolbox, Tools, Turn};
-use kinglet::{Model, Sampling, StopReason};
+use kinglet::{Candidate, Model, Sampling, StopReason};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 /// The most probable tokens that can be asked for.
@@ -159,7 +160,9 @@ struct Reply {
     /// Bytes of the text that a stream has got.
     sent: usize,
     calls: Vec<Call>,
-    logprobs: Vec<Value>,
+    /// For each token, where the reply does not go out in chunks: itself, then the most probable
+    /// ones.
+    candidates: Vec<Vec<Candidate>>,
     finish: Option<&'static str>,
 }
 
@@ -183,11 +186,14 @@ impl Chat {
 
     fn piece(&mut self, index: usize, piece: &Piece) -> Vec<Value> {
         self.usage.replies += usize::from(piece.has_token);
-        let entry = likely::entry(&self.model, &piece.candidates);
+        let entry = match self.streams {
+            true => likely::entry(&self.model, &piece.candidates),
+            false => None,
+        };
         let reply = &mut self.replies[index];
         reply.text.push_str(&piece.text);
-        if !self.streams {
-            reply.logprobs.extend(entry.clone());
+        if !self.streams && self.has_logprobs {
+            reply.candidates.push(piece.candidates.clone());
         }
         if self.may_call(&self.replies[index].text) {
             return Vec::new();
@@ -229,6 +235,50 @@ impl Chat {
         chunks.push(self.chunk(index, json!({}), None));
         chunks
     }
+
+    fn told<'a>(&'a self, index: usize, reply: &'a Reply) -> Told<'a> {
+        let mut message = json!({"role": "assistant", "content": reply.text});
+        if !reply.calls.is_empty() {
+            message["content"] = Value::Null;
+            message["tool_calls"] = call_documents(&reply.calls).into();
+        }
+        let content = Entries(&self.model, &reply.candidates);
+        let logprobs = self.has_logprobs.then_some(Logprobs { content });
+        Told { index, message, logprobs, finish_reason: reply.finish }
+    }
+}
+
+/// An answer as it is written. Probabilities become text one by one: as values, those of all tokens
+/// would take many times the memory.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    head: Value,
+    choices: Vec<Told<'a>>,
+    usage: Value,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    index: usize,
+    message: Value,
+    logprobs: Option<Logprobs<'a>>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Logprobs<'a> {
+    content: Entries<'a>,
+}
+
+/// The probabilities of a reply's tokens.
+struct Entries<'a>(&'a Model, &'a [Vec<Candidate>]);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(model, candidates) = self;
+        serializer.collect_seq(candidates.iter().filter_map(|told| likely::entry(model, told)))
+    }
 }
 
 fn call_documents(calls: &[Call]) -> Vec<Value> {
@@ -258,22 +308,13 @@ impl Answer for Chat {
         self.head.usage_chunk(CHUNK, &self.usage)
     }
 
-    fn document(&self) -> Value {
-        let choice = |(index, reply): (usize, &Reply)| {
-            let mut message = json!({"role": "assistant", "content": reply.text});
-            if !reply.calls.is_empty() {
-                message["content"] = Value::Null;
-                message["tool_calls"] = call_documents(&reply.calls).into();
-            }
-            let logprobs = self.has_logprobs.then(|| json!({"content": reply.logprobs}));
-            json!({
-                "index": index, "message": message, "logprobs": logprobs,
-                "finish_reason": reply.finish,
-            })
+    fn text(&self) -> String {
+        let told = |(index, reply)| self.told(index, reply);
+        let document = Document {
+            head: self.head.fields("chat.completion"),
+            choices: self.replies.iter().enumerate().map(told).collect(),
+            usage: self.usage.document(),
         };
-        let choices = self.replies.iter().enumerate().map(choice).collect();
-        let mut document = self.head.document("chat.completion", choices);
-        document["usage"] = self.usage.document();
-        document
+        serde_json::to_string(&document).expect("documents serialize")
     }
 }

@@ -196,7 +196,7 @@ impl Answer for Completion {
         self.head.usage_chunk(OBJECT, &self.usage)
     }
 
-    fn document(&self) -> Value {
+    fn text(&self) -> String {
         let choice = |(index, reply): (usize, &Reply)| {
             let logprobs = reply.logprobs.as_ref().map(|lists| lists.document(0));
             json!({
@@ -207,6 +207,6 @@ impl Answer for Completion {
         let choices = self.replies.iter().enumerate().map(choice).collect();
         let mut document = self.head.document(OBJECT, choices);
         document["usage"] = self.usage.document();
-        document
+        document.to_string()
     }
 }

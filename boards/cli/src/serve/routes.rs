@@ -173,7 +173,7 @@ async fn generate(app: &App, prepared: Prepared) -> Outcome<Response> {
     while let Some(chunks) = next(&mut ticket).await {
         chunks?;
     }
-    Ok(response::document(&ticket.answer.document()))
+    Ok(response::json(ticket.answer.text()))
 }
 
 async fn next(ticket: &mut Ticket) -> Option<Outcome<Vec<serde_json::Value>>> {
