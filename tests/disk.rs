@@ -1,32 +1,10 @@
 //! A disk that fills up: one clear error, nothing half-made, nothing lost.
 
 use kinglet_tests::command::{Said, kinglet};
+use kinglet_tests::disk::Disk;
 use kinglet_tests::models::small_source;
 use kinglet_tests::skip::skip;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
-
-/// A small file system in memory, gone when dropped.
-struct Disk<'a>(&'a Path);
-
-impl<'a> Disk<'a> {
-    /// Mounts one of `bytes` bytes; `None` where that is not allowed.
-    fn mount(folder: &'a Path, bytes: u64) -> Option<Self> {
-        let size = format!("size={bytes}");
-        let mut mount = Command::new("mount");
-        let status =
-            mount.args(["-t", "tmpfs", "-o", &size, "kinglet"]).arg(folder).output().ok()?;
-        status.status.success().then_some(Self(folder))
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        let status = Command::new("umount").arg(self.0).status();
-        assert!(status.is_ok_and(|status| status.success()), "the file system stays mounted");
-    }
-}
 
 #[test]
 fn a_full_disk_ends_a_conversion_and_keeps_what_was_there() {

@@ -133,6 +133,28 @@ fn a_copied_prefix_goes_on_to_the_bit() {
 }
 
 #[test]
+fn a_saved_prefix_is_the_state_of_a_text_that_has_no_more() {
+    for kv in KINDS {
+        let mut maker = Maker::new(SMALL[0], kv, 48);
+        let mut texts = maker.texts();
+        let all = tokens(6, 40);
+        for count in LENGTHS {
+            forget(&mut texts);
+            take(&mut texts, &all[..count]);
+            let expected = save(&mut texts, 3);
+            take(&mut texts, &all[count..]);
+            let mut text = texts.text(0);
+            let mut state = vec![0xEE; text.prefix_bytes(count) + 1];
+            let bytes = text.save_prefix(count, 3, &mut state).unwrap();
+            assert!(state[..bytes] == expected, "{count} tokens of {kv:?}");
+            assert_eq!((state[bytes], text.tokens().len()), (0xEE, all.len()));
+            let error = text.save_prefix(all.len() + 1, 3, &mut state).unwrap_err();
+            assert_eq!(error.code(), Code::BadArgument);
+        }
+    }
+}
+
+#[test]
 fn prefixes_that_do_not_fit_are_refused() {
     let mut source = Maker::new(SMALL[0], KvType::Int8, 48);
     let mut source = source.texts();

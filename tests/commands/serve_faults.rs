@@ -200,6 +200,65 @@ fn nothing_is_made_for_clients_that_have_left() {
 }
 
 #[test]
+fn who_leaves_the_queue_is_never_served() {
+    let server = server(&["--slots", "1"]);
+    let ask = with(&chat("one", 480, 1), json!({"stream": true, "n": 8})).to_string();
+    let mut first = server.connect();
+    first.write_all(&server.request("POST", CHAT, "", &ask)).unwrap();
+    server.await_metric("kinglet_running_replies", |running| running == 1);
+    let prompt: Vec<u32> = (20..400).collect();
+    let mut second = server.connect();
+    let ask = json!({"prompt": prompt, "max_tokens": 8, "n": 8}).to_string();
+    second.write_all(&server.request("POST", COMPLETIONS, "", &ask)).unwrap();
+    server.await_metric("kinglet_waiting_replies", |waiting| waiting >= 8);
+    drop(second);
+    assert_eq!(Answer::new(&rest(first)).status, 200);
+    server.settle();
+    assert_eq!(server.metric("kinglet_reply_seconds_count"), 8, "those of the first alone");
+    assert!(server.metric("kinglet_prompt_tokens_total") < 380, "the prompt was read for nobody");
+    assert_well(&server);
+}
+
+#[test]
+fn a_large_answer_takes_little_more_than_its_text() {
+    let server = server(&["--slots", "2", "--memory-budget", "96MB"]);
+    let told = json!({"n": 8, "logprobs": true, "top_logprobs": 20});
+    let answer = server.post(CHAT, &with(&chat("one", 450, 1), told));
+    let document = answer.document();
+    let mut entries = 0;
+    for choice in document["choices"].as_array().unwrap() {
+        let told = choice["logprobs"]["content"].as_array().unwrap();
+        assert!(told.iter().all(|entry| entry["top_logprobs"].as_array().unwrap().len() == 20));
+        entries += told.len() as u64;
+    }
+    assert_eq!(document["usage"]["completion_tokens"], entries);
+    let peak = server.metric("kinglet_peak_resident_bytes");
+    let most = server.metric("kinglet_anonymous_bytes");
+    assert!(peak <= 96_000_000, "{peak} bytes, {most} of them left, for {}", answer.body.len());
+}
+
+/// What nobody reads takes little memory, and others get their replies meanwhile.
+#[test]
+fn who_reads_nothing_hinders_nobody() {
+    let server = server(&["--slots", "2", "--memory-budget", "96MB"]);
+    let long = json!({"stream": true, "n": 8, "logprobs": true, "top_logprobs": 20});
+    let ask = with(&chat("one", 450, 1), long).to_string();
+    let slow: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(&server.request("POST", CHAT, "", &ask)).unwrap();
+            stream
+        })
+        .collect();
+    server.await_metric("kinglet_reply_tokens_total", |made| made > 0);
+    assert_well(&server);
+    drop(slow);
+    server.settle();
+    let peak = server.metric("kinglet_peak_resident_bytes");
+    assert!(peak <= 96_000_000, "{peak} bytes");
+}
+
+#[test]
 fn many_connections_are_served_or_told_to_come_again() {
     let server = server(&["--slots", "8", "--memory-budget", "96MB"]);
     // They wait for the rest of a head, of a body, and for nothing at all.

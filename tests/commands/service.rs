@@ -1,29 +1,66 @@
-//! The service of systemd that packages bring is one that systemd takes, and closed to the rest of
-//! the system.
+//! The services of systemd that packages bring are ones that systemd takes, and closed to the rest
+//! of the system.
 
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::models::{SMALL, converted_path, small};
 use kinglet_tests::skip::skip;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Systemd's measure of what a service could do if it were taken over, from 0 to 100.
 const MOST_EXPOSED: &str = "15";
 
+/// Copies a unit of the packages that runs the command which the tests have built, as `name`.
+fn copy(unit: &str, folder: &Path, name: &str) -> PathBuf {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards/release/system");
+    let text = fs::read_to_string(units.join(unit)).unwrap();
+    let program = kinglet(folder).get_program().to_str().unwrap().to_owned();
+    let place = folder.join(name);
+    fs::write(&place, text.replace("/usr/bin/kinglet", &program)).unwrap();
+    place
+}
+
+fn analyze(arguments: &[&str], unit: &Path) {
+    let mut command = Command::new("systemd-analyze");
+    let said = Said::by(command.args(arguments).arg(unit));
+    assert!(said.code == Some(0) && said.err.is_empty(), "{said:?}");
+}
+
+fn assert_closed(service: &Path) {
+    let offline = ["security", "--offline=yes", "--no-pager", "--threshold", MOST_EXPOSED];
+    analyze(&offline, service);
+}
+
+/// Skips a test where systemd's own judge of units is missing.
+fn has_analyze(test: &str) -> bool {
+    let has = Command::new("systemd-analyze").arg("--version").output().is_ok();
+    if !has {
+        skip(test, "systemd-analyze is missing");
+    }
+    has
+}
+
 #[test]
-fn systemd_takes_the_service_and_its_limit_of_memory() {
-    if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        skip("systemd_takes_the_service_and_its_limit_of_memory", "systemd-analyze is missing");
+fn systemd_takes_the_server_and_its_socket() {
+    if !has_analyze("systemd_takes_the_server_and_its_socket") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let unit =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards/release/system/kinglet@.service");
-    let unit = fs::read_to_string(unit).unwrap();
-    let program = kinglet(folder.path()).get_program().to_str().unwrap().to_owned();
-    let here = folder.path().join("kinglet@test.service");
-    fs::write(&here, unit.replace("/usr/bin/kinglet", &program)).unwrap();
+    let socket = copy("kinglet-serve.socket", folder.path(), "kinglet-serve.socket");
+    let service = copy("kinglet-serve.service", folder.path(), "kinglet-serve.service");
+    analyze(&["verify", "--man=no"], &socket);
+    analyze(&["verify", "--man=no"], &service);
+    assert_closed(&service);
+}
+
+#[test]
+fn systemd_takes_the_service_and_its_limit_of_memory() {
+    if !has_analyze("systemd_takes_the_service_and_its_limit_of_memory") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = copy("kinglet@.service", folder.path(), "kinglet@test.service");
 
     small(SMALL[0], kinglet::Type::Q8);
     let model = converted_path(SMALL[0], kinglet::Type::Q8);
@@ -41,11 +78,6 @@ fn systemd_takes_the_service_and_its_limit_of_memory() {
     fs::create_dir(&drop_in).unwrap();
     fs::write(drop_in.join("memory.conf"), limit).unwrap();
 
-    let analyze = |arguments: &[&str]| {
-        let mut command = Command::new("systemd-analyze");
-        let said = Said::by(command.args(arguments).arg(&here));
-        assert!(said.code == Some(0) && said.err.is_empty(), "{said:?}");
-    };
-    analyze(&["verify", "--man=no"]);
-    analyze(&["security", "--offline=yes", "--no-pager", "--threshold", MOST_EXPOSED]);
+    analyze(&["verify", "--man=no"], &here);
+    assert_closed(&here);
 }

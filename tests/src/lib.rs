@@ -7,6 +7,7 @@ pub mod command;
 pub mod compare;
 #[cfg(feature = "references")]
 pub mod devices;
+pub mod disk;
 pub mod goldens;
 pub mod hub_server;
 pub mod models;

@@ -34,11 +34,17 @@ pub struct Answer {
 impl Server {
     /// Starts a server for a weight file on a free port and waits until it answers.
     pub fn start(model: &Path, args: &[&str]) -> Self {
+        let args = [&["--listen", "127.0.0.1:0"], args].concat();
+        Self::start_as(model, &args, |_| ())
+    }
+
+    /// Starts a server whose command was changed before, and waits until it answers.
+    pub fn start_as(model: &Path, args: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let home = TempDir::new().expect("a folder");
         let mut command = kinglet(home.path());
-        command.arg("serve").arg(model).args(["--listen", "127.0.0.1:0"]).args(args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().expect("the command starts");
+        command.arg("serve").arg(model).args(args).stdin(Stdio::null()).stderr(Stdio::inherit());
+        change(&mut command);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the command starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the server says something");
@@ -46,6 +52,11 @@ impl Server {
         let address = address.unwrap_or_else(|| panic!("the server said {line:?}"));
         let address = address.parse().expect("an address");
         Self { child, address, _home: home }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A connection that nothing was said on.
@@ -117,6 +128,23 @@ impl Server {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
         assert!(status.success());
+    }
+
+    /// Ends the server at once, in whatever it does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("the server ends");
+    }
+
+    /// Waits until a number of `GET /metrics` is as it should be.
+    pub fn await_metric(&self, name: &str, is_fine: impl Fn(u64) -> bool) {
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            if is_fine(self.metric(name)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{name} stays {}", self.metric(name));
     }
 
     /// Waits until it has ended.

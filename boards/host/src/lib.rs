@@ -26,6 +26,8 @@ mod generate;
 pub mod grammar;
 #[cfg(feature = "grammar")]
 pub mod guide;
+#[cfg(all(test, miri))]
+mod interpreted;
 mod map;
 mod model;
 mod options;

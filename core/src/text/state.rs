@@ -49,7 +49,12 @@ const _: () = assert!(size_of::<Header>() == CHECKED_HEADER_BYTES + 32);
 impl<E: Engine> Text<'_, '_, E> {
     /// Bytes of the state of the text as it is.
     pub fn state_bytes(&self) -> usize {
-        size_of::<Header>() + self.body_bytes(self.tokens().len())
+        self.prefix_bytes(self.tokens().len())
+    }
+
+    /// Bytes of the state of a text of so many tokens.
+    pub fn prefix_bytes(&self, tokens: usize) -> usize {
+        size_of::<Header>() + self.body_bytes(tokens)
     }
 
     /// Writes the state to the front of `out` and returns its [`Text::state_bytes`].
@@ -57,19 +62,30 @@ impl<E: Engine> Text<'_, '_, E> {
     /// `draws` is that of the text's sampler. The same text has the same bytes. `BufferTooSmall`
     /// when `out` is; then nothing is written.
     pub fn save(&mut self, draws: u64, out: &mut [u8]) -> Result<usize> {
-        let bytes = self.state_bytes();
+        self.save_prefix(self.tokens().len(), draws, out)
+    }
+
+    /// [`Text::save`] of the first `count` tokens alone: the state of a text that has no more.
+    /// Returns its [`Text::prefix_bytes`]. `BadArgument` when the text is shorter.
+    pub fn save_prefix(&mut self, count: usize, draws: u64, out: &mut [u8]) -> Result<usize> {
+        ensure!(
+            count <= self.tokens().len(),
+            Code::BadArgument,
+            "a prefix of {count} tokens: the text has {}",
+            self.tokens().len()
+        );
+        let bytes = self.prefix_bytes(count);
         ensure!(
             out.len() >= bytes,
             Code::BufferTooSmall,
             "the state has {bytes} bytes, there is room for {}",
             out.len()
         );
-        let count = self.tokens().len();
         if self.texts.state(self.number).cached < count {
             self.texts.compute_logits(self.number, None)?;
         }
         let (head, body) = out[..bytes].split_at_mut(size_of::<Header>());
-        let own: &[u8] = bytemuck::cast_slice(self.tokens());
+        let own: &[u8] = bytemuck::cast_slice(&self.tokens()[..count]);
         let (tokens, mut rest) = body.split_at_mut(own.len());
         tokens.copy_from_slice(own);
         let (layout, number) = (self.texts.plan().layout, self.number);

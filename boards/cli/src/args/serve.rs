@@ -1,9 +1,12 @@
 //! The arguments of `kinglet serve`.
 
 use crate::args::{ModelArgs, SessionArgs};
+use crate::units;
 use clap::{Args, ValueHint};
+use kinglet_machine::power::Request;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Arguments of `kinglet serve`.
 #[derive(Debug, Args)]
@@ -20,14 +23,16 @@ Only this machine can ask, unless --listen names another address; that needs --a
 Examples:
   kinglet serve smollm2-135m-instruct
   kinglet serve model.q4.kinglet --slots 2 --ctx 4096 --memory-budget 256MB
-  kinglet serve model.q4.kinglet --listen 0.0.0.0:8080 --api-key-file key.txt")]
+  kinglet serve model.q4.kinglet --listen 0.0.0.0:8080 --api-key-file key.txt
+  kinglet serve model.q4.kinglet --prefix-store /var/lib/kinglet-serve")]
 pub struct ServeArgs {
     /// Which model
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Address and port to listen on; port 0 takes a free one, which is printed
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
+    /// Address and port to listen on; port 0 takes a free one, which is printed [default:
+    /// 127.0.0.1:8080, or the socket that systemd has opened]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
     /// Replies that are made at once, each with a context of its own
     #[arg(long, value_name = "N", default_value_t = 4)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=8))]
@@ -36,6 +41,22 @@ pub struct ServeArgs {
     /// and 16 characters long at least
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub api_key_file: Option<PathBuf>,
+    /// Keep beginnings of texts in this folder, so that they need not be computed again after a
+    /// restart; it then holds what users have written
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub prefix_store: Option<PathBuf>,
+    /// What the files in that folder may take; those not used for longest go first
+    #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes, default_value = "256M")]
+    #[arg(requires = "prefix_store")]
+    pub prefix_store_bytes: u64,
+    /// End when there has been no connection for so long, such as 10m: for a service that systemd
+    /// starts again when somebody connects
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    pub exit_idle: Option<Duration>,
+    /// The power sensor whose energy GET /metrics tells, named as for `kinglet bench` [default: the
+    /// first that works, if any]
+    #[arg(long, value_name = "SENSOR")]
+    pub power: Option<Request>,
     /// Session
     #[command(flatten)]
     pub session: SessionArgs,

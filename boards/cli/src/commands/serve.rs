@@ -1,7 +1,7 @@
 //! `kinglet serve`: answers the programs of others over HTTP.
 
 use crate::args::{MemoryArgs, ServeArgs};
-use crate::serve::{self, Place, RESERVED_BYTES};
+use crate::serve::{self, Door, Place, RESERVED_BYTES, STORE_BYTES, StoreOptions};
 use crate::units::Bytes;
 use crate::{errors, interrupt, models, settings};
 use kinglet::{Code, Model, Result, SessionOptions};
@@ -15,32 +15,34 @@ const KEY_CHARACTERS: usize = 16;
 
 /// Serves until it is told to stop.
 pub fn run(args: &ServeArgs) -> Result<()> {
+    // First of all: it must find the files that systemd has opened, and no others.
+    let door = Door::find(args.listen, args.api_key_file.is_some())?;
     let key = args.api_key_file.as_deref().map(key).transpose()?;
-    ensure!(
-        key.is_some() || args.listen.ip().is_loopback(),
-        Code::BadArgument,
-        "others can reach {}: give the key that they must send with --api-key-file, or listen on \
-         127.0.0.1",
-        args.listen
-    );
     let options = settings::session_options(&args.session)?;
     interrupt::install();
     let model = models::open(&args.model)?;
     let options = SessionOptions { texts: args.slots as usize, ..options };
-    // The server itself takes its part of the budget.
+    // The server itself and a text on its way to or from the store take their parts of the budget.
     let memory = args.session.memory;
+    let reserved = RESERVED_BYTES + args.prefix_store.as_ref().map_or(0, |_| STORE_BYTES);
     let budget = memory.memory_budget;
     ensure!(
-        budget.is_none_or(|bytes| bytes > RESERVED_BYTES),
+        budget.is_none_or(|bytes| bytes > reserved),
         Code::BudgetTooSmall,
         "the server itself takes {} of its budget: raise --memory-budget",
-        Bytes(RESERVED_BYTES)
+        Bytes(reserved)
     );
-    let budget = budget.map(|bytes| bytes - RESERVED_BYTES);
+    let store = args.prefix_store.as_ref().map(|path| StoreOptions {
+        path: path.clone(),
+        limit_bytes: args.prefix_store_bytes,
+        most_bytes: budget.map_or(u64::MAX, |_| STORE_BYTES),
+    });
+    let budget = budget.map(|bytes| bytes - reserved);
     let memory = MemoryArgs { memory_budget: budget, ..memory };
     let options = settings::fitted(&model, &options, &memory)?;
     let name = name(&model, &args.model.model);
-    serve::run(&model, options, Place { address: args.listen, key, name })
+    let (sensor, exit_idle) = (args.power.clone(), args.exit_idle);
+    serve::run(&model, options, Place { door, key, name, store, sensor, exit_idle })
 }
 
 /// What the model is called.

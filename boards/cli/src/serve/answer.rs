@@ -46,8 +46,8 @@ impl Answer for Ready {
         None
     }
 
-    fn document(&self) -> Value {
-        self.document.clone()
+    fn text(&self) -> String {
+        self.document.to_string()
     }
 }
 
@@ -93,8 +93,8 @@ pub trait Answer: Send {
     /// connection is cut.
     fn failure(&mut self, failure: &Failure) -> Option<String>;
 
-    /// The document, once all replies have ended.
-    fn document(&self) -> Value;
+    /// The document as text, once all replies have ended.
+    fn text(&self) -> String;
 }
 
 /// What a request took.

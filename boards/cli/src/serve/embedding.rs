@@ -122,7 +122,7 @@ impl Answer for Embeddings {
         None
     }
 
-    fn document(&self) -> Value {
+    fn text(&self) -> String {
         unreachable!("embeddings are sent part by part")
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Between two passes one job at most reads its prompt, a chunk at a time, so that replies which
 //! are being made go on. A text stays when its reply has ended, and a job whose prompt begins like
-//! a text takes over what was computed of that.
+//! a text takes over what was computed of that. With a store, beginnings that two jobs had in
+//! common go to disk while nobody waits, and come back from there.
 
 use super::job::{Abandoned, Event, Job, Manner, Piece, Read, Wish};
 use super::metrics::Metrics;
 use super::queue::{Next, Queue};
+use super::store::{Loading, Store};
 use crate::chat::shared_prefix;
 use kinglet::score::{log_likelihood, top};
 use kinglet::{
@@ -15,6 +17,7 @@ use kinglet::{
 };
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -29,6 +32,7 @@ pub struct Engine {
     reading: Option<Reading>,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
+    store: Option<Store>,
     /// Whether what computes can do so no more.
     is_lost: bool,
 }
@@ -39,6 +43,8 @@ struct Slot {
     client: Option<Client>,
     /// When its last reply ended.
     used: Instant,
+    /// Tokens at its beginning that two jobs had in common, until they have gone to the store.
+    shared: usize,
 }
 
 /// Who waits for a reply.
@@ -47,7 +53,8 @@ struct Client {
     events: UnboundedSender<(usize, Event)>,
     abandoned: Abandoned,
     asked: Instant,
-    has_begun: bool,
+    /// When its last token came.
+    last: Option<Instant>,
 }
 
 /// A job whose prompt is being read into a text.
@@ -59,26 +66,37 @@ struct Reading {
     candidates: Vec<Vec<Candidate>>,
     /// What is to become the prompt's embedding.
     embedding: Vec<f32>,
+    /// The beginning of the text, while it comes from the store.
+    loading: Option<Loading>,
 }
 
 impl Engine {
     /// An engine whose texts are empty.
-    pub fn new(batch: Batch, queue: Arc<Queue>, metrics: Arc<Metrics>) -> Self {
-        let slot = |_| Slot { client: None, used: Instant::now() };
+    pub fn new(
+        batch: Batch,
+        queue: Arc<Queue>,
+        metrics: Arc<Metrics>,
+        store: Option<Store>,
+    ) -> Self {
+        let slot = |_| Slot { client: None, used: Instant::now(), shared: 0 };
         let slots = (0..batch.texts()).map(slot).collect();
         let replies = Replies::new();
-        Self { batch, replies, slots, reading: None, queue, metrics, is_lost: false }
+        Self { batch, replies, slots, reading: None, queue, metrics, store, is_lost: false }
     }
 
     /// Works until the queue is closed and what was begun is done, or until nothing can be computed
     /// any more.
     pub fn run(mut self) {
         while !self.is_lost {
+            self.metrics.turns.add(1);
             let is_idle = self.reading.is_none() && self.replies.is_empty();
+            if is_idle && self.queue.length() == 0 && self.keep_shared() {
+                continue;
+            }
             if self.reading.is_none() && self.slots.iter().any(|slot| slot.client.is_none()) {
                 match self.queue.take(is_idle) {
                     Next::Job(job) => self.admit(job),
-                    Next::Closed if is_idle => return,
+                    Next::Closed if is_idle => return self.keep_last(),
                     Next::Closed | Next::Empty => {}
                 }
             }
@@ -89,26 +107,61 @@ impl Engine {
         }
     }
 
-    /// Gives a job a text and what another one has computed of its prompt. That is the text which
+    /// Gives a job a text. Where the store has more of its prompt than any text, that is read
+    /// first.
+    fn admit(&mut self, job: Box<Job>) {
+        self.metrics.queue.add(job.asked.elapsed());
+        let (_, known) = self.source(&job);
+        let loading = match &self.store {
+            Some(store) if goes_on_from_texts(&job) => store.load(reusable(&job.prompt), known),
+            _ => None,
+        };
+        if loading.is_some() {
+            let slot = self.oldest_free();
+            self.reading = Some(Reading { loading, ..self.begun(slot, job, 0) });
+        } else {
+            self.place(job);
+        }
+    }
+
+    /// A prompt of which nothing was read but what a text had already.
+    fn begun(&self, slot: usize, job: Box<Job>, reused: usize) -> Reading {
+        let embedding = match job.wish {
+            Wish::Embedding(_) => vec![0.0; self.batch.model().config().hidden as usize],
+            Wish::Reply(_) => Vec::new(),
+        };
+        let (began, candidates) = (Instant::now(), Vec::new());
+        Reading { slot, job, reused, began, candidates, embedding, loading: None }
+    }
+
+    /// The text that a job's prompt begins most like, and the tokens that both begin with.
+    fn source(&self, job: &Job) -> (usize, usize) {
+        let shared = |text: usize| match goes_on_from_texts(job) {
+            true => shared_prefix(self.batch.tokens(text), reusable(&job.prompt)),
+            false => 0,
+        };
+        let source = (0..self.slots.len()).max_by_key(|slot| (shared(*slot), self.is_free(*slot)));
+        let source = source.expect("a batch has a text");
+        (source, shared(source))
+    }
+
+    fn is_free(&self, slot: usize) -> bool {
+        self.slots[slot].client.is_none()
+    }
+
+    fn oldest_free(&self) -> usize {
+        let free = (0..self.slots.len()).filter(|slot| self.is_free(*slot));
+        let oldest = free.max_by_key(|&slot| self.slots[slot].used.elapsed());
+        oldest.expect("there is a free text")
+    }
+
+    /// Gives a job a text with what another one has computed of its prompt. That is the text which
     /// goes on there, if it is free and loses less than half of its tokens; else the one that has
     /// been free for longest.
-    fn admit(&mut self, job: Box<Job>) {
-        let shared = |text: usize| match (job.prompt_candidates, &job.wish) {
-            // The last token is computed again: its logits begin the reply.
-            (None, Wish::Reply(_)) => {
-                shared_prefix(self.batch.tokens(text), &job.prompt[..job.prompt.len() - 1])
-            }
-            // Every token of the prompt needs its logits, or its hidden state.
-            _ => 0,
-        };
-        let is_free = |slot: &usize| self.slots[*slot].client.is_none();
-        let source = (0..self.slots.len()).max_by_key(|slot| (shared(*slot), is_free(slot)));
-        let source = source.expect("a batch has a text");
-        let reused = shared(source);
-        let goes_on = is_free(&source) && 2 * reused > self.batch.tokens(source).len();
-        let free = (0..self.slots.len()).filter(is_free);
-        let oldest = free.max_by_key(|&slot| self.slots[slot].used.elapsed());
-        let slot = if goes_on { source } else { oldest.expect("there is a free text") };
+    fn place(&mut self, job: Box<Job>) {
+        let (source, reused) = self.source(&job);
+        let goes_on = self.is_free(source) && 2 * reused > self.batch.tokens(source).len();
+        let slot = if goes_on { source } else { self.oldest_free() };
         let outcome = match source == slot {
             true => self.batch.text(slot).rewind(reused),
             false => self.batch.copy(source, slot, reused),
@@ -117,18 +170,85 @@ impl Engine {
             self.fail(&job, error);
             return;
         }
-        let embedding = match job.wish {
-            Wish::Embedding(_) => vec![0.0; self.batch.model().config().hidden as usize],
-            Wish::Reply(_) => Vec::new(),
+        self.slots[slot].shared = reused;
+        self.reading = Some(self.begun(slot, job, reused));
+    }
+
+    /// Takes over what the store has read, once it has. Whatever is wrong with that, the job goes
+    /// on without.
+    fn restore(&mut self, mut reading: Reading, loading: Loading) {
+        let state = match self.replies.is_empty() {
+            true => loading.state.recv().ok(),
+            // Replies do not wait for the disk.
+            false => match loading.state.try_recv() {
+                Err(TryRecvError::Empty) => {
+                    reading.loading = Some(loading);
+                    self.reading = Some(reading);
+                    return;
+                }
+                state => state.ok(),
+            },
         };
-        let (began, candidates) = (Instant::now(), Vec::new());
-        self.reading = Some(Reading { slot, job, reused, began, candidates, embedding });
+        let prompt = reusable(&reading.job.prompt);
+        let mut text = self.batch.text(reading.slot);
+        let outcome = state.flatten().map(|state| {
+            text.restore(&state)?;
+            let shared = shared_prefix(text.tokens(), prompt);
+            text.rewind(shared).map(|()| shared)
+        });
+        if let Some(Ok(shared)) = outcome {
+            self.metrics.restored_tokens.add(shared as u64);
+            self.slots[reading.slot].shared = shared;
+            self.reading = Some(Reading { reused: shared, ..reading });
+            return;
+        }
+        if let Some(Err(error)) = outcome {
+            self.note(&error);
+        }
+        if let Some(store) = &self.store {
+            store.remove(&loading.name);
+        }
+        self.place(reading.job);
+    }
+
+    /// Hands a beginning that two jobs had in common to the store, if there is one that is worth it
+    /// and the store is free. Whether it has.
+    fn keep_shared(&mut self) -> bool {
+        let Some(store) = self.store.as_ref().filter(|store| !store.is_busy()) else {
+            return false;
+        };
+        for (text, slot) in self.slots.iter_mut().enumerate() {
+            let tokens = self.batch.tokens(text);
+            let count = std::mem::take(&mut slot.shared).min(tokens.len());
+            if store.wants_shared(&tokens[..count]) {
+                // What cannot be saved now is computed again when it is needed.
+                return store.keep(&mut self.batch, text, count).is_ok();
+            }
+        }
+        false
+    }
+
+    /// Hands the texts to the store that the server ends with, whose conversations may go on.
+    fn keep_last(&mut self) {
+        let Some(store) = &self.store else { return };
+        for text in 0..self.slots.len() {
+            let count = self.batch.tokens(text).len();
+            if store.wants_last(self.batch.tokens(text))
+                && store.keep(&mut self.batch, text, count).is_err()
+            {
+                return;
+            }
+        }
     }
 
     /// Reads the next chunk of a prompt, and begins the reply behind the last one.
     fn read(&mut self) {
         let Some(mut reading) = self.reading.take() else { return };
         if reading.job.abandoned.is_set() {
+            return;
+        }
+        if let Some(loading) = reading.loading.take() {
+            self.restore(reading, loading);
             return;
         }
         let outcome = match self.read_chunk(&mut reading) {
@@ -195,7 +315,7 @@ impl Engine {
     fn finish(&mut self, reading: &mut Reading) -> Result<()> {
         self.metrics.prompt_tokens.add(reading.job.prompt.len() as u64);
         self.metrics.reused_tokens.add(reading.reused as u64);
-        let Reading { slot, job, reused, began, candidates, embedding } = reading;
+        let Reading { slot, job, reused, began, candidates, embedding, .. } = reading;
         let manner = match &job.wish {
             Wish::Reply(manner) => manner,
             Wish::Embedding(_) => {
@@ -224,7 +344,7 @@ impl Engine {
             events: job.events.clone(),
             abandoned: job.abandoned.clone(),
             asked: job.asked,
-            has_begun: false,
+            last: None,
         });
         Ok(())
     }
@@ -239,9 +359,10 @@ impl Engine {
             let client = slots[text].client.as_mut().expect("a reply has a client");
             if piece.token.is_some() {
                 metrics.reply_tokens.add(1);
-                if !client.has_begun {
-                    client.has_begun = true;
-                    metrics.first_token.add(client.asked.elapsed());
+                let now = Instant::now();
+                match client.last.replace(now) {
+                    None => metrics.first_token.add(now - client.asked),
+                    Some(last) => metrics.token.add(now - last),
                 }
             }
             let piece = Piece {
@@ -275,6 +396,18 @@ impl Engine {
         // Nobody hears it where the client has left.
         let _ = client.events.send((client.number, event));
     }
+}
+
+/// What of a prompt need not be computed where it is known. The last token is computed again: its
+/// logits begin the reply.
+fn reusable(prompt: &[u32]) -> &[u32] {
+    &prompt[..prompt.len() - 1]
+}
+
+/// Whether a job needs nothing of the tokens that a text has already: with candidates it needs the
+/// logits of each, for an embedding the hidden states.
+fn goes_on_from_texts(job: &Job) -> bool {
+    job.prompt_candidates.is_none() && matches!(job.wish, Wish::Reply(_))
 }
 
 /// The library's options for a reply.

@@ -1,6 +1,7 @@
 //! The loop that takes connections, and what ends it.
 
 use super::app::App;
+use super::notify::{Manager, Watch};
 use super::patience::Patience;
 use super::routes;
 use crate::{interrupt, out};
@@ -12,7 +13,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
@@ -32,13 +33,39 @@ const LOOK_TIME: Duration = Duration::from_millis(200);
 /// What is being answered when the server ends may still take so long.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 
-/// Serves until SIGTERM or SIGINT, or until the engine fails, then lets the requests that there are
-/// come to their end.
-pub async fn serve(listener: std::net::TcpListener, app: Arc<App>) -> io::Result<()> {
+/// Who manages the server, and when it may end by itself.
+pub struct Service {
+    /// Hears how the server is.
+    pub manager: Manager,
+    /// How long there must have been nothing to do.
+    pub exit_idle: Option<Duration>,
+}
+
+/// Serves until SIGTERM or SIGINT, until there was nothing to do for long enough, or until the
+/// engine fails, then lets the requests that there are come to their end.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    app: Arc<App>,
+    service: Service,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
+    let Service { manager, exit_idle } = service;
+    let address = listener.local_addr()?;
+    manager.tell(&format!("READY=1\nSTATUS=listening on http://{address}\n"));
+    let manager = Arc::new(manager);
+    if let Some(step) = manager.watch_step() {
+        tokio::spawn(ping(Arc::clone(&manager), step, Arc::clone(&app)));
+    }
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (end, ending) = watch::channel(false);
+    let mut busy = Instant::now();
     while !interrupt::requested() && !app.queue.is_closed() {
+        if places.available_permits() < MAX_CONNECTIONS || !app.queue.is_idle() {
+            busy = Instant::now();
+        }
+        if exit_idle.is_some_and(|time| busy.elapsed() >= time) {
+            break;
+        }
         let place = timeout(LOOK_TIME, Arc::clone(&places).acquire_owned()).await;
         let Ok(Ok(place)) = place else { continue };
         match timeout(LOOK_TIME, listener.accept()).await {
@@ -51,16 +78,26 @@ pub async fn serve(listener: std::net::TcpListener, app: Arc<App>) -> io::Result
         }
     }
     drop(listener);
+    let time = DRAIN_TIME.as_secs();
+    manager.tell(&format!("STOPPING=1\nSTATUS=ending: replies that there are get {time} s\n"));
     // The connections hear it, or there are none.
     let _ = end.send(true);
     let all = places.acquire_many(MAX_CONNECTIONS as u32);
     if timeout(DRAIN_TIME, all).await.is_err() {
-        out::note(format_args!(
-            "some replies had not ended after {} s and were cut",
-            DRAIN_TIME.as_secs()
-        ));
+        out::note(format_args!("some replies had not ended after {time} s and were cut"));
     }
     Ok(())
+}
+
+/// Tells the manager again and again that the server is alive, as long as the engine is.
+async fn ping(manager: Arc<Manager>, step: Duration, app: Arc<App>) {
+    let mut engine = Watch::new();
+    loop {
+        if engine.is_alive(app.metrics.turns.get(), app.queue.is_idle()) {
+            manager.tell("WATCHDOG=1\n");
+        }
+        tokio::time::sleep(step).await;
+    }
 }
 
 /// Answers the requests of one connection, one after the other.

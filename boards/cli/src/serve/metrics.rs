@@ -1,12 +1,13 @@
 //! What `GET /metrics` tells, in Prometheus' text format.
 
+use super::energy::Energy;
+use super::histogram::Histogram;
 use super::queue::Queue;
 use crate::system;
 use kinglet::Root;
 use kinglet_machine::Resident;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// A number that threads change.
 #[derive(Default)]
@@ -23,23 +24,9 @@ impl Number {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    /// The number now.
+    pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Durations: how many, and their sum.
-#[derive(Default)]
-pub struct Times {
-    count: Number,
-    sum_us: Number,
-}
-
-impl Times {
-    /// Adds a duration.
-    pub fn add(&self, time: Duration) {
-        self.count.add(1);
-        self.sum_us.add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 }
 
@@ -50,8 +37,18 @@ pub struct Metrics {
     pub prompt_tokens: Number,
     /// Those of them that were known from earlier texts.
     pub reused_tokens: Number,
+    /// Those of these that came from the store on disk.
+    pub restored_tokens: Number,
+    /// Beginnings of texts that were written to the store.
+    pub kept: Number,
+    /// Beginnings that could not be written.
+    pub keep_failures: Number,
+    /// What the store's files take.
+    pub store_bytes: Number,
     /// Tokens of replies.
     pub reply_tokens: Number,
+    /// How often the engine went on.
+    pub turns: Number,
     /// Jobs that have a text now.
     pub running: Number,
     /// Replies whose clients left before their end.
@@ -60,10 +57,16 @@ pub struct Metrics {
     pub failures: Number,
     /// Requests that found the queue full.
     pub refused: Number,
+    /// From a request to when its prompt began to be read.
+    pub queue: Histogram,
     /// From a request to its reply's first token.
-    pub first_token: Times,
+    pub first_token: Histogram,
+    /// From a token of a reply to the next.
+    pub token: Histogram,
     /// From a request to its reply's end.
-    pub replies: Times,
+    pub replies: Histogram,
+    /// What the machine has used.
+    pub energy: Energy,
 }
 
 impl Metrics {
@@ -78,7 +81,19 @@ impl Metrics {
                 "Tokens of prompts that were not computed again",
                 &self.reused_tokens,
             ),
+            (
+                "restored_tokens_total",
+                "Tokens of prompts that came from the store on disk",
+                &self.restored_tokens,
+            ),
+            ("kept_total", "Beginnings of texts written to the store on disk", &self.kept),
+            (
+                "keep_failures_total",
+                "Beginnings of texts that could not be written",
+                &self.keep_failures,
+            ),
             ("reply_tokens_total", "Tokens of replies", &self.reply_tokens),
+            ("turns_total", "Passes over the model at most, and looks for work", &self.turns),
             ("abandoned_total", "Replies whose clients left before their end", &self.abandoned),
             ("failures_total", "Answers with an error status", &self.failures),
             ("refused_total", "Requests that found the queue full", &self.refused),
@@ -89,6 +104,7 @@ impl Metrics {
         let gauges = [
             ("running_replies", "Replies that are being made", self.running.get()),
             ("waiting_replies", "Replies that wait in the queue", queue.length() as u64),
+            ("store_bytes", "What the store on disk takes", self.store_bytes.get()),
             ("resident_bytes", "Memory of the process", resident.bytes),
             ("anonymous_bytes", "Memory without pages of files", resident.anonymous_bytes),
             ("peak_resident_bytes", "The most memory so far", system::peak_rss_bytes()),
@@ -97,18 +113,15 @@ impl Metrics {
             tell(&mut page, name, help, "gauge", number);
         }
         let times = [
+            ("queue_seconds", "From a request to the reading of its prompt", &self.queue),
             ("first_token_seconds", "From a request to the first token", &self.first_token),
+            ("token_seconds", "From a token to the next one of its reply", &self.token),
             ("reply_seconds", "From a request to the end of its reply", &self.replies),
         ];
         for (name, help, times) in times {
-            let seconds = Duration::from_micros(times.sum_us.get()).as_secs_f64();
-            let count = times.count.get();
-            let _ = write!(
-                page,
-                "# HELP kinglet_{name} {help}\n# TYPE kinglet_{name} summary\n\
-                 kinglet_{name}_sum {seconds}\nkinglet_{name}_count {count}\n"
-            );
+            times.tell(&mut page, name, help);
         }
+        self.energy.tell(&mut page);
         page
     }
 }

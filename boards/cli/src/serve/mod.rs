@@ -5,13 +5,17 @@ mod answer;
 mod app;
 mod ask;
 mod embedding;
+mod energy;
 mod engine;
 mod failure;
 mod fields;
+mod folder;
 mod framing;
+mod histogram;
 mod job;
 mod listen;
 mod metrics;
+mod notify;
 mod ollama;
 mod openai;
 mod openapi;
@@ -20,24 +24,34 @@ mod queue;
 mod response;
 mod routes;
 mod sampling;
+mod socket;
+mod store;
 mod talk;
 mod tokens;
 
-use crate::{interrupt, out};
+use crate::out;
 use access::Access;
 use app::App;
+use energy::Energy;
 use engine::Engine;
 use kinglet::template::Template;
-use kinglet::{Batch, Code, Error, Model, Result, SessionOptions};
+use kinglet::{Code, Error, Model, Result, SessionOptions};
+use kinglet_machine::power::Request;
 use kinglet_quant::ensure;
+use listen::Service;
 use metrics::Metrics;
+use notify::Manager;
 use queue::Queue;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::Store;
 use tokio::sync::Semaphore;
+
+pub use socket::Door;
+pub use store::{BUDGETED_BYTES as STORE_BYTES, Options as StoreOptions};
 
 /// Replies that wait for a text at most.
 const QUEUE_LENGTH: usize = 128;
@@ -45,37 +59,38 @@ const QUEUE_LENGTH: usize = 128;
 /// What the process takes for connections, requests and grammars beside model and texts.
 pub const RESERVED_BYTES: u64 = 24 << 20;
 
-/// Where and for whom to serve.
+/// Where, for whom and how long to serve.
 pub struct Place {
-    /// The address.
-    pub address: SocketAddr,
+    /// What clients connect to.
+    pub door: Door,
     /// What requests must show.
     pub key: Option<Vec<u8>>,
     /// The model's name in documents.
     pub name: String,
+    /// Where beginnings of texts are kept across restarts.
+    pub store: Option<StoreOptions>,
+    /// The sensor whose energy is counted; else any that works.
+    pub sensor: Option<Request>,
+    /// The server ends when there has been nothing to do for so long.
+    pub exit_idle: Option<Duration>,
 }
 
 /// Serves a model until SIGTERM or SIGINT. Tells on standard output where, once it answers.
 ///
-/// `BadArgument` for an address that cannot be listened on, what a batch returns, and `Internal`
-/// when the engine fails meanwhile.
+/// `BadArgument` for an address that cannot be listened on, what a batch, a store and a sensor
+/// return, and `Internal` when the engine fails meanwhile.
 pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
-    let Place { address, key, name } = place;
-    let listener = TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok((listener.local_addr()?, listener))
-    });
-    let (address, listener) = listener.map_err(|cause| {
-        let message = format_args!("cannot listen on {address}: {cause}; choose another --listen");
-        Error::new(Code::BadArgument, message)
-    })?;
+    let Place { door, key, name, store, sensor, exit_idle } = place;
+    let listener = door.open()?;
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let queue = Arc::new(Queue::new(QUEUE_LENGTH));
-    let metrics = Arc::new(Metrics::default());
+    let energy = Energy::start(sensor.as_ref())?;
+    let metrics = Arc::new(Metrics { energy, ..Metrics::default() });
     let (tell, told) = channel();
     let worker = {
         let (model, queue, metrics) = (model.clone(), Arc::clone(&queue), Arc::clone(&metrics));
         // The batch binds its thread to a processor, and HTTP shall run on any.
-        thread::spawn(move || work(&model, &options, queue, metrics, &tell))
+        thread::spawn(move || work(&model, &options, queue, metrics, store.as_ref(), &tell))
     };
     let context = told.recv().expect("the engine tells how it began")?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -85,18 +100,20 @@ pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
         template: Template::of(&model.file()),
         created,
         context,
-        access: Access::new(key.as_deref(), address.ip().is_loopback()),
+        access: Access::new(key.as_deref(), is_local),
         queue: Arc::clone(&queue),
         metrics,
         bodies: Arc::new(Semaphore::new(routes::ALL_BODIES_KIB)),
         guides: OnceLock::new(),
     };
-    let served = serve(listener, address, app);
+    let served = serve(listener, app, exit_idle);
+    // The engine closes it when it fails.
+    let has_failed = queue.is_closed();
     queue.close();
     let ended = worker.join();
     served?;
     ensure!(
-        ended.is_ok() && interrupt::requested(),
+        ended.is_ok() && !has_failed,
         Code::Internal,
         "the engine has failed: start the server again"
     );
@@ -118,16 +135,21 @@ fn work(
     options: &SessionOptions,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
+    store: Option<&StoreOptions>,
     tell: &Sender<Result<usize>>,
 ) {
     let _end = End(Arc::clone(&queue));
-    let batch: Result<Batch> = model.batch(options);
-    match batch {
-        Ok(batch) => {
+    let made = model.batch(options).and_then(|batch| {
+        let open = |options| Store::open(options, &batch, Arc::clone(&queue), Arc::clone(&metrics));
+        let store = store.map(open).transpose()?;
+        Ok((batch, store))
+    });
+    match made {
+        Ok((batch, store)) => {
             out::note_selection(batch.selection());
             // Whoever made this thread waits for it.
             let _ = tell.send(Ok(batch.plan().limits().context));
-            Engine::new(batch, queue, metrics).run();
+            Engine::new(batch, queue, metrics, store).run();
         }
         Err(error) => {
             let _ = tell.send(Err(error));
@@ -135,7 +157,7 @@ fn work(
     }
 }
 
-fn serve(listener: TcpListener, address: SocketAddr, app: App) -> Result<()> {
+fn serve(listener: TcpListener, app: App, exit_idle: Option<Duration>) -> Result<()> {
     let failed = |cause: std::io::Error| {
         Error::new(Code::Resource, format_args!("the server cannot run: {cause}"))
     };
@@ -145,9 +167,12 @@ fn serve(listener: TcpListener, address: SocketAddr, app: App) -> Result<()> {
         .max_blocking_threads(1)
         .build()
         .map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
     out::text(&format!("listening on http://{address}\n"))?;
-    let served = runtime.block_on(listen::serve(listener, Arc::new(app)));
-    if interrupt::requested() {
+    let service = Service { manager: Manager::find(), exit_idle };
+    let app = Arc::new(app);
+    let served = runtime.block_on(listen::serve(listener, Arc::clone(&app), service));
+    if !app.queue.is_closed() {
         out::note("stopped");
     }
     served.map_err(failed)

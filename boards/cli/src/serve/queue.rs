@@ -15,13 +15,17 @@ pub struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     is_closed: bool,
+    /// Whether the engine waits for a job.
+    is_awaited: bool,
+    /// Whether the engine shall look around before it waits on.
+    is_woken: bool,
 }
 
 /// What the engine finds.
 pub enum Next {
     /// The job that has waited longest.
     Job(Box<Job>),
-    /// No job waits.
+    /// No job waits, or the engine was woken.
     Empty,
     /// No job will ever come.
     Closed,
@@ -57,7 +61,8 @@ impl Queue {
         !state.is_closed
     }
 
-    /// The next job that somebody waits for; with `waits`, once there is one.
+    /// The next job that somebody waits for; with `waits`, once there is one or [`Queue::wake`] is
+    /// called.
     pub fn take(&self, waits: bool) -> Next {
         let mut state = self.lock();
         loop {
@@ -69,11 +74,25 @@ impl Queue {
             if state.is_closed {
                 return Next::Closed;
             }
-            if !waits {
+            if !waits || std::mem::take(&mut state.is_woken) {
                 return Next::Empty;
             }
+            state.is_awaited = true;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.is_awaited = false;
         }
+    }
+
+    /// Has the engine look around, now or when it next waits.
+    pub fn wake(&self) {
+        self.lock().is_woken = true;
+        self.changed.notify_one();
+    }
+
+    /// Whether the engine waits and there is nothing for it.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.is_awaited && state.jobs.is_empty() && !state.is_woken
     }
 
     /// Jobs that wait, those that nobody waits for among them.
@@ -143,6 +162,9 @@ mod tests {
         assert!(queue.push(vec![job(5).0, job(6).0, job(7).0]));
         assert!(queue.push_next(job(8).0), "what goes on needs no room");
         assert_eq!(next(&queue), Some(5));
+        assert!(!queue.is_idle(), "nobody waits for a job");
+        queue.wake();
+        assert!(matches!(queue.take(false), Next::Job(_)));
         queue.close();
         assert!(!queue.push(vec![job(9).0]) && !queue.push_next(job(9).0));
         assert!(matches!(queue.take(true), Next::Closed));

@@ -90,7 +90,12 @@ fn typed(status: StatusCode, kind: &'static str, content: Content) -> Response {
 
 /// A document.
 pub fn document(document: &Value) -> Response {
-    typed(StatusCode::OK, JSON, Content::whole(document.to_string()))
+    json(document.to_string())
+}
+
+/// The text of a document.
+pub fn json(text: String) -> Response {
+    typed(StatusCode::OK, JSON, Content::whole(text))
 }
 
 /// The page of metrics.

@@ -204,7 +204,7 @@ async fn generate(app: &App, prepared: Prepared) -> Outcome<Response> {
             while let Some(text) = next(&mut ticket).await {
                 text?;
             }
-            Ok(response::document(&ticket.answer.document()))
+            Ok(response::json(ticket.answer.text()))
         }
     }
 }

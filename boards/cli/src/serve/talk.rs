@@ -108,8 +108,8 @@ pub trait Form: Send {
     /// What tells of a failure in a stream.
     fn failure(&mut self, failure: &Failure) -> Value;
 
-    /// The document that tells all.
-    fn document(&self, talk: &Talk) -> Value;
+    /// The text of the document that tells all.
+    fn text(&self, talk: &Talk) -> String;
 }
 
 impl Talk {
@@ -192,6 +192,12 @@ impl Reply {
         let is_new = self.told != (bytes, tokens);
         is_new.then(|| News::Goes(self.text[bytes..].into(), self.candidates[tokens..].to_vec()))
     }
+
+    /// Drops the candidates that were told, which a stream needs no more.
+    fn forget(&mut self) {
+        self.candidates.drain(..self.told.1);
+        self.told.1 = 0;
+    }
 }
 
 impl Called {
@@ -229,6 +235,7 @@ impl Answer for Talking {
         let Delivery::Stream(framing) = self.delivery else { return Ok(String::new()) };
         let told = news.iter().flat_map(|news| self.form.tell(&self.talk, task, news));
         let documents: Vec<Value> = told.collect();
+        self.talk.replies[task].forget();
         Ok(framing.text(&documents))
     }
 
@@ -242,7 +249,7 @@ impl Answer for Talking {
         Some(framing.text(&[self.form.failure(failure)]))
     }
 
-    fn document(&self) -> Value {
-        self.form.document(&self.talk)
+    fn text(&self) -> String {
+        self.form.text(&self.talk)
     }
 }

@@ -1,8 +1,9 @@
 //! Electric power: the sensors of boards, and energy over stretches of time.
 //!
 //! A [`Source`] is a sensor. [`Request`] finds one in a tree of files. A [`Sampler`] reads it in a
-//! thread of its own, and gives the energy of any [`Interval`] afterwards. Nothing here is ever
-//! zero because it is unknown: what cannot be told is an error or `None`.
+//! thread of its own, and gives the energy of any [`Interval`] afterwards; a [`Tally`] keeps the
+//! sum alone. Nothing here is ever zero because it is unknown: what cannot be told is an error or
+//! `None`.
 
 mod clock;
 mod command;
@@ -16,6 +17,7 @@ mod record;
 mod request;
 mod sampler;
 mod source;
+mod tally;
 mod trace;
 
 pub use clock::{Clock, Monotonic};
@@ -23,4 +25,5 @@ pub use record::{Figures, Phase, Run};
 pub use request::Request;
 pub use sampler::Sampler;
 pub use source::{Quantity, Source};
+pub use tally::{Tally, Total};
 pub use trace::{Interval, Trace, Window};

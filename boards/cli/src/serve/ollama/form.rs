@@ -107,8 +107,8 @@ impl Form for Line {
         failure.document(Protocol::Ollama)
     }
 
-    fn document(&self, talk: &Talk) -> Value {
+    fn text(&self, talk: &Talk) -> String {
         let reply = &talk.replies[0];
-        self.last(talk, &reply.text, &reply.calls)
+        self.last(talk, &reply.text, &reply.calls).to_string()
     }
 }

@@ -11,6 +11,7 @@ use crate::serve::framing::Framing;
 use crate::serve::sampling;
 use crate::serve::talk::{Called, Form, News, Reply, Talk};
 use kinglet::{Candidate, Model};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 /// The most probable tokens that can be asked for.
@@ -89,9 +90,51 @@ impl Chat {
         self.head.chunk(CHUNK, vec![choice])
     }
 
-    fn logprobs(&self, candidates: &[Vec<Candidate>]) -> Value {
-        let entries = candidates.iter().filter_map(|each| likely::entry(&self.model, each));
-        json!({"content": entries.collect::<Vec<Value>>()})
+    fn logprobs<'a>(&'a self, candidates: &'a [Vec<Candidate>]) -> Option<Logprobs<'a>> {
+        self.has_logprobs.then_some(Logprobs { content: Entries(&self.model, candidates) })
+    }
+
+    fn told<'a>(&'a self, index: usize, reply: &'a Reply) -> Told<'a> {
+        let mut message = json!({"role": "assistant", "content": reply.text});
+        if !reply.calls.is_empty() {
+            message["content"] = Value::Null;
+            message["tool_calls"] = reply.calls.iter().map(call_document).collect();
+        }
+        let logprobs = self.logprobs(&reply.candidates);
+        Told { index, message, logprobs, finish_reason: reply.finish.map(finish_reason) }
+    }
+}
+
+/// An answer as it is written. Probabilities become text one by one: as values, those of all tokens
+/// would take many times the memory.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    head: Value,
+    choices: Vec<Told<'a>>,
+    usage: Value,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    index: usize,
+    message: Value,
+    logprobs: Option<Logprobs<'a>>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Logprobs<'a> {
+    content: Entries<'a>,
+}
+
+/// The probabilities of a reply's tokens.
+struct Entries<'a>(&'a Model, &'a [Vec<Candidate>]);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(model, candidates) = self;
+        serializer.collect_seq(candidates.iter().filter_map(|told| likely::entry(model, told)))
     }
 }
 
@@ -105,8 +148,7 @@ impl Form for Chat {
         let (delta, logprobs) = match news {
             News::Begins => (json!({"role": "assistant", "content": null}), None),
             News::Goes(text, candidates) => {
-                let logprobs = self.has_logprobs.then(|| self.logprobs(candidates));
-                (json!({"content": text}), logprobs)
+                (json!({"content": text}), self.logprobs(candidates).map(|told| json!(told)))
             }
             News::Calls(number) => {
                 let mut call = call_document(&talk.replies[reply].calls[*number]);
@@ -131,22 +173,13 @@ impl Form for Chat {
         failure.document(Protocol::OpenAi)
     }
 
-    fn document(&self, talk: &Talk) -> Value {
-        let choice = |(index, reply): (usize, &Reply)| {
-            let mut message = json!({"role": "assistant", "content": reply.text});
-            if !reply.calls.is_empty() {
-                message["content"] = Value::Null;
-                message["tool_calls"] = reply.calls.iter().map(call_document).collect();
-            }
-            let logprobs = self.has_logprobs.then(|| self.logprobs(&reply.candidates));
-            json!({
-                "index": index, "message": message, "logprobs": logprobs,
-                "finish_reason": reply.finish.map(finish_reason),
-            })
+    fn text(&self, talk: &Talk) -> String {
+        let told = |(index, reply)| self.told(index, reply);
+        let document = Document {
+            head: self.head.fields("chat.completion"),
+            choices: talk.replies.iter().enumerate().map(told).collect(),
+            usage: usage_document(&talk.usage),
         };
-        let choices = talk.replies.iter().enumerate().map(choice).collect();
-        let mut document = self.head.document("chat.completion", choices);
-        document["usage"] = usage_document(&talk.usage);
-        document
+        serde_json::to_string(&document).expect("documents serialize")
     }
 }

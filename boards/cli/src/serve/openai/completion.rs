@@ -193,7 +193,7 @@ impl Answer for Completion {
         Some(FRAMING.text(&[failure.document(Protocol::OpenAi)]))
     }
 
-    fn document(&self) -> Value {
+    fn text(&self) -> String {
         let choice = |(index, reply): (usize, &Reply)| {
             let logprobs = reply.logprobs.as_ref().map(|lists| lists.document(0));
             json!({
@@ -204,6 +204,6 @@ impl Answer for Completion {
         let choices = self.replies.iter().enumerate().map(choice).collect();
         let mut document = self.head.document(OBJECT, choices);
         document["usage"] = usage_document(&self.usage);
-        document
+        document.to_string()
     }
 }

@@ -31,9 +31,15 @@ impl Head {
 
     /// A document with these choices.
     pub fn document(&self, object: &str, choices: Vec<Value>) -> Value {
+        let mut document = self.fields(object);
+        document["choices"] = choices.into();
+        document
+    }
+
+    /// What stands beside the choices.
+    pub fn fields(&self, object: &str) -> Value {
         json!({
             "id": self.id, "object": object, "created": self.created, "model": self.model,
-            "choices": choices,
         })
     }
 

@@ -188,6 +188,24 @@ impl Response {
             steps.step("output_item.done", json!({"output_index": number, "item": whole})),
         ]
     }
+
+    /// The document that tells all.
+    fn document(&self, talk: &Talk) -> Value {
+        let reply = &talk.replies[0];
+        let status = Self::status(talk);
+        let mut document = self.head.clone();
+        document["status"] = status.into();
+        if status == "incomplete" {
+            document["incomplete_details"] = json!({"reason": "max_output_tokens"});
+        }
+        document["output"] = match (&reply.calls[..], reply.text.as_str()) {
+            ([], "") => json!([]),
+            ([], text) => json!([self.message(Some(text), status)]),
+            (calls, _) => calls.iter().map(call_item).collect(),
+        };
+        document["usage"] = usage(&talk.usage);
+        document
+    }
 }
 
 fn text_part(text: &str) -> Value {
@@ -236,20 +254,7 @@ impl Form for Response {
         self.steps.error(&failure.message)
     }
 
-    fn document(&self, talk: &Talk) -> Value {
-        let reply = &talk.replies[0];
-        let status = Self::status(talk);
-        let mut document = self.head.clone();
-        document["status"] = status.into();
-        if status == "incomplete" {
-            document["incomplete_details"] = json!({"reason": "max_output_tokens"});
-        }
-        document["output"] = match (&reply.calls[..], reply.text.as_str()) {
-            ([], "") => json!([]),
-            ([], text) => json!([self.message(Some(text), status)]),
-            (calls, _) => calls.iter().map(call_item).collect(),
-        };
-        document["usage"] = usage(&talk.usage);
-        document
+    fn text(&self, talk: &Talk) -> String {
+        self.document(talk).to_string()
     }
 }
