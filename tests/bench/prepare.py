@@ -122,6 +122,20 @@ class Workshop:
             run(["cmake", "--build", build, "-t", *TARGETS], env=environment)
         return folder
 
+    def llama_server(self) -> Path:
+        """llama.cpp's server, built for this machine."""
+        build = self.folder / "llama/server"
+        server = build / "bin/llama-server"
+        if not server.exists():
+            say("building llama.cpp's server")
+            source, tools = self.llama_source(), self.python().parent
+            environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+            flags = [*CMAKE, "-DLLAMA_BUILD_SERVER=ON"]
+            run(["cmake", "-S", source, "-B", build, *flags], env=environment)
+            targets = ["llama-server", "llama-quantize"]
+            run(["cmake", "--build", build, "-t", *targets], env=environment)
+        return server
+
     def llama_python(self) -> Path:
         """An interpreter that has llama.cpp as a library."""
         venv = self.folder / "llama_venv"
