@@ -171,13 +171,13 @@ class Workshop:
             partial.rename(made)
         return made
 
-    def quantized(self, size: str, kind: str, llama: Path) -> Path:
-        """A GGUF file of one of `LLAMA_TYPES`."""
+    def quantized(self, size: str, kind: str, quantizer: Path) -> Path:
+        """A GGUF file of one of `LLAMA_TYPES`, by llama.cpp's `llama-quantize`."""
         file = self.folder / "models" / f"{size}.{kind}.gguf"
         if not file.exists():
             say(f"quantizing {size} to {kind}")
             partial = file.with_suffix(".partial")
-            quantize = [llama / "native/bin/llama-quantize", "--allow-requantize"]
+            quantize = [quantizer, "--allow-requantize"]
             run([*quantize, self.checkpoint(size), partial, kind])
             partial.rename(file)
         return file
