@@ -5,12 +5,13 @@
     tests/bench/serve.py --clients 1,4 --rounds 3
     tests/bench/serve.py --record serve
 
-llama.cpp is the version in the package llama-cpp-python, whose server is built for this machine under
-target/bench-llama, which takes ten minutes of two processors once. Both get SmolLM2-135M-Instruct,
-q4 beside Q4_0, two threads, and as many slots as there are clients, each with 2,048 positions. In
-every round each program starts anew, answers one request, and then all clients at once; who goes
-first alternates. A client sends a prompt of its own of 96 words to /v1/completions and streams 128
-tokens at temperature 0, from this machine, with what processors the servers leave. Reported are
+llama.cpp is the version in the package llama-cpp-python, whose server is built for this machine
+under target/bench-llama, which takes ten minutes of two processors once. Both get
+SmolLM2-135M-Instruct, q4 beside Q4_0, two threads, and as many slots as there are clients, each
+with 2,048 positions. In every round each program starts anew, answers one request, and then all
+clients at once; who goes first alternates. A client sends a prompt of its own of 96 words to
+/v1/completions and streams 128 tokens at temperature 0, from this machine, with what processors
+the servers leave. Prompts are taken at which neither program ends its reply before. Reported are
 medians over the rounds:
 
 - first token: from a request to its first text, the median of the clients
@@ -20,6 +21,7 @@ medians over the rounds:
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -39,8 +41,9 @@ from prepare import FOLDER, HERE, PUBLISHED, Workshop, build_kinglet, say
 PAIR = ("q4", "Q4_0")
 CONTEXT = 2048
 PROMPT_WORDS = 96
+CANDIDATES = 40
 TOKENS = 128
-PORT = 18177
+PORTS = {"Kinglet": 18177, "llama.cpp": 18178}
 # What is measured: the unit, digits, and whether more is better.
 TESTS = {
     "first token": ("ms", 0, False),
@@ -55,6 +58,7 @@ class Server:
     """One of the two programs."""
 
     command: list[str]
+    port: int
 
     @contextmanager
     def running(self) -> Iterator[int]:
@@ -71,7 +75,7 @@ class Server:
     def wait(self, process: subprocess.Popen) -> None:
         while process.poll() is None:
             try:
-                connection = HTTPConnection("127.0.0.1", PORT, timeout=5)
+                connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
                 connection.request("GET", "/health")
                 if connection.getresponse().status == 200:
                     return
@@ -85,6 +89,7 @@ class Server:
 class Client(threading.Thread):
     """One request, and when what of its reply came."""
 
+    port: int
     prompt: str
     barrier: threading.Barrier
     asked: float = 0.0
@@ -103,7 +108,7 @@ class Client(threading.Thread):
             "prompt": self.prompt, "max_tokens": TOKENS, "temperature": 0, "stream": True,
             "stream_options": {"include_usage": True},
         }  # fmt: skip
-        connection = HTTPConnection("127.0.0.1", PORT, timeout=600)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=600)
         self.barrier.wait()
         self.asked = time.perf_counter()
         head = {"Content-Type": "application/json"}
@@ -113,7 +118,8 @@ class Client(threading.Thread):
         for line in response:
             self.lines.append((time.perf_counter(), line))
 
-    def understand(self) -> None:
+    def understand(self) -> bool:
+        """Looks at the reply; whether it is whole."""
         for when, line in self.lines:
             if not line.startswith(b"data: {"):
                 continue
@@ -122,41 +128,55 @@ class Client(threading.Thread):
                 self.texts.append(when)
             if event.get("usage"):
                 self.tokens = event["usage"]["completion_tokens"]
-        if self.tokens != TOKENS:
-            raise SystemExit(f"a reply has {self.tokens} tokens instead of {TOKENS}")
+        return self.tokens == TOKENS
 
 
-def prompts(number: int) -> list[str]:
-    """So many prompts that begin differently."""
+def candidates() -> list[str]:
+    """Prompts that begin differently."""
     words = (HERE / "article.txt").read_text(encoding="utf-8").split()
     twice = words + words
-    starts = [i * len(words) // number for i in range(number)]
+    starts = range(0, len(words), len(words) // CANDIDATES)
     return [" ".join(twice[start : start + PROMPT_WORDS]) for start in starts]
 
 
-def ask(texts: list[str]) -> list[Client]:
+def suitable(servers: tuple["Server", "Server"], number: int) -> list[str]:
+    """So many prompts whose replies are whole with both programs."""
+    kinglet, llama = servers
+    with kinglet.running(), llama.running():
+        whole = (
+            prompt
+            for prompt in candidates()
+            if all(ask(server, [prompt])[0].understand() for server in servers)
+        )
+        prompts = list(itertools.islice(whole, number))
+    if len(prompts) < number:
+        raise SystemExit(f"only {len(prompts)} prompts have whole replies: give it a longer text")
+    return prompts
+
+
+def ask(server: Server, prompts: list[str]) -> list[Client]:
     """All prompts at once."""
-    barrier = threading.Barrier(len(texts))
-    clients = [Client(text, barrier) for text in texts]
+    barrier = threading.Barrier(len(prompts))
+    clients = [Client(server.port, prompt, barrier) for prompt in prompts]
     for client in clients:
         client.start()
     for client in clients:
         client.join()
-    for client in clients:
-        client.understand()
     return clients
 
 
-def figures(server: Server, clients: int) -> dict[str, float]:
+def figures(server: Server, prompts: list[str]) -> dict[str, float]:
     """What one start of a server gives."""
     with server.running() as pid:
-        ask(["A request that is not counted, since it is the first one"])
-        found = ask(prompts(clients))
+        ask(server, ["A request that is not counted, since it is the first one"])
+        found = ask(server, prompts)
         peak = next(
             int(line.split()[1]) * 1024
             for line in Path(f"/proc/{pid}/status").read_text().splitlines()
             if line.startswith("VmHWM:")
         )
+    if not all([client.understand() for client in found]):
+        say("  a reply ended early, as it did not alone")
     start = min(client.asked for client in found)
     end = max(client.texts[-1] for client in found)
     # All clients receive tokens between these times.
@@ -176,26 +196,31 @@ def figures(server: Server, clients: int) -> dict[str, float]:
     }
 
 
-def kinglet_command(program: Path, model: Path, slots: int, threads: int) -> list[str]:
+def kinglet_server(program: Path, model: Path, slots: int, threads: int) -> Server:
+    port = PORTS["Kinglet"]
     flags = ["--slots", slots, "--ctx", CONTEXT, "--threads", threads]
-    return [str(part) for part in [program, "serve", model, "--listen", f"127.0.0.1:{PORT}", *flags]]
+    command = [program, "serve", model, "--listen", f"127.0.0.1:{port}", *flags]
+    return Server([str(part) for part in command], port)
 
 
-def llama_command(program: Path, model: Path, slots: int, threads: int) -> list[str]:
+def llama_server(program: Path, model: Path, slots: int, threads: int) -> Server:
+    port = PORTS["llama.cpp"]
     # Its cache of prompts would take memory that nothing here gives back.
     flags = ["-np", slots, "-c", CONTEXT * slots, "-t", threads, "--cache-ram", 0]
-    place = ["--host", "127.0.0.1", "--port", PORT]
-    return [str(part) for part in [program, "-m", model, *place, *flags]]
+    command = [program, "-m", model, "--host", "127.0.0.1", "--port", port, *flags]
+    return Server([str(part) for part in command], port)
 
 
-def measure(servers: dict[int, tuple[Server, Server]], rounds: int) -> dict[int, dict[str, Pair]]:
+def measure(
+    servers: dict[int, tuple[Server, Server]], prompts: list[str], rounds: int
+) -> dict[int, dict[str, Pair]]:
     """For each number of clients, the samples of every test."""
     found = {clients: {test: Pair() for test in TESTS} for clients in servers}
     for number in range(rounds):
         for clients, pair in servers.items():
             say(f"  round {number + 1} of {rounds}: {clients} clients")
             order = (0, 1) if number % 2 == 0 else (1, 0)
-            taken = {i: figures(pair[i], clients) for i in order}
+            taken = {i: figures(pair[i], prompts[:clients]) for i in order}
             for test, samples in found[clients].items():
                 samples.kinglet.append(taken[0][test])
                 samples.llama.append(taken[1][test])
@@ -235,7 +260,10 @@ def verdict(found: dict[int, dict[str, Pair]]) -> list[str]:
 def arguments() -> argparse.Namespace:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
-    numbers = lambda text: [int(part) for part in text.split(",")]
+
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in text.split(",")]
+
     parser.add_argument("--clients", type=numbers, default=[1, 2, 4, 8], help="1,2,4,8")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
@@ -255,12 +283,14 @@ def main() -> None:
     theirs = workshop.quantized(PUBLISHED, PAIR[1], llama.parent / "llama-quantize")
     servers = {
         clients: (
-            Server(kinglet_command(kinglet, ours, clients, args.threads)),
-            Server(llama_command(llama, theirs, clients, args.threads)),
+            kinglet_server(kinglet, ours, clients, args.threads),
+            llama_server(llama, theirs, clients, args.threads),
         )
         for clients in args.clients
     }
-    found = measure(servers, args.rounds)
+    say("choosing prompts")
+    prompts = suitable(servers[min(servers)], max(servers))
+    found = measure(servers, prompts, args.rounds)
     lines = lines_of(found, args.threads)
     print(Table("Servers", ["clients", "program"], ["test", "unit"], lines, {}).markdown())
     print(*verdict(found), sep="\n")

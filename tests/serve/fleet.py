@@ -3,14 +3,15 @@
 
     tests/serve/fleet.py MODEL.kinglet [--kinglet target/release/kinglet] [--seconds 20]
 
-It needs root on Linux, Debian's haproxy, and a model that writes words, such as SmolLM2-135M. Proxy
-and boards get network namespaces of their own, which end with the script whatever happens. As this
-machine has fewer processors than three boards, every board is one thread on one processor and may use
-`--share` of its time: what is shown is how a fleet shares its work, not how fast boards are. Shown
-are: conversations stay on their board, and boards share them; tokens per second grow with boards; when
-a board is killed under load, what it was replying to fails, with a status that clients try again, and
-nothing else; the official `openai` package gets all its replies meanwhile; the board takes back its
-conversations when it has returned; without boards there is a 503. Exit code 1: something is not so.
+It needs root on Linux, Debian's haproxy, and a model that writes words, such as SmolLM2-135M.
+Proxy and boards get network namespaces of their own, which end with the script whatever happens.
+As this machine has fewer processors than three boards, every board is one thread on one processor
+and may use `--share` of its time: what is shown is how a fleet shares its work, not how fast
+boards are. Shown are: conversations stay on their board, and boards share them; tokens per second
+grow with boards; when a board is killed under load, what it was replying to fails, with a status
+that clients try again, and nothing else; the official `openai` package gets all its replies
+meanwhile; the board takes back its conversations when it has returned; without boards there is a
+503. Exit code 1: something is not so.
 """
 
 import json

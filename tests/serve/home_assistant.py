@@ -3,14 +3,14 @@
 
     tests/serve/home_assistant.py MODEL [--kinglet target/release/kinglet]
 
-MODEL is what `kinglet serve` takes; a small model of the tests' goldens will do. The calls are those
-that Home Assistant's integrations `llama_cpp` (for servers of the OpenAI protocol), `ollama` and
-`openai_conversation` (its requests of /v1/responses, which it sends to OpenAI alone) make as of
-2026-11, in their order, with the packages that they use: setup, a question behind a call and its
-result, what the model calls then and the results, a second question. Functions are described as Home Assistant describes its intents and
-scripts, with formats of its own. The packages are installed into target/serve/home_assistant. A part
-whose path the server does not have is left out, and said to be. Exit code 1: something is not as the
-integrations expect.
+MODEL is what `kinglet serve` takes; a small model of the tests' goldens will do. The calls are
+those that Home Assistant's integrations `llama_cpp` (for servers of the OpenAI protocol),
+`ollama` and `openai_conversation` (its requests of /v1/responses, which it sends to OpenAI alone)
+make as of 2026-11, in their order, with the packages that they use: setup, a question behind a
+call and its result, what the model calls then and the results, a second question. Functions are
+described as Home Assistant describes its intents and scripts, with formats of its own. The
+packages are installed into target/serve/home_assistant. A part whose path the server does not
+have is left out, and said to be. Exit code 1: something is not as the integrations expect.
 """
 
 import asyncio
@@ -67,7 +67,8 @@ ITERATIONS = 10
 def returned(name: str) -> str:
     """What Home Assistant sends back for a call."""
     assert name in FUNCTIONS, f"there is no function {name}"
-    return json.dumps({"data": {"speech": {}, "success": [{"name": "Kitchen lamp"}]}, "error": None})
+    data = {"speech": {}, "success": [{"name": "Kitchen lamp"}]}
+    return json.dumps({"data": data, "error": None})
 
 
 async def has(address: str, path: str) -> bool:

@@ -4,11 +4,12 @@
     tests/serve/likelihoods.py MODEL --tokenizer FOLDER [--questions FILE]
                                [--kinglet target/release/kinglet]
 
-MODEL is what `kinglet serve` takes, FOLDER has its tokenizer as Hugging Face publishes it; a small
-model of the tests' goldens will do. Log likelihoods must be those of `kinglet eval --choices` within
-1e-5. Whether a choice is greedy must be what the server itself writes at temperature 0. As random
-choices hardly are, every question gets the greedy continuation as one more choice. The package is
-installed into target/serve/likelihoods. Exit code 1: something differs.
+MODEL is what `kinglet serve` takes, FOLDER has its tokenizer as Hugging Face publishes it; a
+small model of the tests' goldens will do. Log likelihoods must be those of `kinglet eval
+--choices` within 1e-5. Whether a choice is greedy must be what the server itself writes at
+temperature 0. As random choices hardly are, every question gets the greedy continuation as one
+more choice. The package is installed into target/serve/likelihoods. Exit code 1: something
+differs.
 """
 
 import json

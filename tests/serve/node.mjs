@@ -55,7 +55,8 @@ async function checkShapes() {
     additionalProperties: false,
   };
   const json_schema = { name: "answer", strict: true, schema };
-  const parsed = await chat.parse({ ...ask, response_format: { type: "json_schema", json_schema } });
+  const response_format = { type: "json_schema", json_schema };
+  const parsed = await chat.parse({ ...ask, response_format });
   const answer = JSON.parse(parsed.choices[0].message.content);
   assert.deepEqual(Object.keys(answer), ["is_bird", "legs"]);
 
@@ -121,8 +122,8 @@ async function checkCancellation() {
 async function checkFailures() {
   const messages = [{ role: "user", content: "a" }];
   const image = { type: "image_url", image_url: { url: "data:image/png;base64," } };
-  const wrong = [{ temperature: 9 }, { messages: [] }, { messages: [{ role: "user", content: [image] }] }];
-  for (const fields of wrong) {
+  const shown = [{ role: "user", content: [image] }];
+  for (const fields of [{ temperature: 9 }, { messages: [] }, { messages: shown }]) {
     await assert.rejects(chat.create({ model, messages, ...fields }), (error) => {
       return error instanceof OpenAI.BadRequestError && error.error.message.length > 0;
     });

@@ -3,9 +3,9 @@
 
     tests/serve/node.py MODEL [--kinglet target/release/kinglet]
 
-MODEL is what `kinglet serve` takes; a small model of the tests' goldens will do. It needs `node` and
-`npm`, and installs the package into target/serve/node. The calls are in `node.mjs`. Exit code 1:
-something is not as the package promises.
+MODEL is what `kinglet serve` takes; a small model of the tests' goldens will do. It needs `node`
+and `npm`, and installs the package into target/serve/node. The calls are in `node.mjs`. Exit code
+1: something is not as the package promises.
 """
 
 import subprocess
