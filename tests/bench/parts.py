@@ -63,7 +63,8 @@ class Comparison:
         return Kinglet(model, self.kinglet_program, list(flags))
 
     def llama(self, size: str, kind: str, *flags: str, build: str = "native") -> Llama:
-        model = self.workshop.quantized(size, kind, self.llama_folder)
+        quantizer = self.llama_folder / "native/bin/llama-quantize"
+        model = self.workshop.quantized(size, kind, quantizer)
         return Llama(model, self.llama_folder / build / "bin", list(flags))
 
     def opponents(self, kinds: list[str]) -> Iterator[tuple[str, Kinglet, Llama]]:

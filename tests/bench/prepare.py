@@ -122,6 +122,20 @@ class Workshop:
             run(["cmake", "--build", build, "-t", *TARGETS], env=environment)
         return folder
 
+    def llama_server(self) -> Path:
+        """llama.cpp's server, built for this machine."""
+        build = self.folder / "llama/server"
+        server = build / "bin/llama-server"
+        if not server.exists():
+            say("building llama.cpp's server")
+            source, tools = self.llama_source(), self.python().parent
+            environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+            flags = [*CMAKE, "-DLLAMA_BUILD_SERVER=ON"]
+            run(["cmake", "-S", source, "-B", build, *flags], env=environment)
+            targets = ["llama-server", "llama-quantize"]
+            run(["cmake", "--build", build, "-t", *targets], env=environment)
+        return server
+
     def llama_python(self) -> Path:
         """An interpreter that has llama.cpp as a library."""
         venv = self.folder / "llama_venv"
@@ -157,13 +171,13 @@ class Workshop:
             partial.rename(made)
         return made
 
-    def quantized(self, size: str, kind: str, llama: Path) -> Path:
-        """A GGUF file of one of `LLAMA_TYPES`."""
+    def quantized(self, size: str, kind: str, quantizer: Path) -> Path:
+        """A GGUF file of one of `LLAMA_TYPES`, by llama.cpp's `llama-quantize`."""
         file = self.folder / "models" / f"{size}.{kind}.gguf"
         if not file.exists():
             say(f"quantizing {size} to {kind}")
             partial = file.with_suffix(".partial")
-            quantize = [llama / "native/bin/llama-quantize", "--allow-requantize"]
+            quantize = [quantizer, "--allow-requantize"]
             run([*quantize, self.checkpoint(size), partial, kind])
             partial.rename(file)
         return file

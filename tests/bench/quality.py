@@ -107,7 +107,7 @@ def llama_format(workshop: Workshop, llama: Path, kind: str, text: Path) -> Form
         partial = logits.with_suffix(".partial")
         run([perplexity, "-m", workshop.checkpoint(MODEL), *size[:-1], partial])
         partial.rename(logits)
-    model = workshop.quantized(MODEL, kind, llama)
+    model = workshop.quantized(MODEL, kind, llama / "native/bin/llama-quantize")
     command = [perplexity, "-m", model, *size, "--kl-divergence"]
     done = subprocess.run(
         [str(part) for part in command],

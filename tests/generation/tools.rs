@@ -80,6 +80,35 @@ fn reply(model: &Model, toolbox: &Toolbox, choice: Choice<'_>, seed: u64) -> (St
     (text, made.unwrap().stop_reason)
 }
 
+/// Home Assistant describes arguments with formats of its own, and with keywords that no grammar
+/// keeps.
+#[test]
+fn schemas_that_cannot_be_kept_are_refused_where_the_function_is_strict() {
+    let model = small(SMALL[1], Type::Q8);
+    let guides = Guides::new(&model).unwrap();
+    let guide = |strict: Value| {
+        let parameters = json!({
+            "type": "object",
+            "properties": {
+                "lamps": {
+                    "type": "array", "uniqueItems": true,
+                    "items": {"type": "string", "format": "entity_id"},
+                },
+                "level": {"type": "integer", "minimum": 0, "maximum": 10},
+            },
+            "required": ["level"],
+        });
+        let function = json!({"name": "dim", "parameters": parameters, "strict": strict});
+        let toolbox = Toolbox::new(&model, Tools::from_json(&json!([function]).to_string())?)?;
+        toolbox.guide(&guides, Choice::Required)
+    };
+    assert!(guide(Value::Null).is_ok() && guide(json!(false)).is_ok());
+    let refused = guide(json!(true)).unwrap_err();
+    assert_eq!(refused.code(), Code::BadGrammar);
+    assert!(refused.message().contains("uniqueItems"), "{}", refused.message());
+    assert_eq!(guide(json!("yes")).unwrap_err().code(), Code::BadArgument);
+}
+
 /// A model of random weights calls functions that there are, with arguments that fit.
 #[test]
 fn calls_follow_the_schemas() {

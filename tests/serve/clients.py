@@ -4,52 +4,15 @@
     tests/serve/clients.py MODEL [--kinglet target/release/kinglet]
 
 MODEL is what `kinglet serve` takes; a small model of the tests' goldens will do. The package is
-installed into target/serve. Exit code 1: something is not as the package promises.
+installed into target/serve/clients. Exit code 1: something is not as the package promises.
 """
 
-import argparse
 import json
-import subprocess
-import sys
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-FOLDER = ROOT / "target/serve"
+from served import KEY, arguments, prepare, server
+
 PACKAGE = "openai==3.57.0"
-KEY = "a-key-of-the-tests-1"
-
-
-def prepare(package: str = PACKAGE) -> None:
-    """Goes on in an interpreter that has the package, in a folder of its own."""
-    folder = FOLDER / package
-    python = folder / "bin/python"
-    if Path(sys.prefix) == folder:
-        return
-    if not (folder / "installed").exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "-q", "install", package], check=True)
-        (folder / "installed").touch()
-    sys.exit(subprocess.run([python, *sys.argv]).returncode)
-
-
-@contextmanager
-def server(kinglet: str, model: str):
-    """A server with a key; its address."""
-    with tempfile.NamedTemporaryFile("w", suffix=".key") as key:
-        key.write(KEY)
-        key.flush()
-        command = [kinglet, "serve", model, "--listen", "127.0.0.1:0", "--api-key-file", key.name]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            line = process.stdout.readline()
-            assert line.startswith("listening on "), "the server does not start"
-            yield line.removeprefix("listening on ").strip()
-        finally:
-            process.terminate()
-            assert process.wait(60) == 0, "the server ends in order"
 
 
 def check_chats(client, model: str) -> None:
@@ -207,11 +170,8 @@ def check_failures(client, model: str, address: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--kinglet", default=ROOT / "target/release/kinglet")
-    args = parser.parse_args()
-    prepare()
+    args = arguments(__doc__).parse_args()
+    prepare("clients", [PACKAGE])
     import openai
 
     with server(args.kinglet, args.model) as address:

@@ -4,17 +4,17 @@
     tests/serve/conformance.py MODEL [--kinglet target/release/kinglet] [--examples 200]
 
 MODEL is what `kinglet serve` takes; a small model of the tests' goldens will do. schemathesis is
-installed into target/serve. It makes requests from /openapi.json, valid ones and wrong ones, and
+installed into target/serve/conformance. It makes requests from /openapi.json, valid ones and wrong ones, and
 checks that no answer has a status of 500 or above, and that each has a status, a type, headers and
 a document that /openapi.json names for it. Exit code 1: an answer is otherwise.
 """
 
-import argparse
 import subprocess
 import sys
 
-from clients import FOLDER, KEY, ROOT, prepare, server
+from served import FOLDER, KEY, arguments, prepare, server
 
+NAME = "conformance"
 PACKAGE = "schemathesis==4.32.5"
 CHECKS = (
     "not_a_server_error",
@@ -29,16 +29,14 @@ CHECKS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--kinglet", default=ROOT / "target/release/kinglet")
+    parser = arguments(__doc__)
     parser.add_argument("--examples", type=int, default=200, help="requests for each path")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    prepare(PACKAGE)
+    prepare(NAME, [PACKAGE])
     with server(args.kinglet, args.model) as address:
         command = [
-            FOLDER / PACKAGE / "bin/schemathesis",
+            FOLDER / NAME / "bin/schemathesis",
             *("run", f"{address}/openapi.json", "--header", f"Authorization: Bearer {KEY}"),
             *("--checks", ",".join(CHECKS), "--mode", "all", "--phases", "examples,coverage,fuzzing"),
             *("--max-examples", str(args.examples), "--seed", str(args.seed), "--workers", "1"),

@@ -4,13 +4,12 @@
     tests/serve/ollama_client.py MODEL [--kinglet target/release/kinglet]
 
 MODEL is what `kinglet serve` takes; a small model of the tests' goldens will do. The package is
-installed into target/serve. Exit code 1: something is not as the package promises.
+installed into target/serve/ollama. Exit code 1: something is not as the package promises.
 """
 
-import argparse
 import json
 
-from clients import KEY, ROOT, prepare, server
+from served import KEY, arguments, prepare, server
 
 PACKAGE = "ollama==0.6.3"
 
@@ -140,11 +139,8 @@ def check_failures(client, model: str, address: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--kinglet", default=ROOT / "target/release/kinglet")
-    args = parser.parse_args()
-    prepare(PACKAGE)
+    args = arguments(__doc__).parse_args()
+    prepare("ollama", [PACKAGE])
     import ollama
 
     with server(args.kinglet, args.model) as address:

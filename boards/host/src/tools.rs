@@ -26,6 +26,9 @@ pub struct Function {
     pub description: String,
     /// The JSON schema of its arguments, which are an object.
     pub parameters: Value,
+    /// Whether calls keep all of the schema, so that one with keywords that Kinglet does not know
+    /// is refused. Otherwise those keywords are ignored.
+    pub is_strict: bool,
 }
 
 /// The functions of a conversation, each with a name of its own.
@@ -90,8 +93,8 @@ impl Turn {
 
 impl Tools {
     /// Reads a list of functions as the OpenAI protocol has it, each either
-    /// `{"type": "function", "function": {"name", "description", "parameters"}}` or the inner
-    /// object alone. `BadArgument` for anything else, and for a name that is not one or comes
+    /// `{"type": "function", "function": {"name", "description", "parameters", "strict"}}` or the
+    /// inner object alone. `BadArgument` for anything else, and for a name that is not one or comes
     /// twice.
     pub fn from_json(text: &str) -> Result<Self> {
         let Ok(Value::Array(entries)) = serde_json::from_str(text) else {
@@ -113,7 +116,7 @@ impl Tools {
 
     /// The list as the OpenAI protocol has it, which is what templates expect.
     pub fn to_json(&self) -> Value {
-        let entry = |Function { name, description, parameters }: &Function| {
+        let entry = |Function { name, description, parameters, .. }: &Function| {
             let function =
                 json!({"name": name, "description": description, "parameters": parameters});
             json!({"type": "function", "function": function})
@@ -215,5 +218,10 @@ fn function(entry: &Value) -> Result<Function> {
         Some(parameters @ Value::Object(_)) => parameters.clone(),
         Some(_) => fail!(Code::BadArgument, "the parameters of {name} are not a JSON schema"),
     };
-    Ok(Function { name: name.into(), description: description.into(), parameters })
+    let is_strict = match inner.get("strict") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(is_strict)) => *is_strict,
+        Some(_) => fail!(Code::BadArgument, "strict of {name} must be true or false"),
+    };
+    Ok(Function { name: name.into(), description: description.into(), parameters, is_strict })
 }

@@ -119,7 +119,8 @@ impl Dialect {
             let mut schema = function.parameters.clone();
             if let Value::Object(keywords) = &mut schema {
                 keywords.entry("type").or_insert(json!("object"));
-                let style = serde_json::from_str(JSON_STYLE).expect("a constant");
+                let mut style: Value = serde_json::from_str(JSON_STYLE).expect("a constant");
+                style["lenient"] = (!function.is_strict).into();
                 keywords.entry("x-guidance").or_insert(style);
             }
             rules.push(format!("call_{i}: {head}arguments_{i} {}", quoted(after)));
