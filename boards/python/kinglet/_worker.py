@@ -63,6 +63,9 @@ class Worker(Generic[T]):
 
     def hand_on(self, item: T) -> bool:
         """Gives an item to the reader and waits; returns whether to go on. On the thread."""
+        # The library hands on what is left of a text also when it was told to end.
+        if self.is_left:
+            return False
         self._given.put(item)
         return self._asked.get()
 
