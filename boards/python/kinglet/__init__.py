@@ -27,7 +27,7 @@ from ._piece import Candidate, Piece, Result, StopReason
 from ._sampling import Sampling
 from ._session import Prompt, Session, SessionInfo
 
-__version__ = version()
+__version__: str = version()
 
 __all__ = [
     "ArgumentError",

@@ -7,7 +7,16 @@ import os
 import threading
 import weakref
 from ctypes import byref, c_size_t, c_uint32
-from typing import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Optional, Sequence, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterable,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Union,
+)
 
 from . import _errors as errors
 from . import _layout as layout
@@ -69,7 +78,7 @@ class Model:
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         # Whoever opens a session or closes the model.
         self._lock = threading.RLock()
-        self.info = self._describe()
+        self.info: ModelInfo = self._describe()
         """What the model is."""
 
     def _use(self) -> ModelHandle:

@@ -104,9 +104,9 @@ class Session:
             options.tier = text(tier, "the tier")
         if threads is None and tier != "cuda":
             options.threads = default_threads()
-        self.model = model
+        self.model: Model = model
         """The session's model."""
-        self.tier_reason = ""
+        self.tier_reason: str = ""
         """Why the tier "auto" has chosen what it has."""
         if tier == "auto":
             self.tier_reason = _choose_tier(model, options, expected_tokens)

@@ -10,6 +10,8 @@ from typing import Any, Iterable, Optional
 from unittest import mock
 
 import kinglet
+import kinglet._call
+import kinglet._layout
 from kinglet import Sampling, StopReason
 from support import PROMPT, SCHEMA, USER, Case
 
@@ -142,8 +144,12 @@ class Ends(Case):
     def test_deadlines_end_prompts(self) -> None:
         session = self.session(batch=1)
 
+        def sleep(*_: object) -> int:
+            time.sleep(0.02)
+            return 0
+
         def wait(function: Any = None) -> Any:
-            return OnProgress(lambda *_: time.sleep(0.02) or 0) if function else OnProgress()
+            return OnProgress(sleep) if function else OnProgress()
 
         OnProgress = kinglet._layout.OnProgress
         with mock.patch("kinglet._layout.OnProgress", wait):
@@ -313,14 +319,15 @@ class Shapes(Case):
     def test_a_constraint_cannot_use_its_session(self) -> None:
         session = self.session()
         constraint = Word(self.model.encode("kinglet"))
-        setattr(constraint, "advance", lambda token: session.reset())
+        constraint.advance = lambda token: session.reset()  # type: ignore[method-assign]
         self.assert_code(407, RuntimeError, session.generate(PROMPT, constraint=constraint).read)
 
     def test_one_shape_at_most(self) -> None:
-        both = {"schema": SCHEMA.read_bytes(), "constraint": Word([1])}
-        self.assert_code(404, ValueError, self.session().generate(PROMPT, **both).read)
-        both = {"schema": SCHEMA.read_bytes(), "ignore_end": True}
-        self.assert_code(404, ValueError, self.session().generate(PROMPT, **both).read)
+        session, table = self.session(), SCHEMA.read_bytes()
+        both = session.generate(PROMPT, schema=table, constraint=Word([1]))
+        self.assert_code(404, ValueError, both.read)
+        endless = session.generate(PROMPT, schema=table, ignore_end=True)
+        self.assert_code(404, ValueError, endless.read)
 
 
 class Word(kinglet.Constraint):
@@ -354,8 +361,9 @@ class Chats(Case):
         turns = [USER]
         reply = session.chat(turns, max_tokens=12)
         first = reply.read()
-        self.assertEqual(session.tokens[: len(self.model.chat_tokens(turns))],
-                         self.model.chat_tokens(turns))
+        self.assertEqual(
+            session.tokens[: len(self.model.chat_tokens(turns))], self.model.chat_tokens(turns)
+        )
         # The same once more: nothing is read, and the reply is the same.
         self.assertEqual(session.chat(turns, max_tokens=12).read(), first)
         # A text of its own has the same second reply as one that keeps the first.

@@ -14,6 +14,8 @@ from pathlib import Path
 from unittest import mock
 
 import kinglet
+import kinglet._layout
+import kinglet._worker
 from support import MODEL, PROMPT, Case
 
 # A program that hangs fails; how long it takes otherwise tells nothing.
@@ -96,9 +98,10 @@ class Memory(unittest.TestCase):
             reply = session.generate(PROMPT)
             next(reply)
             vars(model)["cycle"] = [model, session, reply]
-            vars(session._handle)["cycle"] = session._handle.model
-            vars(session._handle.model)["cycle"] = session._handle
-            del model, session, reply
+            handle = session._use()
+            vars(handle)["cycle"] = handle.model
+            vars(handle.model)["cycle"] = handle
+            del model, session, reply, handle
             # The first time ends the reply's thread, which has kept the session.
             gc.collect()
             gc.collect()
@@ -152,7 +155,9 @@ class Ends(unittest.TestCase):
 
     def test_whatever_goes_first_at_the_end(self) -> None:
         self.assert_ends("sys.modules['kept'] = [session, model]\nsys.model = model")
-        self.assert_ends("import atexit\natexit.register(model.close)\nsession.generate('a').read()")
+        self.assert_ends(
+            "import atexit\natexit.register(model.close)\nsession.generate('a').read()"
+        )
 
     def test_a_fork_cannot_use_a_session_of_its_parent(self) -> None:
         said = self.assert_ends(

@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 import unittest
-from typing import Any, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Callable, Iterator
 
 import kinglet
 from kinglet import StopReason, _library
