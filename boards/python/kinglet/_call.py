@@ -43,7 +43,7 @@ class Call:
         self.request = request
         self.result: Optional[Result] = None
         self.prompt = None if request.prompt is None else tokens(request.prompt)
-        self.sampling = None if request.sampling is None else request.sampling.to_c()
+        self.sampling = None if request.sampling is None else request.sampling._to_c()
         self.callbacks = None if request.constraint is None else Callbacks(request.constraint)
         self.candidates = _candidates(request.logprobs, vocabulary)
         seconds = request.deadline_seconds

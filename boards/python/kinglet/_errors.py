@@ -89,10 +89,8 @@ def message_buffer() -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(MESSAGE_BYTES)
 
 
-def check(status: int, message: Callable[[Any, int], object]) -> None:
-    """Raises what a status says; `message` writes the library's sentence into a buffer."""
+def check(status: int, sentence: Callable[[], bytes]) -> None:
+    """Raises what a status says, with the library's sentence about it."""
     if status != OK:
-        buffer = message_buffer()
-        message(buffer, MESSAGE_BYTES)
-        # A sentence may be cut within a character.
-        raise error(status, buffer.value.decode(errors="replace"))
+        # It may be cut within a character.
+        raise error(status, sentence().decode(errors="replace"))

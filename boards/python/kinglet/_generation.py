@@ -34,12 +34,10 @@ class Generation(Iterator[Piece]):
     def __next__(self) -> Piece:
         if self._is_ended:
             raise StopIteration
+        if self._worker is None:
+            self._worker = self._session._begin(self._call.run)
         try:
-            if self._worker is None:
-                self._worker = self._session._begin(self._call.run)
             return self._worker.take()
-        except errors.BusyError:
-            raise
         except BaseException:
             # Ctrl-C as well: what was begun ends.
             self.close()

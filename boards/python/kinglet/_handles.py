@@ -25,7 +25,7 @@ class ModelHandle:
         self._is_abandoned = False
         place, message = c_void_p(), errors.message_buffer()
         status = library.kinglet_model_open_path(path, None, 0, byref(place), message, len(message))
-        errors.check(status, lambda buffer, _: setattr(buffer, "value", message.value))
+        errors.check(status, lambda: message.value)
         self.address = place.value
 
     def check(self, status: int) -> None:
@@ -33,8 +33,12 @@ class ModelHandle:
 
         Where two threads fail at the same moment, the sentence may be the other one's.
         """
-        address = self.address
-        errors.check(status, lambda buffer, n: library.kinglet_model_message(address, buffer, n))
+        errors.check(status, self._sentence)
+
+    def _sentence(self) -> bytes:
+        buffer = errors.message_buffer()
+        library.kinglet_model_message(self.address, buffer, len(buffer))
+        return buffer.value
 
     def __del__(self) -> None:
         # Garbage in a cycle comes in any order: while there are sessions the library refuses, and
@@ -60,7 +64,7 @@ class SessionHandle:
         status = library.kinglet_session_new(
             model.address, byref(options), None, 0, byref(place), message, len(message)
         )
-        errors.check(status, lambda buffer, _: setattr(buffer, "value", message.value))
+        errors.check(status, lambda: message.value)
         self.address = place.value
 
     def is_of_this_process(self) -> bool:
@@ -69,8 +73,12 @@ class SessionHandle:
 
     def check(self, status: int) -> None:
         """Raises what a function of the session returned."""
-        address = self.address
-        errors.check(status, lambda buffer, n: library.kinglet_session_message(address, buffer, n))
+        errors.check(status, self._sentence)
+
+    def _sentence(self) -> bytes:
+        buffer = errors.message_buffer()
+        library.kinglet_session_message(self.address, buffer, len(buffer))
+        return buffer.value
 
     def __del__(self) -> None:
         # In a fork this would wait for threads that are not there.

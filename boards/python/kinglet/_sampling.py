@@ -39,7 +39,7 @@ class Sampling:
     seed: int = 0
     """Equal seeds give equal texts."""
 
-    def to_c(self) -> layout.Sampling:
+    def _to_c(self) -> layout.Sampling:
         """As the library takes it."""
         bias = (layout.LogitBias * len(self.logit_bias))()
         for entry, (token, value) in zip(bias, self.logit_bias.items()):

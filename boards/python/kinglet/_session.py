@@ -110,6 +110,8 @@ class Session:
         """Why the tier "auto" has chosen what it has."""
         if tier == "auto":
             self.tier_reason = _choose_tier(model, options, expected_tokens)
+            if threads is None and options.tier == b"cuda":
+                options.threads = 0
         self._handle: Optional[SessionHandle] = None
         self._lock = threading.Lock()
         self._worker: Optional[Worker[Any]] = None
@@ -148,6 +150,10 @@ class Session:
         handle = self._take()
         worker: Worker[Any] = Worker(partial(work, handle), self._lock.release)
         self._worker = worker
+        if self._handle is None:
+            # Closed meanwhile, by somebody who did not see the worker yet.
+            worker.stop()
+            self._use()
         return worker
 
     def _tokens_of(self, prompt: Prompt) -> Sequence[int]:
@@ -310,7 +316,7 @@ class Session:
 
     def set_sampling(self, sampling: Optional[Sampling]) -> None:
         """Chooses tokens in this way from now on, from the start of the seed's random sequence."""
-        given = (sampling or Sampling()).to_c()
+        given = (sampling or Sampling())._to_c()
         with self._alone() as handle:
             handle.check(library.kinglet_session_set_sampling(handle.address, byref(given)))
 
@@ -363,11 +369,13 @@ class Session:
     def cancel(self) -> None:
         """Ends what the session does before the next token or batch of a prompt; when it does
         nothing, its next reply or prompt ends at once. Can be called from any thread."""
-        library.kinglet_session_cancel(self._use().address)
+        handle = self._use()
+        library.kinglet_session_cancel(handle.address)
 
     def close(self) -> None:
         """Ends what the session does and gives its memory back. Closing twice is nothing."""
-        self._handle, worker, self._worker = None, self._worker, None
+        self._handle = None
+        worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop()
 

@@ -36,6 +36,7 @@ class Worker(Generic[T]):
         self._asked: SimpleQueue[bool] = SimpleQueue()
         self._given: SimpleQueue[Union[T, _End]] = SimpleQueue()
         self._is_started = False
+        self._is_over = False
         self._process = os.getpid()
         self._thread: Optional[int] = None
 
@@ -59,6 +60,7 @@ class Worker(Generic[T]):
 
     def _finish(self, error: Optional[BaseException]) -> None:
         self._released()
+        self._is_over = True
         self._given.put(_End(error))
 
     def hand_on(self, item: T) -> bool:
@@ -87,6 +89,8 @@ class Worker(Generic[T]):
     def stop(self) -> None:
         """Ends the work where it looks next, and waits for that."""
         self.is_left = True
+        if self._is_over:
+            return
         self._asked.put(False)
         try:
             self._unclaimed.pop()

@@ -10,7 +10,7 @@ from typing import Any
 import kinglet
 
 ROOT = Path(__file__).resolve().parents[3]
-MODEL = os.environ["KINGLET_TEST_MODEL"]
+MODEL = os.path.realpath(os.environ["KINGLET_TEST_MODEL"])
 """`tests/goldens/models/gqa3-head64`, converted to q8: a random model that writes nonsense."""
 SCHEMA = Path(os.environ["KINGLET_TEST_SCHEMA"])
 """The table of `order.json`."""

@@ -320,7 +320,9 @@ class Shapes(Case):
         session = self.session()
         constraint = Word(self.model.encode("kinglet"))
         constraint.advance = lambda token: session.reset()  # type: ignore[method-assign]
-        self.assert_code(407, RuntimeError, session.generate(PROMPT, constraint=constraint).read)
+        reply = session.generate(PROMPT, constraint=constraint)
+        self.assert_code(407, RuntimeError, reply.read)
+        self.assertEqual(list(reply), [])
 
     def test_one_shape_at_most(self) -> None:
         session, table = self.session(), SCHEMA.read_bytes()

@@ -9,9 +9,11 @@ import time
 import unittest
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
+from unittest import mock
 
 import kinglet
 from kinglet import StopReason, _library
+from kinglet._worker import Worker
 from support import PROMPT, Case
 
 
@@ -125,6 +127,17 @@ class Sharing(Case):
             self.assertEqual(reply.result.stop_reason, StopReason.LEFT)
             self.assert_code(411, ValueError, session.reset)
             model.close()
+
+    def test_closing_ends_what_is_just_beginning(self) -> None:
+        session = self.session()
+
+        def close(*given: Any) -> Worker[Any]:
+            session.close()
+            return Worker(*given)
+
+        with mock.patch("kinglet._session.Worker", close):
+            self.assert_code(411, ValueError, session.generate(PROMPT).read)
+            self.assertTrue(session._lock.acquire(blocking=False))
 
     def test_closing_waits_for_nobody_and_frees_nothing_in_use(self) -> None:
         prompt = self.model.encode(PROMPT) * 40
