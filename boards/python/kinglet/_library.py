@@ -6,6 +6,7 @@ import ctypes
 import os
 from ctypes import POINTER, c_char_p, c_int32, c_size_t, c_uint32, c_void_p
 from pathlib import Path
+from typing import Any
 
 from . import _layout as layout
 
@@ -65,27 +66,30 @@ def _load() -> ctypes.CDLL:
     name = os.environ.get("KINGLET_LIBRARY") or (str(own) if own.exists() else NAME)
     try:
         library = ctypes.CDLL(name)
-        version = library.kinglet_abi_version
-    except (OSError, AttributeError) as error:
+    except OSError as error:
         raise ImportError(
-            f"{name} is not Kinglet's C library, or cannot be loaded here: {error}. Install the "
-            "wheel for this machine, or name the library in KINGLET_LIBRARY"
+            f"Kinglet's C library {name} cannot be loaded here: {error}. Install the wheel for "
+            "this machine, or name the library in KINGLET_LIBRARY"
         ) from error
-    version.restype, version.argtypes = c_uint32, ()
-    if version() < layout.ABI_VERSION:
+    # Interfaces only grow: an older library of the same version lacks a function.
+    try:
+        for function, arguments in _FUNCTIONS.items():
+            _declare(library, function, c_int32, arguments)
+        _declare(library, "version", c_char_p, ())
+        _declare(library, "status_text", c_char_p, (c_int32,))
+    except AttributeError as error:
         raise ImportError(
-            f"{name} has version {version()} of the interface, this package needs "
-            f"{layout.ABI_VERSION}: install a newer library"
-        )
+            f"{name} is none of Kinglet, or older than this package: {error}. Install a newer one"
+        ) from error
     return library
 
 
+def _declare(library: ctypes.CDLL, name: str, result: Any, arguments: tuple[Any, ...]) -> None:
+    function = getattr(library, f"kinglet_{name}")
+    function.restype, function.argtypes = result, arguments
+
+
 library = _load()
-for _name, _arguments in _FUNCTIONS.items():
-    _function = getattr(library, f"kinglet_{_name}")
-    _function.restype, _function.argtypes = c_int32, _arguments
-library.kinglet_version.restype, library.kinglet_version.argtypes = c_char_p, ()
-library.kinglet_status_text.restype, library.kinglet_status_text.argtypes = c_char_p, (c_int32,)
 
 
 def version() -> str:

@@ -14,7 +14,7 @@ from kinglet import _errors, _layout, _library
 from support import ROOT
 
 # What the package does not use: memory of the caller's, files in memory, several texts in one
-# session, the log, and single tokens.
+# session, the log, single tokens, and the number of an interface that only grows.
 UNUSED_FUNCTIONS = {
     "kinglet_abi_version",
     "kinglet_log_to",
@@ -26,9 +26,9 @@ UNUSED_FUNCTIONS = {
     "kinglet_session_generate_all",
     "kinglet_session_next",
     "kinglet_session_select",
-    "kinglet_status_text",
-    "kinglet_version",
 }
+# Those that return something other than a status.
+TEXTS = {"kinglet_status_text", "kinglet_version"}
 UNUSED_STRUCTS = {"kinglet_log_sink", "kinglet_reply"}
 UNUSED_CONSTANTS = {
     "KINGLET_ALIGNMENT",
@@ -80,7 +80,7 @@ class Layout(unittest.TestCase):
 
     def test_every_function_is_used_or_left_out_on_purpose(self) -> None:
         names = {name for (name,) in record("function")}
-        used = {f"kinglet_{name}" for name in _library._FUNCTIONS}
+        used = TEXTS | {f"kinglet_{name}" for name in _library._FUNCTIONS}
         self.assertEqual(used & UNUSED_FUNCTIONS, set())
         self.assertEqual(used | UNUSED_FUNCTIONS, names)
 

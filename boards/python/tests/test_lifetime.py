@@ -184,6 +184,19 @@ class Ends(unittest.TestCase):
         self.assertEqual(said, "411 bird\nTrue\n0 True\n")
 
 
+class Loading(unittest.TestCase):
+    def test_a_wrong_library_is_said_in_words(self) -> None:
+        for library, words in (
+            ("no/such.so", "cannot be loaded here"),
+            ("libc.so.6", "is none of Kinglet, or older than this package"),
+        ):
+            environment = {**os.environ, "KINGLET_LIBRARY": library}
+            command = [sys.executable, "-c", "import kinglet"]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, f"ImportError: .*{words}")
+
+
 class Interrupts(Case):
     def test_ctrl_c_ends_a_reply(self) -> None:
         done = run(

@@ -41,9 +41,9 @@ def counting() -> Iterator[Callable[[], int]]:
 
 
 class Interpreter(Case):
-    def goes_on(self, work: Callable[[], object]) -> bool:
+    def goes_on(self, work: Callable[[], object], tries: int = 1000) -> bool:
         """Whether another thread runs within a call. It may be slow to wake up: many tries."""
-        for _ in range(300):
+        for _ in range(tries):
             before = self.count()
             work()
             if self.count() != before:
@@ -63,7 +63,7 @@ class Interpreter(Case):
             self.assertTrue(self.goes_on(session.save))
             # A call that keeps the interpreter is noticed.
             embed = lambda: keeps(handle.address, given, 400, 0, found, 96)  # noqa: E731
-            self.assertFalse(self.goes_on(embed))
+            self.assertFalse(self.goes_on(embed, tries=20))
 
 
 class Sharing(Case):
