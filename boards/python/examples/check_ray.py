@@ -41,22 +41,31 @@ def prepare(wheel: str) -> None:
 
 
 def questions() -> list[dict[str, Any]]:
-    """Lines of both kinds; the last one does not fit into any context."""
+    """Lines of both kinds."""
     lines: list[dict[str, Any]] = []
     for number in range(LINES):
         content = f"What is {number} and {number}?"
         line = {"messages": [{"role": "user", "content": content}]}
         lines.append({"id": number, **(line if number % 2 else {"prompt": content})})
-    return [*lines, {"id": LINES, "prompt": "too long " * 100_000}]
+    return lines
 
 
 def expected(model: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What one session in this process answers."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    import ray_batch
+    """What one session in this process answers, one line after the other."""
+    import kinglet
 
-    worker = ray_batch.Worker(model, 1)
-    return [worker.answer(line, MAX_TOKENS)[0] for line in lines]
+    found = []
+    with kinglet.Session(kinglet.Model(model)) as session:
+        for line in lines:
+            session.reset()
+            if "messages" in line:
+                reply = session.chat(line["messages"], max_tokens=MAX_TOKENS)
+            else:
+                reply = session.generate(line["prompt"], max_tokens=MAX_TOKENS)
+            text, result = reply.read(), reply.result
+            reason = result.stop_reason.name
+            found.append({**line, "reply": text, "stop_reason": reason, "tokens": result.tokens})
+    return found
 
 
 def run(model: str, folder: Path, kills: bool) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -96,13 +105,19 @@ def main() -> None:
     prepare(wheel)
     lines = questions()
     wanted = expected(model, lines)
-    assert wanted[-1]["code"] == 401, wanted[-1]
+    # These get an error, and those beside them an answer.
+    for line in (
+        {"prompt": "too long " * 100_000},
+        {"messages": [{"role": "parrot", "content": ""}]},
+    ):
+        lines.insert(5, {"id": len(lines), **line})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         for kills in (False, True):
             found, counts = run(model, folder, kills)
-            assert found == wanted, "the answers are others than one session's"
+            assert found[:LINES] == wanted, "the answers are others than one session's"
+            assert [line["code"] for line in found[LINES:]] == [401, 404], found[LINES:]
             assert sum(counts.values()) == len(lines), counts
             assert len(counts) >= 2, f"one worker has done all: {counts}"
             what = "of which one was killed: " if kills else ""

@@ -19,7 +19,7 @@ from ._errors import (
     KingletError,
     NotFoundError,
 )
-from ._generation import Generation
+from ._generation import Generation, Generations
 from ._library import version
 from ._messages import Message
 from ._model import Model, ModelInfo, TokenInfo
@@ -39,6 +39,7 @@ __all__ = [
     "Constraint",
     "DeadlineError",
     "Generation",
+    "Generations",
     "KingletError",
     "Message",
     "Model",

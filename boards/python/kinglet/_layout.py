@@ -55,7 +55,7 @@ STOP_DEADLINE = 7
 STOP_COMPLETE = 8
 
 OnProgress = CFUNCTYPE(c_int32, c_void_p, c_size_t, c_size_t)
-OnPiece = CFUNCTYPE(c_int32, c_void_p, c_uint32, c_void_p, c_size_t)
+OnReplyPiece = CFUNCTYPE(c_int32, c_void_p, c_size_t, c_uint32, c_void_p, c_size_t)
 FilterTokens = CFUNCTYPE(c_size_t, c_void_p, POINTER(c_uint32), c_size_t)
 AdvanceBy = CFUNCTYPE(c_int32, c_void_p, c_uint32)
 ForcedToken = CFUNCTYPE(c_uint32, c_void_p)
@@ -186,4 +186,13 @@ class Generation(ctypes.Structure):
         ("reserved_slides", c_uint32),
         ("forced", c_uint32),
         ("reserved_forced", c_uint32),
+    ]
+
+
+class Reply(ctypes.Structure):
+    _fields_ = [
+        ("text", c_uint32),
+        ("reserved", c_uint32),
+        ("options", POINTER(GenerateOptions)),
+        ("generation", POINTER(Generation)),
     ]

@@ -18,8 +18,7 @@ _Floats = POINTER(ctypes.c_float)
 _Handle = POINTER(c_void_p)
 _Messages = POINTER(layout.Message)
 _Options = POINTER(layout.SessionOptions)
-_Request = POINTER(layout.GenerateOptions)
-_Told = POINTER(layout.Generation)
+_Replies = POINTER(layout.Reply)
 
 # The arguments of functions that return a status. Handles are plain addresses.
 _FUNCTIONS = {
@@ -36,6 +35,7 @@ _FUNCTIONS = {
     "session_choose_tier": (c_void_p, _Options, c_uint32, c_uint32, c_char_p, c_size_t),
     "session_new": (c_void_p, _Options, c_void_p, c_size_t, _Handle, c_char_p, c_size_t),
     "session_destroy": (c_void_p,),
+    "session_select": (c_void_p, c_uint32),
     "session_describe": (c_void_p, POINTER(layout.SessionInfo)),
     "session_message": (c_void_p, c_char_p, c_size_t),
     "session_cancel": (c_void_p,),
@@ -46,7 +46,7 @@ _FUNCTIONS = {
     "session_logits": (c_void_p, POINTER(_Floats), _Sizes),
     "session_embed": (c_void_p, _Numbers, c_size_t, c_uint32, _Floats, c_size_t),
     "session_top": (c_void_p, POINTER(layout.Candidate), c_size_t, _Sizes),
-    "session_generate": (c_void_p, _Request, layout.OnPiece, c_void_p, _Told),
+    "session_generate_all": (c_void_p, _Replies, c_size_t, layout.OnReplyPiece, c_void_p),
     "session_reset": (c_void_p,),
     "session_rewind": (c_void_p, c_size_t),
     "session_fork": (c_void_p, c_void_p, c_size_t),

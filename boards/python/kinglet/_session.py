@@ -13,15 +13,15 @@ from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence, Unio
 from . import _call as calls
 from . import _errors as errors
 from . import _layout as layout
-from ._call import Request
 from ._constraint import Constraint
 from ._cpus import default_threads
-from ._generation import Generation
+from ._generation import Generation, Generations
 from ._handles import SessionHandle
 from ._library import library
 from ._messages import Message
 from ._model import Model
 from ._piece import Candidate
+from ._reply import Request, candidate
 from ._sampling import Sampling
 from ._values import text, tokens, unsigned
 from ._worker import Worker
@@ -48,6 +48,8 @@ class SessionInfo(NamedTuple):
     """Threads that work on a step."""
     tier: str
     """The name of what computes."""
+    texts: int
+    """Texts, each with as many positions."""
     device_bytes: int
     """Bytes beside that which a device takes; 0 where the processor computes."""
 
@@ -64,6 +66,8 @@ class Session:
     not; the trial reckons with `expected_tokens`, of prompt and reply.
     `memory_budget_bytes`: what weight file, session and stacks may take together. Raises
     `BudgetError` for what does not fit.
+    `texts`: texts that `generate_all` can go on with in one pass, up to 8, each with a context of
+    its own. All other methods are about the first.
     `batch`: tokens per step of a prompt, by default 64.
     `speculate`: guesses tokens from the text so far and checks several in one step; the same
     tokens, faster where a reply copies, for more memory.
@@ -83,6 +87,7 @@ class Session:
         threads: Optional[int] = None,
         tier: Optional[str] = None,
         memory_budget_bytes: Optional[int] = None,
+        texts: int = 1,
         batch: Optional[int] = None,
         speculate: bool = True,
         pin_threads: bool = False,
@@ -97,6 +102,7 @@ class Session:
                 threads=_given(threads, "threads"),
                 kv=_named(_KV, kv, "kv"),
                 flags=flags,
+                texts=_given(texts, "texts"),
                 memory_budget_bytes=_given(memory_budget_bytes, "memory_budget_bytes", 63),
             )
         )
@@ -204,22 +210,19 @@ class Session:
         `deadline_seconds`: ends the reply; while the prompt is read it is a `DeadlineError`.
         """
         given = None if prompt is None else self._tokens_of(prompt)
-        return Generation(
-            self,
-            Request(
-                given,
-                is_conversation=False,
-                max_tokens=max_tokens,
-                sampling=sampling,
-                stop=stop,
-                schema=schema,
-                constraint=constraint,
-                logprobs=logprobs,
-                ignore_end=ignore_end,
-                slide=slide,
-                deadline_seconds=deadline_seconds,
-            ),
+        request = Request(
+            given,
+            is_whole=False,
+            max_tokens=max_tokens,
+            sampling=sampling,
+            stop=stop,
+            schema=schema,
+            constraint=constraint,
+            logprobs=logprobs,
+            ignore_end=ignore_end,
+            slide=slide,
         )
+        return Generation(self, [request], deadline_seconds)
 
     def chat(
         self,
@@ -242,22 +245,59 @@ class Session:
         `generate`.
         """
         given = self.model.chat_tokens(messages)
-        return Generation(
-            self,
+        request = Request(
+            given,
+            is_whole=True,
+            max_tokens=max_tokens,
+            sampling=sampling,
+            stop=stop,
+            schema=schema,
+            constraint=constraint,
+            logprobs=logprobs,
+            ignore_end=ignore_end,
+            slide=slide,
+        )
+        return Generation(self, [request], deadline_seconds)
+
+    def generate_all(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_tokens: int = 256,
+        samplings: Optional[Sequence[Sampling]] = None,
+        stop: Sequence[str] = (),
+        schema: Optional[bytes] = None,
+        logprobs: Optional[int] = None,
+        ignore_end: bool = False,
+        slide: bool = False,
+        deadline_seconds: Optional[float] = None,
+    ) -> Generations:
+        """Goes on with several prompts in one pass: faster than one after the other, and each reply
+        is what it would be alone.
+
+        `prompts`: as many as the session has `texts` at most, for conversations the tokens of
+        `Model.chat_tokens`. Each replaces the text of its place; what that already has of the
+        prompt is not read again.
+        `samplings`: how the tokens of each are chosen. The rest is as for `generate`.
+        """
+        if samplings is not None and len(samplings) != len(prompts):
+            message = f"{len(samplings)} samplings for {len(prompts)} prompts: give one for each"
+            raise errors.error(errors.BAD_ARGUMENT, message)
+        requests = [
             Request(
-                given,
-                is_conversation=True,
+                self._tokens_of(prompt),
+                is_whole=True,
                 max_tokens=max_tokens,
-                sampling=sampling,
+                sampling=None if samplings is None else samplings[number],
                 stop=stop,
                 schema=schema,
-                constraint=constraint,
                 logprobs=logprobs,
                 ignore_end=ignore_end,
                 slide=slide,
-                deadline_seconds=deadline_seconds,
-            ),
-        )
+            )
+            for number, prompt in enumerate(prompts)
+        ]
+        return Generations(self, requests, deadline_seconds)
 
     def embed(self, prompt: Prompt, *, pooling: str = "mean") -> array[float]:
         """What the model makes of a text: a vector of length 1, to compare by products.
@@ -282,7 +322,7 @@ class Session:
         with self._alone() as handle:
             status = library.kinglet_session_top(handle.address, found, count, byref(written))
             handle.check(status)
-        return [calls.candidate(entry) for entry in found[: written.value]]
+        return [candidate(entry) for entry in found[: written.value]]
 
     def logits(self) -> array[float]:
         """A copy of all logits behind the text. `ArgumentError` for an empty text."""
@@ -311,6 +351,7 @@ class Session:
             info.batch,
             info.threads,
             info.tier.decode(),
+            info.texts,
             info.device_bytes,
         )
 

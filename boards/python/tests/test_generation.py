@@ -357,6 +357,59 @@ def fail(*_: object) -> None:
     raise ZeroDivisionError("a fault of the constraint's")
 
 
+class Several(Case):
+    PROMPTS = (PROMPT, "kinglet", "1, 2, 3")
+
+    def test_replies_together_are_what_each_is_alone(self) -> None:
+        samplings = [Sampling(temperature=1.5, seed=seed) for seed in range(3)]
+        session = self.session(texts=3)
+        self.assertEqual(session.info.texts, 3)
+        replies = session.generate_all(
+            self.PROMPTS, samplings=samplings, max_tokens=50, logprobs=1, ignore_end=True
+        )
+        pieces = list(replies)
+        numbers = [number for number, _ in pieces]
+        self.assertNotEqual(numbers, sorted(numbers))
+        self.assertEqual([result.tokens for result in replies.results], [50] * 3)
+        for number, (prompt, sampling) in enumerate(zip(self.PROMPTS, samplings)):
+            alone = self.session().generate(
+                prompt, sampling=sampling, max_tokens=50, logprobs=1, ignore_end=True
+            )
+            self.assertEqual([piece for at, piece in pieces if at == number], list(alone))
+        # Everything else is about the first text.
+        tokens = [piece.token for at, piece in pieces if at == 0 and piece.token is not None]
+        self.assertEqual(session.tokens, self.model.encode(PROMPT) + tokens)
+
+    def test_each_text_keeps_what_it_has_of_its_prompt(self) -> None:
+        session = self.session(texts=3)
+        first = session.generate_all(self.PROMPTS, max_tokens=20, ignore_end=True).read()
+        with mock.patch("kinglet._call.prefill") as prefill:
+            again = session.generate_all(self.PROMPTS, max_tokens=20, ignore_end=True).read()
+        prefill.assert_not_called()
+        self.assertEqual(again, first)
+        fewer = session.generate_all(self.PROMPTS[1:], max_tokens=20, ignore_end=True).read()
+        self.assertEqual(fewer, first[1:])
+
+    def test_they_can_be_left(self) -> None:
+        session = self.session(texts=2)
+        with session.generate_all(self.PROMPTS[:2], ignore_end=True) as replies:
+            read = [next(replies) for _ in range(9)]
+        known = len(self.model.encode(PROMPT))
+        self.assertIn(len(session.tokens) - known - sum(at == 0 for at, _ in read), (0, 1))
+        self.assertEqual({result.stop_reason for result in replies.results}, {StopReason.LEFT})
+
+    def test_wrong_requests_are_refused(self) -> None:
+        session = self.session(texts=2)
+        self.assert_code(404, ValueError, session.generate_all(self.PROMPTS).read)
+        self.assert_code(404, ValueError, session.generate_all([]).read)
+        self.assert_code(404, ValueError, session.generate_all([PROMPT, ""]).read)
+        self.assert_code(401, ValueError, session.generate_all([PROMPT, [5] * 600]).read)
+        self.assertEqual(session.tokens, self.model.encode(PROMPT))
+        work = lambda: session.generate_all([PROMPT], samplings=[])  # noqa: E731
+        self.assert_code(404, ValueError, work)
+        self.assert_code(404, ValueError, lambda: self.session(texts=9))
+
+
 class Chats(Case):
     def test_what_was_read_is_not_read_again(self) -> None:
         session = self.session()
