@@ -71,7 +71,6 @@ class Session:
     `batch`: tokens per step of a prompt, by default 64.
     `speculate`: guesses tokens from the text so far and checks several in one step; the same
     tokens, faster where a reply copies, for more memory.
-    `pin_threads`: binds each thread to a processor of its own.
 
     One thread at a time can use a session, and a generation uses it until it ends: everybody else
     gets a `BusyError`. `cancel` and `close` alone can be called at any time. Make sessions after a
@@ -90,18 +89,15 @@ class Session:
         texts: int = 1,
         batch: Optional[int] = None,
         speculate: bool = True,
-        pin_threads: bool = False,
         expected_tokens: tuple[int, int] = (256, 256),
     ) -> None:
-        flags = layout.SESSION_SPECULATE if speculate else 0
-        flags |= layout.SESSION_PIN_THREADS if pin_threads else 0
         options = layout.sized(
             layout.SessionOptions(
                 context=_given(context, "context"),
                 batch=_given(batch, "batch"),
                 threads=_given(threads, "threads"),
                 kv=_named(_KV, kv, "kv"),
-                flags=flags,
+                flags=layout.SESSION_SPECULATE if speculate else 0,
                 texts=_given(texts, "texts"),
                 memory_budget_bytes=_given(memory_budget_bytes, "memory_budget_bytes", 63),
             )

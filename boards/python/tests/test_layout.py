@@ -31,6 +31,8 @@ UNUSED_FUNCTIONS = {
 TEXTS = {"kinglet_status_text", "kinglet_version"}
 UNUSED_STRUCTS = {"kinglet_log_sink"}
 UNUSED_CONSTANTS = {
+    # It would bind the thread that makes a session, and with it all that this one starts.
+    "KINGLET_SESSION_PIN_THREADS",
     "KINGLET_ALIGNMENT",
     "KINGLET_MAX_LOGIT_BIAS",
     "KINGLET_MAX_STOP",

@@ -76,6 +76,12 @@ class Memory(unittest.TestCase):
         self.assertEqual(list(reply), [])
         self.assertEqual(reply.result.stop_reason, kinglet.StopReason.LEFT)
 
+    def test_a_callback_can_close_what_calls_it(self) -> None:
+        model = kinglet.Model(MODEL)
+        reply = kinglet.Session(model, threads=2).generate(PROMPT, constraint=Closes(model))
+        self.assertEqual(len(list(reply)), 0)
+        self.assertEqual(reply.result.stop_reason, kinglet.StopReason.LEFT)
+
     def test_contexts_close(self) -> None:
         with kinglet.Model(MODEL) as model, kinglet.Session(model) as session:
             with session.generate(PROMPT) as reply:
@@ -128,6 +134,19 @@ class Memory(unittest.TestCase):
         model.close()
         # Pages of 4 KiB: a session has 90 of them.
         self.assertLess(sizes[1] - sizes[0], 2000)
+
+
+class Closes(kinglet.Constraint):
+    """Allows everything, and closes the model with the first token."""
+
+    def __init__(self, model: kinglet.Model) -> None:
+        self.model = model
+
+    def filter(self, tokens: list[int]) -> list[int]:
+        return [token for token in tokens if token > 20]
+
+    def advance(self, token: int) -> None:
+        self.model.close()
 
 
 class Ends(unittest.TestCase):

@@ -17,7 +17,7 @@ from support import PROMPT, ROOT, Case
 
 class Options(Case):
     def test_options_reach_the_library(self) -> None:
-        session = self.session(context=100, batch=8, threads=2, tier="scalar", pin_threads=True)
+        session = self.session(context=100, batch=8, threads=2, tier="scalar")
         info = session.info
         self.assertEqual((info.context, info.batch, info.threads), (100, 8, 2))
         self.assertEqual((info.tier, info.tokens, info.device_bytes), ("scalar", 0, 0))
