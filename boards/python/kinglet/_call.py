@@ -38,10 +38,12 @@ class Call:
                 handle.check(library.kinglet_session_select(handle.address, number))
                 self._set_deadline(handle, start)
                 _prepare(handle, reply, pieces)
+            self._set_deadline(handle, start)
+            self._generate(handle, pieces)
         finally:
+            # The session keeps both for later calls.
             library.kinglet_session_select(handle.address, 0)
-        self._set_deadline(handle, start)
-        self._generate(handle, pieces)
+            library.kinglet_session_set_deadline(handle.address, 0)
 
     def _set_deadline(self, handle: SessionHandle, start: float) -> None:
         left = 0
