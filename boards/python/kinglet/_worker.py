@@ -6,10 +6,13 @@ import atexit
 import os
 import threading
 import traceback
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar, Union
 
 T = TypeVar("T")
+
+# How long the main thread waits at most before it looks for signals.
+WAKE_SECONDS = 0.2
 
 
 class _End(NamedTuple):
@@ -79,12 +82,21 @@ class Worker(Generic[T]):
             self._is_started = True
             _live.add(self)
             threading.Thread(target=self._run, name="kinglet", daemon=True).start()
-        item = self._given.get()
+        item = self._receive()
         if isinstance(item, _End):
             # For every other reader.
             self._given.put(item)
             raise item.error or StopIteration
         return item
+
+    def _receive(self) -> Union[T, _End]:
+        # A signal that comes right before the main thread waits does not end its waiting: Python
+        # sees it when the thread wakes up.
+        while True:
+            try:
+                return self._given.get(timeout=WAKE_SECONDS)
+            except Empty:
+                continue
 
     def stop(self) -> None:
         """Ends the work where it looks next, and waits for that."""
@@ -101,7 +113,7 @@ class Worker(Generic[T]):
             _live.discard(self)
         # A fork has no such thread, and a callback cannot wait for itself.
         if self._process == os.getpid() and self._thread != threading.get_ident():
-            while not isinstance(item := self._given.get(), _End):
+            while not isinstance(item := self._receive(), _End):
                 pass
             self._given.put(item)
 
