@@ -200,20 +200,28 @@ class Choices(Case):
         self.assertEqual(self.read(Sampling(temperature=3.0, top_p=1e-6)), greedy)
         self.assertEqual(self.read(Sampling(temperature=3.0, min_p=1.0)), greedy)
         self.assertNotEqual(hot, greedy)
-        for changed in (
-            Sampling(repetition_penalty=2.0),
-            Sampling(presence_penalty=5.0),
-            Sampling(frequency_penalty=5.0),
-        ):
-            self.assertNotEqual(self.read(changed), greedy, changed)
-        narrow = Sampling(repetition_penalty=2.0, repetition_window=1)
-        self.assertNotEqual(self.read(narrow), self.read(Sampling(repetition_penalty=2.0)))
-        prompt = Sampling(frequency_penalty=5.0, penalizes_prompt=True)
-        self.assertNotEqual(self.read(prompt), self.read(Sampling(frequency_penalty=5.0)))
-        biased = self.session().generate(
-            PROMPT, max_tokens=5, sampling=Sampling(logit_bias={77: 100.0}), ignore_end=True
-        )
-        self.assertEqual([piece.token for piece in biased], [77] * 5)
+
+    def test_every_penalty_reaches_the_library(self) -> None:
+        def tokens(**penalties: Any) -> list[Optional[int]]:
+            sampling = Sampling(logit_bias={77: 50.0}, **penalties)
+            prompt = [77, *self.model.encode(PROMPT)]
+            reply = self.session().generate(
+                prompt, max_tokens=3, sampling=sampling, ignore_end=True
+            )
+            return [piece.token for piece in reply if piece.token is not None]
+
+        # Nothing else than 77 comes, unless something makes it improbable.
+        self.assertEqual(tokens(), [77] * 3)
+        for name in ("presence_penalty", "frequency_penalty"):
+            self.assertEqual(
+                [token == 77 for token in tokens(**{name: 100.0})], [True, False, False]
+            )
+            found = tokens(**{name: 100.0}, penalizes_prompt=True)
+            self.assertNotIn(77, found)
+        # This one looks at the prompt, too, as far as its window reaches.
+        self.assertNotIn(77, tokens(repetition_penalty=1e6))
+        found = tokens(repetition_penalty=1e6, repetition_window=1)
+        self.assertEqual([token == 77 for token in found], [True, False, True])
 
     def test_wrong_options_are_refused(self) -> None:
         session = self.session()
