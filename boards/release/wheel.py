@@ -56,8 +56,8 @@ def contents(options, tag):
     for name in ("LICENSE-APACHE", "LICENSE-MIT"):
         files[f"{info}/licenses/{name}"] = (ROOT / name).read_bytes()
     files[f"{info}/licenses/NOTICES"] = gzip.decompress(options.notices.read_bytes())
-    metadata = METADATA.format(version=options.version) + (PACKAGE / "README.md").read_text()
-    files[f"{info}/METADATA"] = metadata.encode()
+    metadata = METADATA.format(version=options.version).encode()
+    files[f"{info}/METADATA"] = metadata + (PACKAGE / "README.md").read_bytes()
     files[f"{info}/WHEEL"] = WHEEL.format(tag=tag).encode()
     return files
 
@@ -86,7 +86,8 @@ def write(path, files):
         for name in sorted(files, key=lambda name: (".dist-info/" in name, name)):
             entry = zipfile.ZipInfo(name, date)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = (0o755 if ".so" in name else 0o644) << 16
+            # A plain file that everybody may read.
+            entry.external_attr = 0o100644 << 16
             wheel.writestr(entry, files[name], compresslevel=9)
 
 
