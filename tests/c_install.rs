@@ -1,10 +1,12 @@
 //! The installed C library: its size, what it needs, and the examples built against it.
 
+use kinglet::schema::compile as compile_schema;
 use kinglet::template::{Message, Template};
 use kinglet::{GenerateOptions, Model, SessionOptions, Tier, Type};
 use kinglet_tests::c::{COMPILERS, compile, has, package, sources};
 use kinglet_tests::command::Said;
 use kinglet_tests::models::{converted_path, small};
+use kinglet_tests::skip::skip;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -197,6 +199,50 @@ fn the_python_example_replies() {
     let mut python = Command::new("python3");
     python.arg(package().join("examples/reply.py")).env("KINGLET_LIBRARY", shared_library());
     assert_replies(python.env("PYTHONIOENCODING", "utf-8"));
+}
+
+/// A Python that the package for it supports, else nothing.
+fn python(test: &str) -> Option<Command> {
+    let mut asks = Command::new("python3");
+    asks.args(["-c", "import sys; sys.exit(sys.version_info < (3, 9))"]);
+    if !has(test, "python3") {
+        return None;
+    }
+    if Said::by(&mut asks).code != Some(0) {
+        skip(test, "python3 is older than 3.9");
+        return None;
+    }
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", python_package()).env("KINGLET_LIBRARY", shared_library());
+    python.env("PYTHONIOENCODING", "utf-8").env("PYTHONDONTWRITEBYTECODE", "1");
+    Some(python)
+}
+
+fn python_package() -> PathBuf {
+    package().join("../python")
+}
+
+#[test]
+fn the_python_package_replies() {
+    if let Some(mut python) = python("the_python_package_replies") {
+        assert_replies(python.arg(python_package().join("examples/reply.py")));
+    }
+}
+
+/// The package's own tests, with nothing but Python; `boards/python/test` has several versions.
+#[test]
+fn the_python_package_passes_its_tests() {
+    let Some(mut python) = python("the_python_package_passes_its_tests") else { return };
+    let tests = python_package().join("tests");
+    let (folder, schema) = (TempDir::new().unwrap(), tests.join("order.json"));
+    let table = folder.path().join("order.kschema");
+    fs::write(&table, compile_schema(&fs::read_to_string(schema).unwrap(), 1).unwrap()).unwrap();
+    drop(small(MODEL, Type::Q8));
+    python.env("KINGLET_TEST_MODEL", converted_path(MODEL, Type::Q8));
+    python.env("KINGLET_TEST_SCHEMA", table).args(["-X", "dev", "-m", "unittest", "discover"]);
+    let said = Said::by(python.arg("-s").arg(tests));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.ends_with("\nOK\n"), "{}", said.err);
 }
 
 /// A complete example has at most so many lines.
