@@ -3,6 +3,7 @@
 
 mod boards;
 mod imports;
+mod page;
 mod power;
 mod run;
 mod schema;

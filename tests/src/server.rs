@@ -48,6 +48,11 @@ impl Server {
         Self { child, address, _home: home }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A connection that nothing was said on.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("the server takes connections");

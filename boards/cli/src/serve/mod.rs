@@ -13,6 +13,7 @@ mod likely;
 mod listen;
 mod messages;
 mod metrics;
+mod page;
 mod patience;
 mod queue;
 mod response;

@@ -4,7 +4,7 @@ use super::answer::Prepared;
 use super::app::{App, Ticket};
 use super::failure::{Failure, Outcome};
 use super::response::{self, Response};
-use super::{chat, completion, tokens};
+use super::{chat, completion, page, tokens};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
@@ -28,6 +28,7 @@ type Tell = fn(&App, &[u8]) -> Outcome<serde_json::Value>;
 
 /// What a path leads to.
 enum Route {
+    Page,
     Health,
     Metrics,
     Models,
@@ -38,6 +39,7 @@ enum Route {
 impl Route {
     fn of(path: &str) -> Option<Self> {
         Some(match path {
+            "/" => Self::Page,
             "/health" => Self::Health,
             "/metrics" => Self::Metrics,
             "/v1/models" => Self::Models,
@@ -51,7 +53,7 @@ impl Route {
 
     fn method(&self) -> Method {
         match self {
-            Self::Health | Self::Metrics | Self::Models => Method::GET,
+            Self::Page | Self::Health | Self::Metrics | Self::Models => Method::GET,
             Self::Generate(_) | Self::Tell(_) => Method::POST,
         }
     }
@@ -84,7 +86,8 @@ async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Outcome<Response
     let Some(route) = Route::of(path) else {
         return Err(Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path"));
     };
-    if !matches!(route, Route::Health) {
+    // The page asks whoever sees it for the key.
+    if !matches!(route, Route::Page | Route::Health) {
         app.access.check_key(headers)?;
     }
     let method = route.method();
@@ -101,6 +104,7 @@ async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Outcome<Response
         return Ok(response);
     }
     match route {
+        Route::Page => Ok(page::answer(headers)),
         Route::Health => Ok(response::document(&json!({"status": "ok"}))),
         Route::Metrics => Ok(response::page(app.metrics.page(&app.queue))),
         Route::Models => Ok(response::document(&models(app))),
