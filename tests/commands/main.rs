@@ -2,6 +2,7 @@
 //! their tests.
 
 mod boards;
+mod files;
 mod imports;
 mod page;
 mod power;

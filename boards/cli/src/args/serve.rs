@@ -10,6 +10,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Answers the OpenAI protocol: GET /v1/models, POST /v1/chat/completions and /v1/completions,
 streamed or not; also POST /tokenize and /detokenize, GET /health, and GET /metrics for Prometheus.
+The address itself shows a page to chat on in a browser.
 Up to --slots replies are made at once, each with a context of its own; others wait. SIGTERM and
 Ctrl-C let the replies that there are come to their end.
 
