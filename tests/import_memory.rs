@@ -1,8 +1,9 @@
-//! Converting a model as wide as the 1.7B one takes little memory.
+//! Converting a model as wide as the 1.7B one takes little memory, and so does refusing what claims
+//! to be larger than it is.
 
 use kinglet_quant::convert::{Options, convert};
 use kinglet_quant::tensor::{self, Role};
-use kinglet_quant::{Config, Source, Type};
+use kinglet_quant::{Code, Config, Source, Type};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,17 +15,9 @@ const LAYERS: u32 = 1;
 /// The whole 1.7B model must stay below 1.5 GB; its weights alone have 3.4 GB.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// A checkpoint of zeros, which takes no room on most disks.
-fn write_checkpoint(folder: &Path) {
-    let config = json!({
-        "model_type": "llama", "vocab_size": 49152, "hidden_size": 2048,
-        "intermediate_size": 8192, "num_hidden_layers": LAYERS, "num_attention_heads": 32,
-        "num_key_value_heads": 32, "tie_word_embeddings": true, "rope_theta": 130000.0,
-    });
-    fs::write(folder.join("config.json"), config.to_string()).unwrap();
-    let tokenizer = include_str!("../quant/goldens/small-tokenizer.json");
-    fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();
-    let shapes = Config {
+/// The shape of the 1.7B model.
+fn wide() -> Config {
+    Config {
         vocab_size: 49152,
         hidden: 2048,
         layers: LAYERS,
@@ -34,11 +27,24 @@ fn write_checkpoint(folder: &Path) {
         ffn: 8192,
         tied: 1,
         ..bytemuck::Zeroable::zeroed()
-    };
+    }
+}
+
+/// A checkpoint of zeros, which takes no room on most disks.
+fn write_checkpoint(folder: &Path, shapes: &Config) {
+    let config = json!({
+        "model_type": "llama", "vocab_size": shapes.vocab_size, "hidden_size": shapes.hidden,
+        "intermediate_size": shapes.ffn, "num_hidden_layers": shapes.layers,
+        "num_attention_heads": shapes.heads, "num_key_value_heads": shapes.kv_heads,
+        "tie_word_embeddings": true, "rope_theta": 130000.0,
+    });
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let tokenizer = include_str!("../quant/goldens/small-tokenizer.json");
+    fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();
     let mut header = Map::new();
     let mut end = 0;
-    for (role, layer) in tensor::order(&shapes) {
-        let (rows, cols) = role.shape(&shapes);
+    for (role, layer) in tensor::order(shapes) {
+        let (rows, cols) = role.shape(shapes);
         let shape = if role.is_norm() { vec![cols] } else { vec![rows, cols] };
         let start = end;
         end += rows * cols * 2;
@@ -80,7 +86,7 @@ fn peak_bytes() -> u64 {
 #[test]
 fn converting_takes_little_memory() {
     let folder = tempfile::TempDir::new().unwrap();
-    write_checkpoint(folder.path());
+    write_checkpoint(folder.path(), &wide());
     let source = Source::open(folder.path()).unwrap();
     for kind in [Type::Bf16, Type::Q4] {
         let output = folder.path().join("model.kinglet");
@@ -88,4 +94,23 @@ fn converting_takes_little_memory() {
         convert(&source, &output, &options, &mut |_| ControlFlow::Continue(())).unwrap();
         assert!(peak_bytes() < MAX_BYTES, "{} bytes as {}", peak_bytes(), kind.name());
     }
+}
+
+#[test]
+fn refusing_takes_little_memory() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let narrow = Config { hidden: 64, heads: 1, kv_heads: 1, ffn: 64, ..wide() };
+    write_checkpoint(folder.path(), &Config { vocab_size: 1 << 24, ..narrow });
+    let refused = |word: &str| {
+        let error = Source::open(folder.path()).unwrap_err();
+        assert!(error.message().contains(word), "{error:?}");
+        assert!(peak_bytes() < MAX_BYTES, "{} bytes", peak_bytes());
+        error.code()
+    };
+    assert_eq!(refused("16777216 rows"), Code::TokenizerMismatch);
+    let path = folder.path().join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    tokenizer["added_tokens"][0]["id"] = 16_000_000.into();
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    assert_eq!(refused("id 16000000"), Code::BadSource);
 }

@@ -7,8 +7,9 @@ use crate::config::Config;
 use crate::file::{
     self, Header, MAGIC, SECTION_ALIGN, SECTIONS, Section, SectionKind, TextKey, VERSION,
 };
+use crate::partial;
 use crate::tensor::{self, Record};
-use crate::{Code, Error, Result, ensure};
+use crate::{Code, Error, Result, ensure, fail};
 use bytemuck::Zeroable;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -19,6 +20,14 @@ use tempfile::NamedTempFile;
 /// Bytes of each write, at multiples of it: Linux then keeps the file in huge pages, which saves a
 /// reader of the mapped file most of its page faults and address translations.
 const WRITE_BYTES: usize = 2 << 20;
+
+/// Whether a weight file can be written to `output`, which is left as it is: to be asked before
+/// long work. `Unwritable` as [`Writer::create`] has it.
+pub fn check_output(output: &Path) -> Result<()> {
+    check_replaceable(output)?;
+    let output = &fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
+    partial::file(output).map(drop).map_err(|e| unwritable(output, &e))
+}
 
 /// A weight file in the making; dropping it removes all traces.
 #[derive(Debug)]
@@ -44,17 +53,7 @@ impl Writer {
         check_replaceable(output)?;
         // Through a link the file behind it is replaced, not the link.
         let output = &fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
-        let name = output.file_name().unwrap_or_default().to_string_lossy();
-        let folder = match output.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let temporary = tempfile::Builder::new()
-            .prefix(&format!(".{name}."))
-            .suffix(".partial")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(folder)
-            .map_err(|e| unwritable(output, &e))?;
+        let temporary = partial::file(output).map_err(|e| unwritable(output, &e))?;
         let mut writer = Self {
             temporary,
             pending: Vec::with_capacity(WRITE_BYTES),
@@ -188,8 +187,23 @@ pub fn text_section(texts: &[(TextKey, &str)]) -> Vec<u8> {
 
 /// The error for an output that cannot be written.
 fn unwritable(output: &Path, error: &io::Error) -> Error {
+    let folder = partial::parent(output);
+    let (has_folder, folder) = (folder.exists(), folder.display());
     let output = output.display();
     match error.kind() {
+        ErrorKind::NotFound if !has_folder => Error::new(
+            Code::Unwritable,
+            format_args!("{folder} does not exist: make this folder first"),
+        ),
+        ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Error::new(
+                Code::Unwritable,
+                format_args!(
+                    "cannot write {output}: {folder} takes no files from you; choose another place \
+                     or its permissions"
+                ),
+            )
+        }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::new(
             Code::DiskFull,
             format_args!("the disk is full: free some space to write {output}"),
@@ -205,11 +219,17 @@ fn check_replaceable(output: &Path) -> Result<()> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(unwritable(output, &e)),
     };
+    if metadata.is_dir() {
+        fail!(Code::Unwritable, "{} is a folder: name a file in it", output.display());
+    }
+    // Opening a pipe would wait for whoever writes to it.
+    if !metadata.is_file() {
+        fail!(Code::Unwritable, "{} is a device or a pipe: name a file", output.display());
+    }
     let mut magic = [0; MAGIC.len()];
-    let is_ours = metadata.is_file()
-        && (metadata.len() == 0
-            || fs::File::open(output).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
-                && magic == MAGIC);
+    let is_ours = metadata.len() == 0
+        || fs::File::open(output).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+            && magic == MAGIC;
     ensure!(
         is_ours,
         Code::Unwritable,

@@ -2,7 +2,9 @@
 //! their tests.
 
 mod boards;
+mod files;
 mod imports;
+mod page;
 mod power;
 mod run;
 mod schema;

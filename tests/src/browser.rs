@@ -26,6 +26,9 @@ const FLAGS: [&str; 9] = [
     "about:blank",
 ];
 
+/// So long a test waits for what must come; only a failure takes it.
+const PATIENCE_MS: u32 = 60_000;
+
 /// Events that say what went wrong on a page, or what it loaded.
 const EVENTS: [&str; 4] = [
     "Log.entryAdded",
@@ -84,8 +87,13 @@ impl Browser {
 
     /// Makes the window this wide, with light or dark colours.
     pub fn show(&mut self, width: u32, is_dark: bool) {
+        self.show_part(width, 900, is_dark);
+    }
+
+    /// The same with a height.
+    pub fn show_part(&mut self, width: u32, height: u32, is_dark: bool) {
         let metrics =
-            json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", metrics);
         let scheme = if is_dark { "dark" } else { "light" };
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
@@ -94,8 +102,12 @@ impl Browser {
 
     /// Loads a file.
     pub fn load(&mut self, page: &Path) -> Loaded {
+        self.open(&format!("file://{}", page.display()))
+    }
+
+    /// Loads what is at an address.
+    pub fn open(&mut self, address: &str) -> Loaded {
         self.events.clear();
-        let address = format!("file://{}", page.display());
         self.call("Page.navigate", json!({ "url": address }));
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let event = self.receive();
@@ -103,6 +115,11 @@ impl Browser {
         }
         // By then, everything that a page asks for when it is shown has been asked for.
         self.evaluate("new Promise(shown => requestAnimationFrame(() => setTimeout(shown, 100)))");
+        self.happened(address)
+    }
+
+    /// What has happened since a page was loaded from an address.
+    pub fn happened(&self, address: &str) -> Loaded {
         let (mut messages, mut requests) = (Vec::new(), Vec::new());
         for event in &self.events {
             let Some(method) = EVENTS.into_iter().find(|method| event["method"] == *method) else {
@@ -127,6 +144,55 @@ impl Browser {
         let found = self.call("Runtime.evaluate", arguments);
         assert!(found.get("exceptionDetails").is_none(), "{expression}: {found}");
         found["result"]["value"].clone()
+    }
+
+    /// Waits until an expression on the page is true.
+    pub fn wait(&mut self, expression: &str) {
+        let script = format!(
+            "(async () => {{
+                const end = Date.now() + {PATIENCE_MS};
+                while (!({expression}) && Date.now() < end) {{
+                    await new Promise(requestAnimationFrame);
+                }}
+                return Boolean({expression});
+            }})()"
+        );
+        assert_eq!(self.evaluate(&script), true, "{expression}");
+    }
+
+    /// Presses a key: `Tab`, `Enter`, `Escape` or `Space`, with Shift or without.
+    pub fn press(&mut self, key: &str, with_shift: bool) {
+        let (name, text, number) = match key {
+            "Tab" => ("Tab", "", 9),
+            "Enter" => ("Enter", "\r", 13),
+            "Escape" => ("Escape", "", 27),
+            "Space" => (" ", " ", 32),
+            _ => panic!("{key} is no key that tests press"),
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let text = if kind == "keyDown" { text } else { "" };
+            let pressed = json!({
+                "type": kind, "key": name, "code": key, "text": text,
+                "windowsVirtualKeyCode": number, "modifiers": if with_shift { 8 } else { 0 },
+            });
+            self.call("Input.dispatchKeyEvent", pressed);
+        }
+    }
+
+    /// Writes a text where the focus is.
+    pub fn write(&mut self, text: &str) {
+        self.call("Input.insertText", json!({ "text": text }));
+    }
+
+    /// Role and name of everything on the page that those hear who do not see it.
+    pub fn heard(&mut self) -> Vec<(String, String)> {
+        let tree = self.call("Accessibility.getFullAXTree", json!({}));
+        let nodes = tree["nodes"].as_array().unwrap().iter();
+        let text = |value: &Value| value["value"].as_str().unwrap_or_default().to_owned();
+        nodes
+            .filter(|node| node["ignored"] == false)
+            .map(|node| (text(&node["role"]), text(&node["name"])))
+            .collect()
     }
 
     fn call(&mut self, method: &str, params: Value) -> Value {

@@ -12,6 +12,7 @@ pub mod goldens;
 pub mod hub_server;
 pub mod models;
 pub mod observe;
+pub mod proxy;
 pub mod rescale;
 pub mod server;
 pub mod shared;

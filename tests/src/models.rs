@@ -124,8 +124,8 @@ pub fn rescaled(test: &str, kind: Type) -> Option<Model> {
     let mut source = rescaled_source(test)?;
     Some(converted(&format!("{REAL}-rescaled"), kind, || {
         if kind.is_quantized() {
-            let folder = cache();
-            smooth(&mut source, &folder, threads(), &mut |_| ControlFlow::Continue(())).unwrap();
+            let output = cache().join(REAL);
+            smooth(&mut source, &output, threads(), &mut |_| ControlFlow::Continue(())).unwrap();
         }
         source
     }))

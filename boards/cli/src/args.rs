@@ -215,6 +215,7 @@ pub struct ChatArgs {
     pub system: Option<String>,
     /// Tokens of one reply at most [default: as many as fit]
     #[arg(short = 'n', long = "tokens", value_name = "N")]
+    #[arg(value_parser = units::parse_tokens, allow_hyphen_values = true)]
     pub max_tokens: Option<u32>,
     /// Time for the prompt and one reply, such as 10s: then the reply ends as it is
     #[arg(long, value_name = "TIME", value_parser = units::parse_deadline)]

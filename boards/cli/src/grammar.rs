@@ -1,14 +1,13 @@
 //! What a reply may be, as the command line says it.
 
 use crate::args::{GrammarArgs, ToolArgs};
-use crate::errors;
+use crate::input;
 use kinglet::grammar::Grammar;
 use kinglet::guide::{Guide, Guides};
 use kinglet::table::Table;
 use kinglet::tools::{Choice, Toolbox, Tools};
 use kinglet::{Code, Model, Result};
 use kinglet_quant::fail;
-use std::fs;
 use std::path::Path;
 
 /// The grammar that the flags ask for, if they ask for one.
@@ -17,14 +16,14 @@ pub fn read(args: &GrammarArgs, model: &Model) -> Result<Option<Box<dyn Grammar>
     let boxed = |guide: Guide| -> Option<Box<dyn Grammar>> { Some(Box::new(guide)) };
     Ok(match (&args.json_schema, &args.regex, &args.grammar) {
         (Some(path), ..) => {
-            let bytes = bytes(path)?;
+            let bytes = input::file(path)?;
             match Table::is_one(&bytes) {
                 true => Some(Box::new(Table::new(model, &bytes)?)),
                 false => boxed(guides()?.json_schema(&text(path, bytes)?)?),
             }
         }
         (_, Some(regex), _) => boxed(guides()?.regex(regex)?),
-        (.., Some(path)) => boxed(guides()?.lark(&text(path, bytes(path)?)?)?),
+        (.., Some(path)) => boxed(guides()?.lark(&text(path, input::file(path)?)?)?),
         (None, None, None) => None,
     })
 }
@@ -34,7 +33,7 @@ pub fn tools(args: &ToolArgs, model: &Model) -> Result<Option<(Toolbox, Guide)>>
     let Some(path) = &args.tools else {
         return Ok(None);
     };
-    let toolbox = Toolbox::new(model, Tools::from_json(&text(path, bytes(path)?)?)?)?;
+    let toolbox = Toolbox::new(model, Tools::from_json(&text(path, input::file(path)?)?)?)?;
     let choice = match args.tool_choice.as_str() {
         "auto" => Choice::Auto,
         "required" => Choice::Required,
@@ -42,11 +41,6 @@ pub fn tools(args: &ToolArgs, model: &Model) -> Result<Option<(Toolbox, Guide)>>
     };
     let guide = toolbox.guide(&Guides::new(model)?, choice)?;
     Ok(Some((toolbox, guide)))
-}
-
-/// The content of a file.
-pub fn bytes(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|cause| errors::unreadable(path, &cause))
 }
 
 /// The content of a file as text.

@@ -126,10 +126,8 @@ pub fn convert_checkpoint(
         Rounding::Given(text) => TextSource::Given(text),
         Rounding::Quick | Rounding::Nearest => {
             if preset.is_quantized() && matches!(rounding, Rounding::Quick) {
-                let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty());
-                let folder = folder.unwrap_or(Path::new("."));
                 with_meter("calibrating", |progress| {
-                    kinglet::calibrate::smooth(&mut source, folder, threads, progress)
+                    kinglet::calibrate::smooth(&mut source, output, threads, progress)
                 })?;
             }
             return with_meter(&label, |progress| convert(&source, output, &options, progress));

@@ -1,7 +1,8 @@
 //! Texts with their keys and values, saved to files.
 
 use crate::chat::shared_prefix;
-use crate::errors::{unreadable, unwritable};
+use crate::errors::unwritable;
+use crate::input;
 use kinglet::{Result, Session};
 use std::fs;
 use std::path::Path;
@@ -9,8 +10,7 @@ use std::path::Path;
 /// Replaces the session's text by a saved one, and keeps of it what it has in common with `prompt`.
 /// Returns how many tokens of the prompt that are.
 pub fn load(session: &mut Session, path: &Path, prompt: &[u32]) -> Result<usize> {
-    let state = fs::read(path).map_err(|cause| unreadable(path, &cause))?;
-    session.restore(&state)?;
+    session.restore(&input::file(path)?)?;
     let common = shared_prefix(session.tokens(), prompt);
     session.rewind(common);
     Ok(common)

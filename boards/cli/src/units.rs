@@ -36,6 +36,15 @@ pub fn parse_non_negative(text: &str) -> Result<f32, String> {
     parse_number_that(text, |x| x >= 0.0, "write a number of at least 0")
 }
 
+/// Reads a number of tokens; -1, which other programs take for no limit, is one that no text reaches.
+pub fn parse_tokens(text: &str) -> Result<u32, String> {
+    match text.parse::<i64>() {
+        Ok(-1) => Ok(u32::MAX),
+        Ok(count) if u32::try_from(count).is_ok() => Ok(count as u32),
+        _ => Err("write a number of tokens from 0 on, or -1 for no limit".into()),
+    }
+}
+
 /// Reads a number above 0.
 pub fn parse_positive(text: &str) -> Result<f32, String> {
     parse_number_that(text, |x| x > 0.0, "write a number above 0")

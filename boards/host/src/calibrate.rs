@@ -12,7 +12,7 @@ use crate::{Backend, Model, SessionOptions};
 use kinglet_core::engine::Site;
 use kinglet_quant::convert::{Options, Progress, convert};
 use kinglet_quant::fold::{Folds, LayerSizes};
-use kinglet_quant::{Code, Error, Result, Source, Type};
+use kinglet_quant::{Code, Error, Result, Source, Type, partial};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -27,16 +27,16 @@ const LARGE: u64 = 1_000_000_000;
 /// Re-scales the channels of a checkpoint, exactly, so that rounding weights and activations to few
 /// bits costs less: runs the model over a short text of Kinglet's own and evens out what it sees.
 ///
-/// Takes about as long as a conversion, and as much space in `folder` while it runs. `progress` is
-/// that of the conversion; when it breaks, the result is `Interrupted`.
+/// Takes about as long as a conversion, and as much space beside `output` while it runs. `progress`
+/// is that of the conversion; when it breaks, the result is `Interrupted`.
 pub fn smooth(
     source: &mut Source,
-    folder: &Path,
+    output: &Path,
     threads: usize,
     progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<()> {
-    let folder = tempfile::tempdir_in(folder).map_err(|error| {
-        let message = format_args!("cannot write to {}: {error}", folder.display());
+    let folder = partial::Folder::new(output).map_err(|error| {
+        let message = format_args!("cannot write beside {}: {error}", output.display());
         Error::new(Code::Unwritable, message)
     })?;
     let path = folder.path().join("calibration.kinglet");

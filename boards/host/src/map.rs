@@ -28,13 +28,14 @@ impl Mapping {
             };
             Error::new(code, format_args!("cannot open {}: {error}", path.display()))
         };
-        let file = File::open(path).map_err(cannot)?;
+        // Opening a pipe would wait for whoever writes to it.
         ensure!(
-            file.metadata().map_err(cannot)?.is_file(),
+            path.metadata().map_err(cannot)?.is_file(),
             Code::Unreadable,
-            "{} is not a file",
+            "{} is a folder, a pipe or a device, not a file: save it in one first",
             path.display()
         );
+        let file = File::open(path).map_err(cannot)?;
         Self::of(&file, 0, None)
     }
 

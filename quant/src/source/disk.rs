@@ -53,6 +53,18 @@ fn followed(path: &Path) -> Cow<'_, Path> {
     target.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
+/// `Unreadable` for what is there and is no file: opening a pipe would wait for whoever writes to it,
+/// and a device may have no end.
+pub(crate) fn check_regular(path: &Path) -> Result<()> {
+    let kind = match path.metadata() {
+        Ok(data) if data.is_dir() => "folder",
+        Ok(data) if !data.is_file() => "pipe or a device",
+        // Whoever opens it says why that cannot be done.
+        _ => return Ok(()),
+    };
+    fail!(Code::Unreadable, "{} is a {kind}, not a file: save it in one first", path.display())
+}
+
 /// The names of a folder's files and folders in the order of the alphabet; none where it cannot be
 /// read.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
@@ -66,6 +78,7 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
 /// The text of a file. `BadSource` when it is not UTF-8, or only stands for a file that was not
 /// fetched.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
+    check_regular(path)?;
     let bytes = fs::read(followed(path)).map_err(|e| unreadable(path, &e))?;
     json::reject_stand_in(&file_name(path), &bytes)?;
     match String::from_utf8(bytes) {
@@ -102,9 +115,9 @@ pub(crate) fn read_prose(path: &Path) -> Result<Option<String>> {
 impl DiskFile {
     /// Opens a regular file.
     pub fn open(path: &Path) -> Result<Self> {
+        check_regular(path)?;
         let file = fs::File::open(followed(path)).map_err(|e| unreadable(path, &e))?;
         let metadata = file.metadata().map_err(|e| unreadable(path, &e))?;
-        ensure!(metadata.is_file(), Code::Unreadable, "{} is not a regular file", path.display());
         Ok(Self { file, name: file_name(path), bytes: metadata.len() })
     }
 

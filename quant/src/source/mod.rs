@@ -51,6 +51,9 @@ use std::path::Path;
 /// The token that ends a document in every model of the family.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
+/// Rows that a model has at most for tokens that its tokenizer does not have.
+const MAX_UNUSED: usize = 1 << 16;
+
 /// Tokens that a tokenizer is taken to have been given for a training of the model.
 const MAX_ADDED: usize = 64;
 
@@ -272,6 +275,12 @@ fn check_vocabulary(tokenizer: &TokenizerTables, rows: usize) -> Result<()> {
         tokens <= rows,
         Code::TokenizerMismatch,
         "the tokenizer has {tokens} tokens, the model {rows}: take both from one checkpoint"
+    );
+    // Each of them takes memory.
+    ensure!(
+        rows - tokens <= MAX_UNUSED,
+        Code::TokenizerMismatch,
+        "the model has {rows} rows for tokens, its tokenizer {tokens}: take both from one checkpoint"
     );
     Ok(())
 }

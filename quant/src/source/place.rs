@@ -1,6 +1,6 @@
 //! Where the checkpoint lies under a path that the user names.
 
-use super::disk::{file_name, names_in, read_optional, unreadable};
+use super::disk::{check_regular, file_name, names_in, read_optional, unreadable};
 use super::gguf_parts;
 use super::peft_config;
 use super::safetensors::Shards;
@@ -20,7 +20,8 @@ const LISTED: usize = 4;
 /// The folder or GGUF file that is meant by a path: what lies in a folder with nothing but a GGUF
 /// file, and the snapshot of an entry of the hub's cache. Any other path is what it is.
 ///
-/// `NotFound` when there is nothing, `BadArgument` when there are several to choose from.
+/// `NotFound` when there is nothing, `Unreadable` for pipes and devices, `BadArgument` when there are
+/// several to choose from.
 pub fn locate(path: &Path) -> Result<PathBuf> {
     let exists = path.try_exists().map_err(|e| unreadable(path, &e))?;
     ensure!(
@@ -29,7 +30,11 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
         "{} does not exist: name a Hugging Face folder or a GGUF file",
         path.display()
     );
-    if !path.is_dir() || Shards::is_in(path) {
+    if !path.is_dir() {
+        check_regular(path)?;
+        return Ok(path.to_owned());
+    }
+    if Shards::is_in(path) {
         return Ok(path.to_owned());
     }
     if let Some(file) = only_gguf(path)? {

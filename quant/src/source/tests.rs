@@ -186,6 +186,14 @@ fn unusable_checkpoints_say_why() {
         values.truncate(900 * 64);
     };
     assert_eq!(rejected(shrink), Code::TokenizerMismatch);
+    let grow = |c: &mut Checkpoint| {
+        let rows = 952 + MAX_UNUSED + 1;
+        c.config["vocab_size"] = json!(rows);
+        let (shape, values) = c.tensors.get_mut("model.embed_tokens.weight").unwrap();
+        shape[0] = rows;
+        values.resize(rows * 64, 0.0);
+    };
+    assert_eq!(rejected(grow), Code::TokenizerMismatch);
     assert_eq!(rejected(config("intermediate_size", json!(128))), Code::WrongShape);
     assert_eq!(rejected(config("num_hidden_layers", json!(3))), Code::MissingTensor);
     assert_eq!(rejected(config("tie_word_embeddings", json!(false))), Code::MissingTensor);

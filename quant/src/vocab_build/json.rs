@@ -9,6 +9,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
 
+/// Ids without a token that a file has at most.
+const MAX_HOLES: usize = 1 << 16;
+
 /// The file's name.
 const NAME: &str = "tokenizer.json";
 
@@ -195,10 +198,12 @@ fn tokens(vocab: &HashMap<String, u32>, added: &[AddedToken]) -> Result<Vec<Stri
     let entries = || vocab.iter().chain(added.clone());
     let last = entries().map(|(_, &id)| id).max();
     let count = last.map_or(0, |last| last.saturating_add(1));
+    // Each id takes memory, whether there is a token for it or not.
     ensure!(
-        count < MAX_TOKENS,
+        count < MAX_TOKENS && count as usize <= entries().count() + MAX_HOLES,
         Code::BadSource,
-        "tokenizer.json has a token of id {}: fetch it again",
+        "{NAME} has {} tokens and one of id {}: fetch it again",
+        entries().count(),
         count - 1
     );
     let mut tokens: Vec<Option<&String>> = vec![None; count as usize];

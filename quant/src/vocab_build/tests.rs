@@ -154,6 +154,7 @@ fn refuses_contradictions() {
         ("/added_tokens/0/id", json!(4)),
         ("/added_tokens/0/content", json!("ab")),
         ("/added_tokens/0/id", json!(u32::MAX)),
+        ("/added_tokens/0/id", json!(16_000_000)),
         ("/model/merges/0", json!("b a")),
         ("/model/merges/0", json!("a")),
         ("/model/merges/0", json!("a b c")),

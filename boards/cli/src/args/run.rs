@@ -31,8 +31,9 @@ pub struct RunArgs {
     /// Read special tokens such as <|im_start|> in the prompt as plain text: for text of others
     #[arg(long)]
     pub no_specials: bool,
-    /// Tokens to generate at most
+    /// Tokens to generate at most; -1 for as many as fit
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256)]
+    #[arg(value_parser = units::parse_tokens, allow_hyphen_values = true)]
     pub max_tokens: u32,
     /// Time for prompt and reply, such as 10s: then the reply ends as it is
     #[arg(long, value_name = "TIME", value_parser = units::parse_deadline)]

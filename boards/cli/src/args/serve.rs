@@ -14,7 +14,8 @@ use std::time::Duration;
 Answers the protocols of OpenAI and Ollama: GET /v1/models, POST /v1/chat/completions,
 /v1/completions, /v1/responses and /v1/embeddings, and POST /api/chat, /api/generate and /api/embed
 with what belongs to them; also POST /tokenize and /detokenize, GET /health, and GET /metrics for
-Prometheus. GET /openapi.json tells all of it.
+Prometheus. GET /openapi.json tells all of it. The address itself shows a page to chat on in a
+browser.
 Up to --slots replies are made at once, each with a context of its own; others wait. SIGTERM and
 Ctrl-C let the replies that there are come to their end.
 

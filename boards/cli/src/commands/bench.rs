@@ -1,12 +1,13 @@
 //! `kinglet bench`: speed, with the flags and fields of llama-bench.
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, MemoryArgs};
 use crate::bench::energy::Power;
 use crate::bench::measure::{Measured, measure};
+use crate::bench::plan::{self, Test};
+use crate::bench::record;
 use crate::bench::report::{Printer, to_stderr};
 use crate::bench::settings::{Goal, Settings};
-use crate::bench::{plan, record};
-use crate::{interrupt, models, out, system};
+use crate::{interrupt, models, out, settings, system};
 use kinglet::Result;
 use kinglet_quant::arrange::Preset;
 use std::time::Duration;
@@ -17,10 +18,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     interrupt::install();
     let root = system::root();
     let kind = args.kind.map(Preset::from);
-    if args.power.is_some() {
-        // Fetching and converting would warm the board that is to be idle.
-        tests.iter().try_for_each(|test| models::open_named(&test.model, kind).map(drop))?;
-    }
+    check(&tests, kind, &args.memory)?;
     let phase = Duration::from_secs(args.power_seconds.into());
     let repeats = args.repetitions as usize;
     let power = args.power.as_ref().map(|sensor| Power::start(sensor, phase, repeats, &root));
@@ -50,6 +48,20 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         printers.iter_mut().try_for_each(|printer| printer.add(&found))?;
     }
     printers.iter().try_for_each(Printer::finish)
+}
+
+/// Whether all tests can run, before any does: a document that ends in the middle is none. What
+/// must be fetched and converted is so beforehand, and does not warm a board that is to be idle.
+fn check(tests: &[Test], kind: Option<Preset>, memory: &MemoryArgs) -> Result<()> {
+    // The tests of a model follow one another.
+    for tests in tests.chunk_by(|a, b| a.model == b.model) {
+        let model = models::open_named(&tests[0].model, kind)?;
+        for test in tests {
+            let options = settings::fitted(&model, &test.session_options(), memory)?;
+            model.plan(&options)?;
+        }
+    }
+    Ok(())
 }
 
 /// Says what a test ran on and why, unless that was said last or goes without saying.

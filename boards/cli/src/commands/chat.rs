@@ -2,6 +2,7 @@
 
 use crate::args::ChatArgs;
 use crate::chat::Conversation;
+use crate::interrupt::Waiting;
 use crate::{grammar, interrupt, models, out, settings};
 use kinglet::grammar::Grammar;
 use kinglet::{Code, Error, GenerateOptions, Result};
@@ -146,6 +147,7 @@ impl Lines {
     fn next(&mut self) -> Result<Option<String>> {
         match self {
             Self::Pipe => {
+                let _waiting = Waiting::begin()?;
                 let mut line = Vec::new();
                 let mut stdin = io::stdin().lock();
                 let count =

@@ -2,13 +2,12 @@
 
 use crate::args::EvalArgs;
 use crate::progress::{Meter, Unit};
-use crate::{errors, interrupt, models, out, settings};
+use crate::{input, interrupt, models, out, settings};
 use kinglet::choices::{self, log_likelihoods_of_all};
 use kinglet::{Code, Error, MAX_TEXTS, Model, Result, SessionOptions, Work};
-use kinglet_quant::ensure;
+use kinglet_quant::{ensure, fail};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
@@ -177,7 +176,13 @@ fn likeliest(values: &[f64]) -> usize {
 }
 
 fn read(path: &Path) -> Result<Vec<Question>> {
-    let text = fs::read_to_string(path).map_err(|cause| errors::unreadable(path, &cause))?;
+    let Ok(text) = String::from_utf8(input::file(path)?) else {
+        fail!(
+            Code::BadArgument,
+            "{} is not a text in UTF-8: save it in that encoding",
+            path.display()
+        );
+    };
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
     let questions = lines.map(|(line, number)| {
         let wrong = |what: &dyn fmt::Display| {

@@ -1,7 +1,7 @@
 //! `kinglet compile-schema`: a JSON schema as a table for firmware.
 
 use crate::args::CompileSchemaArgs;
-use crate::{errors, grammar, out};
+use crate::{errors, grammar, input, out};
 use kinglet::table::Table;
 use kinglet::{Code, Error, Result, schema};
 use kinglet_quant::ensure;
@@ -10,7 +10,7 @@ use std::fs;
 /// Compiles, writes the table, and prints its size.
 pub fn run(args: &CompileSchemaArgs) -> Result<()> {
     let path = &args.schema;
-    let text = grammar::text(path, grammar::bytes(path)?)?;
+    let text = grammar::text(path, input::file(path)?)?;
     let table = schema::compile(&text, args.depth).map_err(|error| {
         let message = format_args!("{}: {}", path.display(), error.message());
         Error::new(error.code(), message)

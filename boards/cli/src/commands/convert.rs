@@ -3,32 +3,31 @@
 use crate::args::ConvertArgs;
 use crate::models::{Checkpoint, Rounding};
 use crate::units::Bytes;
-use crate::{errors, interrupt, models, out};
+use crate::{errors, input, interrupt, models, out};
 use kinglet::{Code, Result, Role};
 use kinglet_quant::arrange::{CLASSES, Mix, Preset};
 use kinglet_quant::calibrate::smooth::sensitivity;
 use kinglet_quant::convert::{Report, Row};
 use kinglet_quant::ensure;
 use kinglet_quant::format::TILE_ROWS;
+use kinglet_quant::write::check_output;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
 
 /// Converts, and prints the table of tensors, what each class costs, and the file's size.
 pub fn run(args: &ConvertArgs) -> Result<()> {
-    interrupt::install();
     let mut mix = Mix::from(Preset::from(args.kind));
     match args.mix.as_deref() {
         None => {}
         Some("") => return show_mix(args, &mix),
         Some(changes) => mix.change(changes)?,
     }
+    check_output(&args.output)?;
     let rounding = match &args.calibrate {
         None => Rounding::usual(mix.preset()),
         Some(path) if path.as_os_str() == "none" => Rounding::Nearest,
-        Some(path) => {
-            Rounding::Given(fs::read(path).map_err(|cause| errors::unreadable(path, &cause))?)
-        }
+        Some(path) => Rounding::Given(input::file(path)?),
     };
     ensure!(
         mix.preset().is_quantized() || !matches!(rounding, Rounding::Given(_)),
@@ -36,12 +35,17 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
         "{} is not rounded, so there is nothing to calibrate: leave --calibrate out",
         mix.preset().name()
     );
+    interrupt::install();
     let checkpoint = checkpoint(args)?;
     let threads = args.threads.map_or_else(kinglet::default_threads, |n| n as usize);
     let name = args.output.file_name().unwrap_or_default().to_string_lossy();
     let work = args.output.with_file_name(format!(".{name}.calibration"));
     let report =
         models::convert_checkpoint(&checkpoint, &args.output, &mix, &rounding, &work, threads)?;
+    // What an earlier conversion to the same place was stopped in is of no use any more.
+    if work.exists() {
+        fs::remove_dir_all(&work).map_err(|cause| errors::unwritable(&work, &cause))?;
+    }
     if args.json {
         return out::json(&document(&report));
     }

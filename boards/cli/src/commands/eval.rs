@@ -3,12 +3,11 @@
 use super::choices;
 use crate::args::EvalArgs;
 use crate::progress::{Meter, Unit};
-use crate::{errors, interrupt, models, out, settings};
+use crate::{input, interrupt, models, out, settings};
 use kinglet::score::Score;
 use kinglet::{Code, KvType, Model, Overflow, Result, Session, SessionOptions, Specials, Work};
 use kinglet_quant::{ensure, fail};
 use serde::Serialize;
-use std::fs;
 use std::path::Path;
 
 const DEFAULT_CONTEXT: usize = 512;
@@ -46,7 +45,15 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 }
 
 fn score(args: &EvalArgs, path: &Path) -> Result<()> {
-    let text = fs::read(path).map_err(|cause| errors::unreadable(path, &cause))?;
+    let text = input::file(path)?;
+    if let Err(cause) = str::from_utf8(&text) {
+        out::note(format_args!(
+            "{} is not UTF-8 from its byte {} on: its bytes are taken as they are, which no model \
+             was trained on",
+            path.display(),
+            cause.valid_up_to()
+        ));
+    }
     let mut options = settings::session_options(&args.session)?;
     let context = options.context.unwrap_or(DEFAULT_CONTEXT);
     options.context = Some(context);

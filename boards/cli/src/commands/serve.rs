@@ -3,11 +3,10 @@
 use crate::args::{MemoryArgs, ServeArgs};
 use crate::serve::{self, Door, Place, RESERVED_BYTES, STORE_BYTES, StoreOptions};
 use crate::units::Bytes;
-use crate::{errors, interrupt, models, settings};
+use crate::{input, interrupt, models, settings};
 use kinglet::{Code, Model, Result, SessionOptions};
 use kinglet_quant::file::TextKey;
 use kinglet_quant::{ensure, fail};
-use std::fs;
 use std::path::Path;
 
 /// Characters that a key has at least.
@@ -54,7 +53,7 @@ fn name(model: &Model, argument: &str) -> String {
 
 /// Reads a key.
 fn key(path: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).map_err(|cause| errors::unreadable(path, &cause))?;
+    let bytes = input::file(path)?;
     let key = bytes.trim_ascii();
     let is_key = key.len() >= KEY_CHARACTERS && key.iter().all(u8::is_ascii_graphic);
     if !is_key {

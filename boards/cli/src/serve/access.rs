@@ -39,6 +39,11 @@ impl Access {
                 "the header Host names another machine: ask for localhost or 127.0.0.1",
             ));
         }
+        // No page can set this header itself, and it stays true behind a proxy that changes Host.
+        let site = headers.get("sec-fetch-site");
+        if site.is_some_and(|site| site == "same-origin") {
+            return Ok(());
+        }
         let is_own = |origin: &str| {
             let own = origin.split_once("://").map(|(_, origin)| origin);
             own.is_some_and(|own| own.eq_ignore_ascii_case(host.as_str()))
@@ -108,6 +113,14 @@ mod tests {
         let from = |origin| allows(&[("host", "localhost:80"), ("origin", origin)]);
         assert!(from("http://localhost:80"));
         assert!(!from("http://localhost:81") && !from("null") && !from("https://example.org"));
+        let proxied = |site| {
+            let origin = ("origin", "https://board.example");
+            allows(&[("host", "127.0.0.1:80"), origin, ("sec-fetch-site", site)])
+        };
+        assert!(proxied("same-origin"));
+        assert!(!proxied("same-site") && !proxied("cross-site") && !proxied("none"));
+        let rebound = [("host", "example.org"), ("sec-fetch-site", "same-origin")];
+        assert!(!allows(&rebound), "the name of the host counts first");
         let open = Access::new(Some(b"key"), false);
         assert!(open.check_origin(&headers(&[("host", "board.lan:8080")])).is_ok());
     }

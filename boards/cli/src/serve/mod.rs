@@ -19,6 +19,7 @@ mod notify;
 mod ollama;
 mod openai;
 mod openapi;
+mod page;
 mod patience;
 mod queue;
 mod response;

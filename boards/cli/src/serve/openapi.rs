@@ -44,7 +44,7 @@ fn failures(path: &str, method: &str) -> Vec<(&'static str, String)> {
         ("403", named("Forbidden")),
         ("431", "#/components/responses/HeadTooLarge".into()),
     ];
-    if path != "/health" {
+    if !matches!(path, "/" | "/health") {
         failures.push(("401", named("Unauthorized")));
     }
     if method == "post" {

@@ -25,7 +25,8 @@ pub enum Content {
 }
 
 impl Content {
-    fn whole(bytes: impl Into<Bytes>) -> Self {
+    /// A whole body.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self::Whole(Some(bytes.into()))
     }
 }
@@ -78,8 +79,8 @@ impl Body for Content {
     }
 }
 
-/// An answer of one type.
-fn typed(status: StatusCode, kind: &'static str, content: Content) -> Response {
+/// An answer of one type, which nobody keeps.
+pub fn typed(status: StatusCode, kind: &'static str, content: Content) -> Response {
     let mut response = hyper::Response::new(content);
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -4,7 +4,7 @@ use super::answer::{Delivery, Prepared};
 use super::app::{App, Ticket};
 use super::failure::{Failure, Outcome, Protocol};
 use super::response::{self, Response};
-use super::{ollama, openai, openapi, tokens};
+use super::{ollama, openai, openapi, page, tokens};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
@@ -29,6 +29,7 @@ type Tell = fn(&App, &[u8]) -> Outcome<Value>;
 /// What a path leads to.
 #[derive(Clone, Copy)]
 enum Route {
+    Page,
     Health,
     Metrics,
     /// A document about the server.
@@ -38,7 +39,8 @@ enum Route {
 }
 
 /// All paths.
-const ROUTES: [(&str, Route); 18] = [
+const ROUTES: [(&str, Route); 19] = [
+    ("/", Route::Page),
     ("/health", Route::Health),
     ("/metrics", Route::Metrics),
     ("/openapi.json", Route::Document(openapi::document)),
@@ -66,7 +68,7 @@ impl Route {
 
     fn method(self) -> Method {
         match self {
-            Self::Health | Self::Metrics | Self::Document(_) => Method::GET,
+            Self::Page | Self::Health | Self::Metrics | Self::Document(_) => Method::GET,
             Self::Generate(_) | Self::Tell(_) => Method::POST,
         }
     }
@@ -110,7 +112,8 @@ async fn respond(
     let Some(route) = Route::of(path) else {
         return Err(Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path"));
     };
-    if !matches!(route, Route::Health) {
+    // The page asks whoever sees it for the key.
+    if !matches!(route, Route::Page | Route::Health) {
         app.access.check_key(headers)?;
     }
     let method = route.method();
@@ -127,6 +130,7 @@ async fn respond(
         return Ok(response);
     }
     match route {
+        Route::Page => Ok(page::answer(headers)),
         Route::Health => Ok(response::document(&json!({"status": "ok"}))),
         Route::Metrics => Ok(response::page(app.metrics.page(&app.queue))),
         Route::Document(document) => Ok(response::document(&document(app))),

@@ -7,7 +7,7 @@ use crate::Model;
 use kinglet_quant::arrange::Preset;
 use kinglet_quant::convert::{self, Options, Report, convert};
 use kinglet_quant::tensor::{LAYER_ROLES, NO_LAYER};
-use kinglet_quant::{Code, Config, Error, Result, Role, Source, ensure};
+use kinglet_quant::{Code, Config, Error, Result, Role, Source, ensure, partial};
 use sha2::{Digest, Sha256};
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -165,7 +165,7 @@ fn texts(
     })?;
     let save = || -> io::Result<()> {
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = partial::file(&path)?;
         file.write_all(bytemuck::cast_slice(&texts.concat()))?;
         file.persist(&path)?;
         Ok(())
