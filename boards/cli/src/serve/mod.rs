@@ -21,6 +21,7 @@ mod response;
 mod routes;
 mod sampling;
 mod talk;
+mod ticket;
 mod tokens;
 
 use crate::{interrupt, out};
