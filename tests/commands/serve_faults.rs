@@ -1,6 +1,6 @@
 //! `kinglet serve` and clients that leave, lie, flood and dawdle.
 
-use crate::serve::{CHAT, COMPLETIONS, chat, server, with};
+use crate::serve::{CHAT, COMPLETIONS, MODEL, chat, server, with};
 use kinglet_tests::server::{Answer, Server, rest};
 use serde_json::json;
 use std::io::{Read, Write};
@@ -347,6 +347,14 @@ fn memory_stays_flat_and_within_its_budget() {
             ask["logit_bias"] = json!({});
         }
         assert_eq!(server.post(CHAT, &ask).status, 200);
+        let words = "one two ".repeat(number as usize % 7 + 1);
+        let (path, ask) = match number % 4 {
+            0 => ("/v1/embeddings", json!({"input": [words, "a"]})),
+            1 => ("/v1/responses", json!({"input": words, "max_output_tokens": 2, "stream": true})),
+            2 => ("/api/chat", with(&ask, json!({"model": MODEL, "options": {"num_predict": 2}}))),
+            _ => return,
+        };
+        assert_eq!(server.post(path, &ask).status, 200);
     };
     (0..100).for_each(ask);
     let before = server.metric("kinglet_anonymous_bytes");

@@ -5,6 +5,8 @@ use kinglet::{Pooling, SessionOptions, Specials, Type};
 use kinglet_tests::models;
 use kinglet_tests::server::{Answer, Server};
 use serde_json::{Value, json};
+use std::fs;
+use tempfile::TempDir;
 
 /// A chat that takes 40 tokens, and none that ends it before.
 fn ask(text: &str, options: Value) -> Value {
@@ -147,13 +149,38 @@ fn texts_go_on_as_they_are_or_by_the_template() {
     assert!(all["response"].as_str().unwrap().starts_with(text));
 }
 
+/// As with Ollama, a text for a model without a template goes on as it is.
+#[test]
+fn models_without_a_template_go_on_with_texts_alone() {
+    let folder = TempDir::new().unwrap();
+    for entry in fs::read_dir(models::small_source(MODEL)).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != "chat_template.jinja" {
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let server = Server::start(folder.path(), &["--threads", "1", "-q"]);
+    let name = server.get("/api/tags").document()["models"][0]["name"].clone();
+    let greedy = json!({"temperature": 0, "num_predict": 20});
+    let ask = json!({"model": name, "prompt": "one", "stream": false, "options": greedy});
+    let by_default = server.post("/api/generate", &ask).document();
+    let raw = server.post("/api/generate", &with(&ask, json!({"raw": true}))).document();
+    assert_eq!(by_default["response"], raw["response"]);
+    let system = with(&ask, json!({"system": "Be brief."}));
+    assert!(refused(&server, "/api/generate", &system, 400).contains("template"));
+    let messages = json!({"messages": [{"role": "user", "content": "one"}]});
+    assert!(refused(&server, "/api/chat", &with(&ask, messages), 400).contains("template"));
+    let shown = server.post("/api/show", &json!({"model": name})).document();
+    assert_eq!(shown["capabilities"], json!(["completion", "embedding"]));
+}
+
 #[test]
 fn the_model_is_listed_and_shown() {
     let server = server(&[]);
     let models = server.get("/api/tags").document()["models"].clone();
     let name = format!("{MODEL}:latest");
     assert_eq!((models.as_array().unwrap().len(), &models[0]["name"]), (1, &json!(name)));
-    let size = std::fs::metadata(model()).unwrap().len();
+    let size = fs::metadata(model()).unwrap().len();
     assert_eq!(models[0]["size"], size);
     assert_eq!(models[0]["digest"].as_str().unwrap().len(), 64);
     assert_eq!(models[0]["details"]["quantization_level"], "q4");
@@ -238,7 +265,7 @@ fn embeddings_are_the_librarys() {
     let server = server(&["--kv", "f16", "--batch", "4"]);
     let library = models::small(MODEL, Type::Q4);
     let options =
-        SessionOptions { kv: kinglet::KvType::F16, batch: 4, ..SessionOptions::default() };
+        SessionOptions { kv: Some(kinglet::KvType::F16), batch: 4, ..SessionOptions::default() };
     let mut session = library.session(&options).unwrap();
     let texts = ["one two three four five", "a"];
     let ask = json!({"model": MODEL, "input": texts, "pooling": "last"});

@@ -28,6 +28,7 @@ mod sampling;
 mod socket;
 mod store;
 mod talk;
+mod ticket;
 mod tokens;
 
 use crate::out;

@@ -1,7 +1,7 @@
 //! Answers as bytes: whole documents, and streams.
 
-use super::app::Ticket;
 use super::failure::{Failure, Protocol};
+use super::ticket::Ticket;
 use hyper::StatusCode;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};

@@ -1,9 +1,10 @@
 //! From requests to answers.
 
 use super::answer::{Delivery, Prepared};
-use super::app::{App, Ticket};
+use super::app::App;
 use super::failure::{Failure, Outcome, Protocol};
 use super::response::{self, Response};
+use super::ticket::Ticket;
 use super::{ollama, openai, openapi, page, tokens};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Incoming};
