@@ -13,9 +13,9 @@ use std::thread;
 use tempfile::TempDir;
 
 /// A model with 512 positions, 640 tokens and a chat template.
-const MODEL: &str = "gqa3-head64";
+pub const MODEL: &str = "gqa3-head64";
 /// Its token that ends a text.
-const END: &str = "2";
+pub const END: &str = "2";
 
 pub fn model() -> PathBuf {
     drop(models::small(MODEL, Type::Q4));

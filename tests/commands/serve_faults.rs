@@ -126,6 +126,22 @@ fn malformed_http_is_refused() {
     assert_eq!(post("Transfer-Encoding: chunked\r\n", &format!("zz\r\n{body}")), 400);
     assert_eq!(post("Content-Length: -1\r\n", &body), 400);
     assert_eq!(post("Content-Length: 99999999999\r\n", &body), 413);
+    for chunk in ["-1\r\n", "+5\r\n", "0x5\r\n", "fffffffffffffffff\r\n", "5\r\nabcdeX", "5 5\r\n"]
+    {
+        assert_eq!(
+            post("Transfer-Encoding: chunked\r\n", &format!("{chunk}{body}")),
+            400,
+            "{chunk}"
+        );
+    }
+    for header in ["Transfer-Encoding : chunked", "Transfer-Encoding: xchunked"] {
+        let smuggled = format!("0\r\n\r\n{smuggled}");
+        assert_eq!(post(&format!("{header}\r\n"), &smuggled), 400, "{header}");
+    }
+    for length in ["+5", "0x5", "5, 6", "5 5", "", "5\r\n 6"] {
+        let smuggled = format!("{{    {smuggled}");
+        assert_eq!(post(&format!("Content-Length: {length}\r\n"), &smuggled), 400, "{length}");
+    }
     let endless = format!("100001\r\n{}\r\n0\r\n\r\n", " ".repeat(0x10_0001));
     assert_eq!(post("Transfer-Encoding: chunked\r\n", &endless), 413);
     let flood = "X: y\r\n".repeat(1000);

@@ -87,6 +87,62 @@ def check_completions(client, model: str) -> None:
     assert all(abs(a - b) < 1e-5 for a, b in zip(*both))
 
 
+def check_embeddings(client, model: str) -> None:
+    # The package asks for base64 and decodes it, unless numbers are asked for.
+    ask = {"model": model, "input": ["a small bird", "a bird that is small"]}
+    coded = client.embeddings.create(**ask)
+    told = client.embeddings.create(**ask, encoding_format="float")
+    assert [entry.index for entry in coded.data] == [0, 1]
+    for one, other in zip(coded.data, told.data):
+        assert all(abs(a - b) < 1e-6 for a, b in zip(one.embedding, other.embedding, strict=True))
+        assert abs(sum(x * x for x in one.embedding) - 1) < 1e-4
+    assert coded.usage.prompt_tokens == told.usage.total_tokens > 2
+    tokens = client.embeddings.create(model=model, input=[[30, 40], [50]])
+    assert len(tokens.data) == 2 and tokens.usage.prompt_tokens == 3
+
+
+def check_responses(client, model: str) -> None:
+    from pydantic import BaseModel
+
+    class Answer(BaseModel):
+        is_bird: bool
+
+    ask = {"model": model, "input": "What is a kinglet?", "max_output_tokens": 24}
+    ask["extra_body"] = {"seed": 5}
+    whole = client.responses.create(**ask, instructions="Be brief.")
+    assert whole.status in ("completed", "incomplete") and whole.store is False
+    assert whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens
+    with client.responses.stream(**ask, instructions="Be brief.") as stream:
+        events = list(stream)
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    # The package's own way to get the last one knows no responses that tokens have cut.
+    final = events[-1].response
+    assert events[-1].type == f"response.{whole.status}" == f"response.{final.status}"
+    assert "".join(deltas) == final.output_text == whole.output_text
+    parsed = client.responses.parse(model=model, input="Is it a bird?", text_format=Answer)
+    assert isinstance(parsed.output_parsed, Answer)
+    parameters = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    tools = [{"type": "function", "name": "weather", "parameters": parameters, "strict": True}]
+    question = [{"role": "user", "content": "Does it rain in Rome?"}]
+    choice = {"type": "function", "name": "weather"}
+    called = client.responses.create(model=model, input=question, tools=tools, tool_choice=choice)
+    call = called.output[0]
+    assert call.type == "function_call" and json.loads(call.arguments)["city"] in ("Paris", "Rome")
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
+    items = [*question, *called.output, output]
+    client.responses.create(model=model, input=items, tools=tools, max_output_tokens=8)
+    with client.responses.stream(
+        model=model, input=question, tools=tools, tool_choice=choice
+    ) as stream:
+        final = stream.get_final_response()
+    assert final.output[0].name == "weather" and json.loads(final.output[0].arguments)
+
+
 def check_failures(client, model: str, address: str) -> None:
     import openai
 
@@ -103,6 +159,12 @@ def check_failures(client, model: str, address: str) -> None:
     fails(openai.BadRequestError, messages=[])
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
     fails(openai.BadRequestError, messages=[{"role": "user", "content": [image]}])
+    try:
+        client.responses.create(model=model, input="a", previous_response_id="resp_1")
+    except openai.BadRequestError as error:
+        assert "keeps no responses" in error.body["message"], error
+    else:
+        raise AssertionError("a response that was not kept is not refused")
     stranger = openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0)
     fails(openai.AuthenticationError, client=stranger)
 
@@ -118,6 +180,8 @@ def main() -> None:
         check_chats(client, model)
         check_shapes(client, model)
         check_completions(client, model)
+        check_embeddings(client, model)
+        check_responses(client, model)
         check_failures(client, model, address)
     print(f"openai {openai.__version__}: all calls did what they should")
 

@@ -80,7 +80,7 @@ pub enum Command {
     Chat(ChatArgs),
     /// Compile a JSON schema into a table, for replies on boards without an operating system
     CompileSchema(CompileSchemaArgs),
-    /// Answer other programs over HTTP, by the OpenAI protocol
+    /// Answer other programs over HTTP, by the protocols of OpenAI and Ollama
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
     /// Show the tokens of a text

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 /// Arguments of `kinglet serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Answers the OpenAI protocol: GET /v1/models, POST /v1/chat/completions and /v1/completions,
-streamed or not; also POST /tokenize and /detokenize, GET /health, and GET /metrics for Prometheus.
+Answers the protocols of OpenAI and Ollama: GET /v1/models, POST /v1/chat/completions,
+/v1/completions, /v1/responses and /v1/embeddings, and POST /api/chat, /api/generate and /api/embed
+with what belongs to them; also POST /tokenize and /detokenize, GET /health, and GET /metrics for
+Prometheus. GET /openapi.json tells all of it.
 Up to --slots replies are made at once, each with a context of its own; others wait. SIGTERM and
 Ctrl-C let the replies that there are come to their end.
 

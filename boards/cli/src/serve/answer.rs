@@ -1,11 +1,9 @@
-//! From the events of the engine to what a client gets: one document, or chunks as they come.
+//! From the events of the engine to what a client gets: one document, or text as it comes.
 
 use super::failure::{Failure, Outcome};
-use super::fields::Fields;
-use super::job::{Event, Manner};
-use kinglet::StopReason;
-use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
+use super::framing::Framing;
+use super::job::{Event, Wish};
+use serde_json::Value;
 
 /// A request that was understood.
 pub struct Prepared {
@@ -13,80 +11,90 @@ pub struct Prepared {
     pub tasks: Vec<Task>,
     /// What becomes of the events.
     pub answer: Box<dyn Answer>,
-    /// Whether the client gets chunks.
-    pub streams: bool,
+    /// How the client gets it.
+    pub delivery: Delivery,
 }
 
-/// A prompt and how its reply is made.
+impl Prepared {
+    /// An answer that needs nothing of the engine.
+    pub fn ready(document: Value, delivery: Delivery) -> Self {
+        Self { tasks: Vec::new(), answer: Box::new(Ready { document, delivery }), delivery }
+    }
+}
+
+/// A document that was there from the beginning.
+struct Ready {
+    document: Value,
+    delivery: Delivery,
+}
+
+impl Answer for Ready {
+    fn take(&mut self, _task: usize, _event: Event) -> Outcome<String> {
+        unreachable!("no task was given")
+    }
+
+    fn end(&mut self) -> String {
+        match self.delivery {
+            Delivery::Stream(framing) => {
+                framing.text(std::slice::from_ref(&self.document)) + framing.end()
+            }
+            Delivery::Whole | Delivery::Parts => String::new(),
+        }
+    }
+
+    fn failure(&mut self, _failure: &Failure) -> Option<String> {
+        None
+    }
+
+    fn document(&self) -> Value {
+        self.document.clone()
+    }
+}
+
+/// A prompt and what is wanted of it.
 pub struct Task {
     /// The prompt.
     pub prompt: Vec<u32>,
     /// So many of the most probable tokens are wanted at each token of the prompt.
     pub prompt_candidates: Option<usize>,
     /// The rest.
-    pub manner: Manner,
+    pub wish: Wish,
+}
+
+/// How a client gets an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// One document, once all is made.
+    Whole,
+    /// Documents while it is made.
+    Stream(Framing),
+    /// One document, sent part by part, so that it never lies in memory: one task is made after
+    /// the other, as the client takes them.
+    Parts,
+}
+
+impl Delivery {
+    /// A stream with this framing if one is wanted, else one document.
+    pub fn of(streams: bool, framing: Framing) -> Self {
+        if streams { Self::Stream(framing) } else { Self::Whole }
+    }
 }
 
 /// Collects the events of a request in the form that its protocol has.
 pub trait Answer: Send {
-    /// Takes the next event of a task; the chunks that a stream gets of it.
-    fn take(&mut self, task: usize, event: Event) -> Outcome<Vec<Value>>;
+    /// Takes the next event of a task; the text that goes to the client now, if it gets any before
+    /// the end.
+    fn take(&mut self, task: usize, event: Event) -> Outcome<String>;
 
-    /// The chunk behind the last reply, if one was asked for.
-    fn last_chunk(&self) -> Option<Value>;
+    /// The text behind the last reply.
+    fn end(&mut self) -> String;
+
+    /// The text that tells of a failure after the answer has begun; none where no text can, and the
+    /// connection is cut.
+    fn failure(&mut self, failure: &Failure) -> Option<String>;
 
     /// The document, once all replies have ended.
     fn document(&self) -> Value;
-}
-
-/// What all documents of an answer begin with.
-pub struct Head {
-    id: String,
-    created: u64,
-    model: String,
-    /// Whether chunks have a field for the usage.
-    pub has_usage: bool,
-}
-
-impl Head {
-    /// A head with an identifier of its own.
-    pub fn new(prefix: &str, model: &str, fields: &Fields<'_>) -> Outcome<Self> {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let options = fields.object("stream_options")?;
-        let has_usage = options.map_or(Ok(None), |options| options.flag("include_usage"))?;
-        Ok(Self {
-            id: format!("{prefix}-{:032x}", fastrand::u128(..)),
-            created,
-            model: model.to_owned(),
-            has_usage: has_usage.unwrap_or(false),
-        })
-    }
-
-    /// A document with these choices.
-    pub fn document(&self, object: &str, choices: Vec<Value>) -> Value {
-        json!({
-            "id": self.id, "object": object, "created": self.created, "model": self.model,
-            "choices": choices,
-        })
-    }
-
-    /// A chunk of a stream.
-    pub fn chunk(&self, object: &str, choices: Vec<Value>) -> Value {
-        let mut chunk = self.document(object, choices);
-        if self.has_usage {
-            chunk["usage"] = Value::Null;
-        }
-        chunk
-    }
-
-    /// The chunk that tells behind all others what a request took, where it asks for that.
-    pub fn usage_chunk(&self, object: &str, usage: &Usage) -> Option<Value> {
-        self.has_usage.then(|| {
-            let mut chunk = self.document(object, Vec::new());
-            chunk["usage"] = usage.document();
-            chunk
-        })
-    }
 }
 
 /// What a request took.
@@ -98,29 +106,6 @@ pub struct Usage {
     pub reused: usize,
     /// Tokens of its replies.
     pub replies: usize,
-}
-
-impl Usage {
-    /// As the OpenAI protocol has it.
-    pub fn document(&self) -> Value {
-        json!({
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.replies,
-            "total_tokens": self.prompt + self.replies,
-            "prompt_tokens_details": {"cached_tokens": self.reused},
-        })
-    }
-}
-
-/// The protocol's word for why a reply ended.
-pub fn finish_reason(reason: StopReason) -> &'static str {
-    match reason {
-        StopReason::MaxTokens | StopReason::ContextFull | StopReason::Deadline => "length",
-        StopReason::EndOfText
-        | StopReason::Complete
-        | StopReason::StopString
-        | StopReason::Cancelled => "stop",
-    }
 }
 
 /// A failure for a prompt that leaves no room for a reply.

@@ -1,7 +1,7 @@
 //! What all requests share.
 
 use super::access::Access;
-use super::answer::{Answer, Prepared};
+use super::answer::{Answer, Delivery, Prepared, Task};
 use super::failure::{Failure, Outcome};
 use super::job::{Abandoned, Event, Job};
 use super::metrics::Metrics;
@@ -10,11 +10,12 @@ use hyper::StatusCode;
 use kinglet::guide::Guides;
 use kinglet::template::Template;
 use kinglet::{Error, Model};
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// The model and the ways to the engine.
 pub struct App {
@@ -52,19 +53,22 @@ impl App {
 
     /// Puts what a request asks for into the queue. A failure where that is full.
     pub fn submit(&self, prepared: Prepared) -> Outcome<Ticket> {
+        let Prepared { mut tasks, answer, delivery } = prepared;
+        let at_once = if delivery == Delivery::Parts { 1 } else { tasks.len() };
+        let later = tasks.split_off(at_once);
         let (sender, events) = unbounded_channel();
-        let abandoned = Abandoned::default();
-        let left = prepared.tasks.len();
-        let job = |(number, task): (usize, super::answer::Task)| Job {
-            prompt: task.prompt,
-            prompt_candidates: task.prompt_candidates,
-            manner: task.manner,
-            number,
-            events: sender.clone(),
-            abandoned: abandoned.clone(),
-            asked: Instant::now(),
+        let ticket = Ticket {
+            answer,
+            ahead: String::new(),
+            events,
+            abandoned: Abandoned::default(),
+            left: tasks.len() + later.len(),
+            next: tasks.len(),
+            later: later.into(),
+            queue: Arc::clone(&self.queue),
         };
-        let jobs = prepared.tasks.into_iter().enumerate().map(job).collect();
+        let jobs = tasks.into_iter().enumerate();
+        let jobs = jobs.map(|(number, task)| ticket.job(number, task, &sender)).collect();
         if !self.queue.push(jobs) {
             self.metrics.refused.add(1);
             return Err(Failure::new(
@@ -72,41 +76,74 @@ impl App {
                 "too many requests wait already: try again later",
             ));
         }
-        Ok(Ticket { answer: prepared.answer, events, abandoned, left })
+        Ok(ticket)
     }
 }
 
-/// The replies that a request waits for. Dropping it stops them.
+/// What a request waits for. Dropping it stops the engine's work for it.
 pub struct Ticket {
     /// What the events become.
     pub answer: Box<dyn Answer>,
+    /// Text that came already.
+    pub ahead: String,
     events: UnboundedReceiver<(usize, Event)>,
     abandoned: Abandoned,
-    /// Replies that have not ended.
+    /// Tasks that have not ended.
     left: usize,
+    /// Those of them that are not in the queue yet, and the number of the first.
+    later: VecDeque<Task>,
+    next: usize,
+    queue: Arc<Queue>,
 }
 
 impl Ticket {
-    /// The chunks of the next event, once there is one; nothing when all replies have ended.
-    pub fn poll_chunks(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Outcome<Vec<serde_json::Value>>>> {
+    fn job(&self, number: usize, task: Task, events: &UnboundedSender<(usize, Event)>) -> Job {
+        Job {
+            prompt: task.prompt,
+            prompt_candidates: task.prompt_candidates,
+            wish: task.wish,
+            number,
+            events: events.clone(),
+            abandoned: self.abandoned.clone(),
+            asked: Instant::now(),
+        }
+    }
+
+    /// The text of the next event, once there is one; nothing when all tasks have ended.
+    pub fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Option<Outcome<String>>> {
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.ahead))));
+        }
         if self.left == 0 {
             return Poll::Ready(None);
         }
         self.events.poll_recv(context).map(|event| {
-            let Some((task, event)) = event else {
-                self.left = 0;
-                return Some(Err(Failure::engine()));
-            };
-            self.left -= usize::from(matches!(event, Event::End(_)));
-            let chunks = self.answer.take(task, event);
-            if chunks.is_err() {
+            let text = event.ok_or_else(Failure::engine).and_then(|(task, event)| {
+                if matches!(event, Event::End(_)) {
+                    self.left -= 1;
+                    self.go_on()?;
+                }
+                self.answer.take(task, event)
+            });
+            if text.is_err() {
                 self.left = 0;
             }
-            Some(chunks)
+            Some(text)
         })
+    }
+
+    /// Puts the next task into the queue when one has ended.
+    fn go_on(&mut self) -> Outcome<()> {
+        let Some(task) = self.later.pop_front() else { return Ok(()) };
+        // Who waits must see when the engine drops the job, so nobody else may hold the sender.
+        let (sender, events) = unbounded_channel();
+        self.events = events;
+        let job = self.job(self.next, task, &sender);
+        self.next += 1;
+        match self.queue.push_next(job) {
+            true => Ok(()),
+            false => Err(Failure::engine()),
+        }
     }
 }
 

@@ -4,13 +4,14 @@
 //! are being made go on. A text stays when its reply has ended, and a job whose prompt begins like
 //! a text takes over what was computed of that.
 
-use super::job::{Abandoned, Event, Job, Manner, Piece, Read};
+use super::job::{Abandoned, Event, Job, Manner, Piece, Read, Wish};
 use super::metrics::Metrics;
 use super::queue::{Next, Queue};
 use crate::chat::shared_prefix;
 use kinglet::score::{log_likelihood, top};
 use kinglet::{
-    Batch, Candidate, Code, Error, GenerateOptions, Generation, Replies, Result, Sampling,
+    Batch, Candidate, Code, Error, GenerateOptions, Generation, Pooling, Replies, Result, Sampling,
+    StopReason,
 };
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -54,7 +55,10 @@ struct Reading {
     slot: usize,
     job: Box<Job>,
     reused: usize,
+    began: Instant,
     candidates: Vec<Vec<Candidate>>,
+    /// What is to become the prompt's embedding.
+    embedding: Vec<f32>,
 }
 
 impl Engine {
@@ -89,11 +93,13 @@ impl Engine {
     /// goes on there, if it is free and loses less than half of its tokens; else the one that has
     /// been free for longest.
     fn admit(&mut self, job: Box<Job>) {
-        let shared = |text: usize| match job.prompt_candidates {
-            // Every token of the prompt needs its logits.
-            Some(_) => 0,
+        let shared = |text: usize| match (job.prompt_candidates, &job.wish) {
             // The last token is computed again: its logits begin the reply.
-            None => shared_prefix(self.batch.tokens(text), &job.prompt[..job.prompt.len() - 1]),
+            (None, Wish::Reply(_)) => {
+                shared_prefix(self.batch.tokens(text), &job.prompt[..job.prompt.len() - 1])
+            }
+            // Every token of the prompt needs its logits, or its hidden state.
+            _ => 0,
         };
         let is_free = |slot: &usize| self.slots[*slot].client.is_none();
         let source = (0..self.slots.len()).max_by_key(|slot| (shared(*slot), is_free(slot)));
@@ -111,7 +117,12 @@ impl Engine {
             self.fail(&job, error);
             return;
         }
-        self.reading = Some(Reading { slot, job, reused, candidates: Vec::new() });
+        let embedding = match job.wish {
+            Wish::Embedding(_) => vec![0.0; self.batch.model().config().hidden as usize],
+            Wish::Reply(_) => Vec::new(),
+        };
+        let (began, candidates) = (Instant::now(), Vec::new());
+        self.reading = Some(Reading { slot, job, reused, began, candidates, embedding });
     }
 
     /// Reads the next chunk of a prompt, and begins the reply behind the last one.
@@ -125,7 +136,7 @@ impl Engine {
                 self.reading = Some(reading);
                 return;
             }
-            Ok(true) => self.begin(&mut reading),
+            Ok(true) => self.finish(&mut reading),
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
@@ -151,6 +162,12 @@ impl Engine {
         let most = self.batch.plan().limits().batch;
         let end = prompt.len().min(done + most);
         let chunk = &prompt[done..end];
+        if let Wish::Embedding(pooling) = reading.job.wish {
+            let embedding = &mut reading.embedding;
+            let mut text = self.batch.text(reading.slot);
+            text.hidden_states(chunk, &mut |states| pooling.add(embedding, states))?;
+            return Ok(end == prompt.len());
+        }
         let Some(count) = reading.job.prompt_candidates else {
             self.batch.text(reading.slot).prefill(chunk, &mut |_| Ok(()))?;
             return Ok(end == prompt.len());
@@ -174,11 +191,24 @@ impl Engine {
         Ok(end == prompt.len())
     }
 
-    /// Begins the reply of a job whose prompt has been read.
-    fn begin(&mut self, reading: &mut Reading) -> Result<()> {
-        let Reading { slot, job, reused, candidates } = reading;
-        let stop: Vec<&str> = job.manner.stop.iter().map(String::as_str).collect();
-        let owner = (job.manner.clone(), job.abandoned.clone());
+    /// Begins the reply of a job whose prompt has been read, or tells the embedding.
+    fn finish(&mut self, reading: &mut Reading) -> Result<()> {
+        self.metrics.prompt_tokens.add(reading.job.prompt.len() as u64);
+        self.metrics.reused_tokens.add(reading.reused as u64);
+        let Reading { slot, job, reused, began, candidates, embedding } = reading;
+        let manner = match &job.wish {
+            Wish::Reply(manner) => manner,
+            Wish::Embedding(_) => {
+                // No text goes on from what was read for an embedding alone.
+                self.batch.text(*slot).rewind(0)?;
+                Pooling::finish(embedding);
+                job.tell(Event::Embedding(std::mem::take(embedding)));
+                job.tell(Event::End(Ok(StopReason::Complete)));
+                return Ok(());
+            }
+        };
+        let stop: Vec<&str> = manner.stop.iter().map(String::as_str).collect();
+        let owner = (manner.clone(), job.abandoned.clone());
         self.replies.join(&mut self.batch, *slot, &stop, owner, |(manner, abandoned)| {
             GenerateOptions {
                 deadline: Some(REPLY_TIME),
@@ -186,9 +216,8 @@ impl Engine {
                 ..options(manner)
             }
         })?;
-        self.metrics.prompt_tokens.add(job.prompt.len() as u64);
-        self.metrics.reused_tokens.add(*reused as u64);
-        let read = Read { reused: *reused, candidates: std::mem::take(candidates) };
+        let candidates = std::mem::take(candidates);
+        let read = Read { reused: *reused, time: began.elapsed(), candidates };
         job.tell(Event::Read(read));
         self.slots[*slot].client = Some(Client {
             number: job.number,

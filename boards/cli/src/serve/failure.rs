@@ -1,4 +1,4 @@
-//! Answers that are no success, in the OpenAI protocol's form.
+//! Answers that are no success.
 
 use hyper::StatusCode;
 use kinglet::Error;
@@ -11,6 +11,22 @@ pub struct Failure {
     pub status: StatusCode,
     /// What is wrong and what to do.
     pub message: String,
+}
+
+/// Whose form a failure has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// OpenAI's.
+    OpenAi,
+    /// Ollama's.
+    Ollama,
+}
+
+impl Protocol {
+    /// The protocol that a path belongs to.
+    pub fn of(path: &str) -> Self {
+        if path.starts_with("/api/") { Self::Ollama } else { Self::OpenAi }
+    }
 }
 
 /// What a request turns into, or why not.
@@ -33,17 +49,25 @@ impl Failure {
     }
 
     /// The document that tells it.
-    pub fn document(&self) -> Value {
-        let kind = match self.status {
+    pub fn document(&self, protocol: Protocol) -> Value {
+        match protocol {
+            Protocol::Ollama => json!({"error": self.message}),
+            Protocol::OpenAi => json!({"error": {
+                "message": self.message, "type": self.kind(), "param": null,
+                "code": self.status.as_u16(),
+            }}),
+        }
+    }
+
+    /// The OpenAI protocol's word for it.
+    fn kind(&self) -> &'static str {
+        match self.status {
             StatusCode::UNAUTHORIZED => "authentication_error",
             StatusCode::FORBIDDEN => "permission_error",
             StatusCode::NOT_FOUND => "not_found_error",
             status if status.is_server_error() => "server_error",
             _ => "invalid_request_error",
-        };
-        json!({"error": {
-            "message": self.message, "type": kind, "param": null, "code": self.status.as_u16(),
-        }})
+        }
     }
 }
 

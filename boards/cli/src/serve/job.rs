@@ -1,20 +1,20 @@
 //! What the server asks of the engine, and what it hears of it.
 
 use kinglet::guide::Guide;
-use kinglet::{Candidate, Error, Sampling, StopReason};
+use kinglet::{Candidate, Error, Pooling, Sampling, StopReason};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// One reply to make.
+/// One prompt and what to make of it.
 pub struct Job {
     /// The prompt, at least one token.
     pub prompt: Vec<u32>,
     /// So many of the most probable tokens are wanted at each token of the prompt.
     pub prompt_candidates: Option<usize>,
-    /// How the reply is made.
-    pub manner: Manner,
+    /// What is wanted.
+    pub wish: Wish,
     /// Which reply of its request it is.
     pub number: usize,
     /// Where its events go, with its number. The context bounds how many there are.
@@ -30,6 +30,14 @@ impl Job {
     pub fn tell(&self, event: Event) {
         let _ = self.events.send((self.number, event));
     }
+}
+
+/// What is wanted of a prompt.
+pub enum Wish {
+    /// A reply, made so.
+    Reply(Manner),
+    /// Its embedding.
+    Embedding(Pooling),
 }
 
 /// How a reply is made.
@@ -53,11 +61,13 @@ pub struct Manner {
 
 /// What becomes of a job, in this order.
 pub enum Event {
-    /// The prompt was read.
+    /// The prompt was read, and a reply begins.
     Read(Read),
     /// The reply goes on.
     Piece(Piece),
-    /// The reply has ended, or has failed.
+    /// The prompt's embedding.
+    Embedding(Vec<f32>),
+    /// All was made, or it has failed.
     End(Result<StopReason, Box<Error>>),
 }
 
@@ -65,6 +75,8 @@ pub enum Event {
 pub struct Read {
     /// Tokens that were known from earlier texts.
     pub reused: usize,
+    /// How long it took, without the time in the queue.
+    pub time: Duration,
     /// For each token of the prompt but the first: itself, then the most probable ones.
     pub candidates: Vec<Vec<Candidate>>,
 }

@@ -3,21 +3,24 @@
 mod access;
 mod answer;
 mod app;
-mod chat;
-mod completion;
+mod ask;
+mod embedding;
 mod engine;
 mod failure;
 mod fields;
+mod framing;
 mod job;
-mod likely;
 mod listen;
-mod messages;
 mod metrics;
+mod ollama;
+mod openai;
+mod openapi;
 mod patience;
 mod queue;
 mod response;
 mod routes;
 mod sampling;
+mod talk;
 mod tokens;
 
 use crate::{interrupt, out};

@@ -46,6 +46,17 @@ impl Queue {
         fits
     }
 
+    /// Appends the next job of a request that had one here before: it needs no further room. False
+    /// when the queue is closed.
+    pub fn push_next(&self, job: Job) -> bool {
+        let mut state = self.lock();
+        if !state.is_closed {
+            state.jobs.push_back(job);
+            self.changed.notify_one();
+        }
+        !state.is_closed
+    }
+
     /// The next job that somebody waits for; with `waits`, once there is one.
     pub fn take(&self, waits: bool) -> Next {
         let mut state = self.lock();
@@ -93,25 +104,16 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::job::{Abandoned, Manner};
-    use kinglet::Sampling;
+    use crate::serve::job::{Abandoned, Wish};
+    use kinglet::Pooling;
     use std::time::Instant;
 
     fn job(number: u32) -> (Job, Abandoned) {
         let abandoned = Abandoned::default();
-        let manner = Manner {
-            max_tokens: 1,
-            sampling: Sampling::default(),
-            logit_bias: Vec::new(),
-            ignore_eos: false,
-            stop: Vec::new(),
-            guide: None,
-            candidates: None,
-        };
         let job = Job {
             prompt: vec![number],
             prompt_candidates: None,
-            manner,
+            wish: Wish::Embedding(Pooling::Mean),
             number: 0,
             events: tokio::sync::mpsc::unbounded_channel().0,
             abandoned: abandoned.clone(),
@@ -138,9 +140,11 @@ mod tests {
         assert!(queue.push(vec![job(4).0]), "who left makes room");
         flags[0].set();
         assert_eq!([next(&queue), next(&queue), next(&queue)], [Some(3), Some(4), None]);
-        assert!(queue.push(vec![job(5).0]));
+        assert!(queue.push(vec![job(5).0, job(6).0, job(7).0]));
+        assert!(queue.push_next(job(8).0), "what goes on needs no room");
+        assert_eq!(next(&queue), Some(5));
         queue.close();
-        assert!(!queue.push(vec![job(6).0]));
+        assert!(!queue.push(vec![job(9).0]) && !queue.push_next(job(9).0));
         assert!(matches!(queue.take(true), Next::Closed));
     }
 }

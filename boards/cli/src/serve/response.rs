@@ -1,14 +1,17 @@
-//! Answers as bytes: whole documents, and streams of server-sent events.
+//! Answers as bytes: whole documents, and streams.
 
 use super::app::Ticket;
-use super::failure::Failure;
+use super::failure::{Failure, Protocol};
 use hyper::StatusCode;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::Value;
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+
+/// The type of documents.
+pub const JSON: &str = "application/json";
 
 /// An answer.
 pub type Response = hyper::Response<Content>;
@@ -17,8 +20,8 @@ pub type Response = hyper::Response<Content>;
 pub enum Content {
     /// All of it, once.
     Whole(Option<Bytes>),
-    /// Events, as the engine makes them. Dropping it stops the replies.
-    Events(Option<Box<Ticket>>),
+    /// Text, as the engine makes it. Dropping it stops the engine's work.
+    Stream(Option<Box<Ticket>>),
 }
 
 impl Content {
@@ -29,31 +32,34 @@ impl Content {
 
 impl Body for Content {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let place = match self.get_mut() {
             Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::Events(place) => place,
+            Self::Stream(place) => place,
         };
         loop {
             let Some(ticket) = place else { return Poll::Ready(None) };
-            let mut text = String::new();
-            match std::task::ready!(ticket.poll_chunks(context)) {
-                Some(Ok(chunks)) => chunks.iter().for_each(|chunk| event(&mut text, chunk)),
+            let text = match std::task::ready!(ticket.poll_text(context)) {
+                Some(Ok(text)) => text,
                 Some(Err(failure)) => {
-                    event(&mut text, &failure.document());
+                    let text = ticket.answer.failure(&failure);
                     *place = None;
+                    let Some(text) = text else {
+                        return Poll::Ready(Some(Err(io::ErrorKind::Interrupted.into())));
+                    };
+                    text
                 }
                 None => {
-                    ticket.answer.last_chunk().iter().for_each(|chunk| event(&mut text, chunk));
-                    text.push_str("data: [DONE]\n\n");
+                    let text = ticket.answer.end();
                     *place = None;
+                    text
                 }
-            }
+            };
             if !text.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(text.into()))));
             }
@@ -61,19 +67,15 @@ impl Body for Content {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None) | Self::Events(None))
+        matches!(self, Self::Whole(None) | Self::Stream(None))
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Events(_) => SizeHint::default(),
+            Self::Stream(_) => SizeHint::default(),
         }
     }
-}
-
-fn event(text: &mut String, document: &Value) {
-    text.push_str(&format!("data: {document}\n\n"));
 }
 
 /// An answer of one type.
@@ -88,7 +90,7 @@ fn typed(status: StatusCode, kind: &'static str, content: Content) -> Response {
 
 /// A document.
 pub fn document(document: &Value) -> Response {
-    typed(StatusCode::OK, "application/json", Content::whole(document.to_string()))
+    typed(StatusCode::OK, JSON, Content::whole(document.to_string()))
 }
 
 /// The page of metrics.
@@ -96,15 +98,15 @@ pub fn page(text: String) -> Response {
     typed(StatusCode::OK, "text/plain; version=0.0.4", Content::whole(text))
 }
 
-/// A stream of events.
-pub fn events(ticket: Ticket) -> Response {
-    typed(StatusCode::OK, "text/event-stream", Content::Events(Some(Box::new(ticket))))
+/// A stream of this type.
+pub fn stream(kind: &'static str, ticket: Ticket) -> Response {
+    typed(StatusCode::OK, kind, Content::Stream(Some(Box::new(ticket))))
 }
 
-/// Why there is no other answer.
-pub fn failure(failure: &Failure) -> Response {
-    let document = failure.document().to_string();
-    let mut response = typed(failure.status, "application/json", Content::whole(document));
+/// Why there is no other answer, as a protocol says it.
+pub fn failure(failure: &Failure, protocol: Protocol) -> Response {
+    let document = failure.document(protocol).to_string();
+    let mut response = typed(failure.status, JSON, Content::whole(document));
     let header = match failure.status {
         StatusCode::SERVICE_UNAVAILABLE => (RETRY_AFTER, "5"),
         StatusCode::UNAUTHORIZED => (WWW_AUTHENTICATE, "Bearer"),

@@ -1,15 +1,15 @@
 //! From requests to answers.
 
-use super::answer::Prepared;
+use super::answer::{Delivery, Prepared};
 use super::app::{App, Ticket};
-use super::failure::{Failure, Outcome};
+use super::failure::{Failure, Outcome, Protocol};
 use super::response::{self, Response};
-use super::{chat, completion, tokens};
+use super::{ollama, openai, openapi, tokens};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,47 +24,69 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// What understands a body.
 type Prepare = fn(&App, &[u8]) -> Outcome<Prepared>;
 /// What answers a body at once.
-type Tell = fn(&App, &[u8]) -> Outcome<serde_json::Value>;
+type Tell = fn(&App, &[u8]) -> Outcome<Value>;
 
 /// What a path leads to.
+#[derive(Clone, Copy)]
 enum Route {
     Health,
     Metrics,
-    Models,
+    /// A document about the server.
+    Document(fn(&App) -> Value),
     Generate(Prepare),
     Tell(Tell),
 }
 
+/// All paths.
+const ROUTES: [(&str, Route); 18] = [
+    ("/health", Route::Health),
+    ("/metrics", Route::Metrics),
+    ("/openapi.json", Route::Document(openapi::document)),
+    ("/v1/models", Route::Document(models)),
+    ("/v1/chat/completions", Route::Generate(openai::chat::prepare)),
+    ("/v1/completions", Route::Generate(openai::completion::prepare)),
+    ("/v1/embeddings", Route::Generate(openai::embeddings::prepare)),
+    ("/v1/responses", Route::Generate(openai::responses::prepare)),
+    ("/tokenize", Route::Tell(tokens::tokenize)),
+    ("/detokenize", Route::Tell(tokens::detokenize)),
+    ("/api/version", Route::Document(ollama::info::version)),
+    ("/api/tags", Route::Document(ollama::info::tags)),
+    ("/api/ps", Route::Document(ollama::info::running)),
+    ("/api/show", Route::Tell(ollama::info::show)),
+    ("/api/chat", Route::Generate(ollama::chat::prepare)),
+    ("/api/generate", Route::Generate(ollama::generate::prepare)),
+    ("/api/embed", Route::Generate(ollama::embed::prepare)),
+    ("/api/embeddings", Route::Generate(ollama::embed::prepare_one)),
+];
+
 impl Route {
     fn of(path: &str) -> Option<Self> {
-        Some(match path {
-            "/health" => Self::Health,
-            "/metrics" => Self::Metrics,
-            "/v1/models" => Self::Models,
-            "/v1/chat/completions" => Self::Generate(chat::prepare),
-            "/v1/completions" => Self::Generate(completion::prepare),
-            "/tokenize" => Self::Tell(tokens::tokenize),
-            "/detokenize" => Self::Tell(tokens::detokenize),
-            _ => return None,
-        })
+        ROUTES.iter().find(|(known, _)| *known == path).map(|(_, route)| *route)
     }
 
-    fn method(&self) -> Method {
+    fn method(self) -> Method {
         match self {
-            Self::Health | Self::Metrics | Self::Models => Method::GET,
+            Self::Health | Self::Metrics | Self::Document(_) => Method::GET,
             Self::Generate(_) | Self::Tell(_) => Method::POST,
         }
     }
+}
+
+/// All paths with their methods.
+#[cfg(test)]
+pub fn all() -> impl Iterator<Item = (&'static str, Method)> {
+    ROUTES.iter().map(|(path, route)| (*path, route.method()))
 }
 
 /// Answers a request.
 pub async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response {
     // Whatever stands between a client and this server may have found another end of the body.
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let outcome = respond(&app, request).await;
+    let protocol = Protocol::of(request.uri().path());
+    let outcome = respond(&app, request, protocol).await;
     let mut response = outcome.unwrap_or_else(|failure| {
         app.metrics.failures.add(1);
-        response::failure(&failure)
+        response::failure(&failure, protocol)
     });
     if is_chunked || response.status().is_client_error() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -72,7 +94,11 @@ pub async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response {
     response
 }
 
-async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Outcome<Response> {
+async fn respond(
+    app: &Arc<App>,
+    request: Request<Incoming>,
+    protocol: Protocol,
+) -> Outcome<Response> {
     let headers = request.headers();
     app.access.check_origin(headers)?;
     if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
@@ -95,7 +121,7 @@ async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Outcome<Response
         app.metrics.failures.add(1);
         let message = format!("this path answers {method} alone");
         let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, message);
-        let mut response = response::failure(&failure);
+        let mut response = response::failure(&failure, protocol);
         let allowed = HeaderValue::from_str(method.as_str()).expect("a method is a token");
         response.headers_mut().insert(ALLOW, allowed);
         return Ok(response);
@@ -103,7 +129,7 @@ async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Outcome<Response
     match route {
         Route::Health => Ok(response::document(&json!({"status": "ok"}))),
         Route::Metrics => Ok(response::page(app.metrics.page(&app.queue))),
-        Route::Models => Ok(response::document(&models(app))),
+        Route::Document(document) => Ok(response::document(&document(app))),
         Route::Generate(prepare) => {
             let prepared = understand(app, request, prepare).await?;
             generate(app, prepared).await
@@ -112,7 +138,7 @@ async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Outcome<Response
     }
 }
 
-fn models(app: &App) -> serde_json::Value {
+fn models(app: &App) -> Value {
     let model = json!({
         "id": app.name, "object": "model", "created": app.created, "owned_by": "kinglet",
         "context_length": app.context,
@@ -165,17 +191,24 @@ async fn read(body: Incoming) -> Outcome<Bytes> {
 }
 
 async fn generate(app: &App, prepared: Prepared) -> Outcome<Response> {
-    let streams = prepared.streams;
+    let delivery = prepared.delivery;
     let mut ticket = app.submit(prepared)?;
-    if streams {
-        return Ok(response::events(ticket));
+    match delivery {
+        Delivery::Stream(framing) => Ok(response::stream(framing.content_type(), ticket)),
+        Delivery::Parts => {
+            // A failure at the beginning still becomes a status.
+            ticket.ahead = next(&mut ticket).await.transpose()?.unwrap_or_default();
+            Ok(response::stream(response::JSON, ticket))
+        }
+        Delivery::Whole => {
+            while let Some(text) = next(&mut ticket).await {
+                text?;
+            }
+            Ok(response::document(&ticket.answer.document()))
+        }
     }
-    while let Some(chunks) = next(&mut ticket).await {
-        chunks?;
-    }
-    Ok(response::document(&ticket.answer.document()))
 }
 
-async fn next(ticket: &mut Ticket) -> Option<Outcome<Vec<serde_json::Value>>> {
-    poll_fn(|context| ticket.poll_chunks(context)).await
+async fn next(ticket: &mut Ticket) -> Option<Outcome<String>> {
+    poll_fn(|context| ticket.poll_text(context)).await
 }

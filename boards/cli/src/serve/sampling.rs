@@ -1,4 +1,4 @@
-//! How a reply is made, from the fields that chats and completions have in common.
+//! How a reply is made, from the fields that OpenAI's endpoints have in common.
 
 use super::failure::{Failure, Outcome};
 use super::fields::Fields;
@@ -6,16 +6,23 @@ use super::job::Manner;
 use kinglet::{MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_TEXTS, Sampling};
 use serde_json::Value;
 
-/// What `kinglet run` and `kinglet chat` take as well.
-const TEMPERATURE: f32 = 0.2;
-const TOP_P: f32 = 0.9;
+/// The temperature that `kinglet run` and `kinglet chat` take as well.
+pub const TEMPERATURE: f32 = 0.2;
+/// Their share of the most probable tokens.
+pub const TOP_P: f32 = 0.9;
 
-/// Reads the fields; `tokens` are those of a reply that asks for no number.
-pub fn manner(fields: &Fields<'_>, vocabulary: u32, tokens: usize) -> Outcome<Manner> {
-    let max_tokens = match fields.whole("max_completion_tokens", 0..=u64::from(u32::MAX))? {
-        Some(count) => Some(count),
-        None => fields.whole("max_tokens", 0..=u64::from(u32::MAX))?,
-    };
+/// Tokens of a reply at most, by one of these fields.
+pub fn max_tokens(fields: &Fields<'_>, names: &[&str]) -> Outcome<Option<usize>> {
+    for name in names {
+        if let Some(count) = fields.whole(name, 0..=u64::from(u32::MAX))? {
+            return Ok(Some(count as usize));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the fields. A reply has `max_tokens` tokens at most.
+pub fn manner(fields: &Fields<'_>, vocabulary: u32, max_tokens: usize) -> Outcome<Manner> {
     let sampling = Sampling {
         temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(TEMPERATURE),
         top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(TOP_P),
@@ -25,7 +32,7 @@ pub fn manner(fields: &Fields<'_>, vocabulary: u32, tokens: usize) -> Outcome<Ma
         ..Sampling::default()
     };
     Ok(Manner {
-        max_tokens: max_tokens.map_or(tokens, |count| count as usize),
+        max_tokens,
         sampling,
         logit_bias: bias(fields, vocabulary)?,
         ignore_eos: false,
@@ -41,13 +48,14 @@ pub fn replies(fields: &Fields<'_>) -> Outcome<usize> {
 }
 
 /// Without one, every request gets another. Clients send negative ones, too.
-fn seed(fields: &Fields<'_>) -> Outcome<u64> {
+pub fn seed(fields: &Fields<'_>) -> Outcome<u64> {
     let Some(seed) = fields.get("seed") else { return Ok(fastrand::u64(..)) };
     let seed_of = |seed: &Value| seed.as_u64().or_else(|| seed.as_i64().map(i64::cast_unsigned));
     seed_of(seed).ok_or_else(|| Failure::request("seed must be a whole number of 64 bits"))
 }
 
-fn stop(fields: &Fields<'_>) -> Outcome<Vec<String>> {
+/// Texts that end a reply.
+pub fn stop(fields: &Fields<'_>) -> Outcome<Vec<String>> {
     let texts = match fields.get("stop") {
         None => Vec::new(),
         Some(Value::Array(texts)) => texts.iter().map(Value::as_str).collect(),

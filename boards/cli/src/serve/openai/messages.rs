@@ -1,7 +1,7 @@
 //! The messages of a conversation, from the OpenAI protocol's form.
 
-use super::failure::{Failure, Outcome};
-use super::fields::Fields;
+use crate::serve::failure::{Failure, Outcome};
+use crate::serve::fields::Fields;
 use kinglet::tools::{Call, Turn};
 use serde_json::Value;
 use std::collections::HashMap;

@@ -1,12 +1,16 @@
 //! `POST /v1/completions`.
 
-use super::answer::{Answer, Head, Prepared, Task, Usage, check_length, finish_reason};
-use super::app::App;
-use super::failure::{Failure, Outcome};
-use super::fields::{self, Fields};
-use super::job::{Event, Piece, Read};
+use super::head::{Head, finish_reason, usage_document};
 use super::likely::Lists;
-use super::sampling;
+use crate::serve::answer::{Answer, Delivery, Prepared, Task, Usage, check_length};
+use crate::serve::app::App;
+use crate::serve::failure::{Failure, Outcome, Protocol};
+use crate::serve::fields::{self, Fields};
+use crate::serve::framing::Framing;
+use crate::serve::job::{Event, Piece, Read, Wish};
+use crate::serve::sampling;
+use crate::serve::talk::Finish;
+use crate::serve::tokens;
 use kinglet::{Model, Sampling};
 use serde_json::{Value, json};
 
@@ -16,6 +20,7 @@ const TOKENS: usize = 16;
 const MAX_PROMPTS: usize = 32;
 /// The most probable tokens that can be asked for.
 const MAX_TOP: u64 = 20;
+const FRAMING: Framing = Framing::Events;
 const OBJECT: &str = "text_completion";
 
 /// Understands a request.
@@ -30,7 +35,9 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
     let prompt = fields.get("prompt").ok_or_else(|| Failure::request("prompt is missing"))?;
     let prompts = prompts(prompt, &app.model)?;
     prompts.iter().try_for_each(|(_, tokens)| check_length(tokens, app.context))?;
-    let mut manner = sampling::manner(&fields, app.model.config().vocab_size, TOKENS)?;
+    let max_tokens = sampling::max_tokens(&fields, &["max_completion_tokens", "max_tokens"])?;
+    let max_tokens = max_tokens.unwrap_or(TOKENS);
+    let mut manner = sampling::manner(&fields, app.model.config().vocab_size, max_tokens)?;
     let echo = fields.flag("echo")?.unwrap_or(false);
     manner.candidates = fields.whole("logprobs", 0..=MAX_TOP)?.map(|count| count as usize);
     // Who asks for the probabilities of a prompt takes the last of the list for the reply's token,
@@ -38,7 +45,7 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
     manner.ignore_eos = echo && manner.candidates.is_some() && manner.max_tokens == 1;
     let count = sampling::replies(&fields)?;
     let mut answer = Completion {
-        head: Head::new("cmpl", &app.name, &fields)?,
+        head: Head::new("cmpl-", &app.name, &fields)?,
         usage: Usage::default(),
         replies: Vec::new(),
         echo,
@@ -59,11 +66,12 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
                 ..Reply::default()
             });
             let prompt_candidates = manner.candidates.filter(|_| echo);
-            tasks.push(Task { prompt: tokens.clone(), prompt_candidates, manner });
+            let wish = Wish::Reply(manner);
+            tasks.push(Task { prompt: tokens.clone(), prompt_candidates, wish });
         }
     }
     let streams = fields.flag("stream")?.unwrap_or(false);
-    Ok(Prepared { tasks, answer: Box::new(answer), streams })
+    Ok(Prepared { tasks, answer: Box::new(answer), delivery: Delivery::of(streams, FRAMING) })
 }
 
 /// The prompts of a request, each as text and as tokens: a text, texts, tokens, or lists of tokens.
@@ -71,8 +79,8 @@ fn prompts(prompt: &Value, model: &Model) -> Outcome<Vec<(String, Vec<u32>)>> {
     let one = |prompt: &Value| match prompt {
         Value::String(text) => Ok((text.clone(), model.tokenize(text)?)),
         Value::Array(_) => {
-            let tokens = tokens(prompt, model)?;
-            Ok((text(model, &tokens), tokens))
+            let tokens = tokens::read(prompt, model)?.ok_or_else(wrong_prompt)?;
+            Ok((tokens::text(model, &tokens), tokens))
         }
         _ => Err(wrong_prompt()),
     };
@@ -95,25 +103,6 @@ fn wrong_prompt() -> Failure {
     Failure::request("prompt must be a text, a list of texts, tokens, or a list of lists of tokens")
 }
 
-/// Reads a list of tokens.
-pub fn tokens(list: &Value, model: &Model) -> Outcome<Vec<u32>> {
-    let vocabulary = model.config().vocab_size;
-    let token = |value: &Value| {
-        let token = value.as_u64().and_then(|token| u32::try_from(token).ok());
-        token.filter(|&token| token < vocabulary).ok_or_else(|| {
-            Failure::request(format!("a token must be a whole number below {vocabulary}"))
-        })
-    };
-    list.as_array().ok_or_else(wrong_prompt)?.iter().map(token).collect()
-}
-
-/// The text of tokens, with U+FFFD for what is none.
-pub fn text(model: &Model, tokens: &[u32]) -> String {
-    let tokenizer = model.tokenizer();
-    let bytes = tokens.iter().flat_map(|&token| tokenizer.decode(token));
-    String::from_utf8_lossy(&bytes.copied().collect::<Vec<u8>>()).into_owned()
-}
-
 /// An answer in the making.
 struct Completion {
     head: Head,
@@ -132,7 +121,7 @@ struct Reply {
     counts_reused: bool,
     text: String,
     logprobs: Option<Lists>,
-    finish: Option<&'static str>,
+    finish: Option<Finish>,
 }
 
 impl Completion {
@@ -174,26 +163,33 @@ impl Completion {
         let reply = &self.replies[index];
         let logprobs = reply.logprobs.as_ref().zip(before).map(|(lists, n)| lists.document(n));
         let choice = json!({
-            "index": index, "text": text, "logprobs": logprobs, "finish_reason": reply.finish,
+            "index": index, "text": text, "logprobs": logprobs, "finish_reason": reply.finish.map(finish_reason),
         });
         self.head.chunk(OBJECT, vec![choice])
     }
 }
 
 impl Answer for Completion {
-    fn take(&mut self, task: usize, event: Event) -> Outcome<Vec<Value>> {
-        match event {
-            Event::Read(read) => Ok(self.read(task, &read)),
-            Event::Piece(piece) => Ok(self.piece(task, &piece)),
+    fn take(&mut self, task: usize, event: Event) -> Outcome<String> {
+        let chunks = match event {
+            Event::Read(read) => self.read(task, &read),
+            Event::Piece(piece) => self.piece(task, &piece),
             Event::End(outcome) => {
-                self.replies[task].finish = Some(finish_reason(outcome.map_err(|error| *error)?));
-                Ok(vec![self.chunk(task, "", None)])
+                self.replies[task].finish = Some(Finish::of(outcome.map_err(|error| *error)?));
+                vec![self.chunk(task, "", None)]
             }
-        }
+            Event::Embedding(_) => unreachable!("a reply was asked for"),
+        };
+        Ok(FRAMING.text(&chunks))
     }
 
-    fn last_chunk(&self) -> Option<Value> {
-        self.head.usage_chunk(OBJECT, &self.usage)
+    fn end(&mut self) -> String {
+        let usage = self.head.usage_chunk(OBJECT, &self.usage);
+        FRAMING.text(usage.as_slice()) + FRAMING.end()
+    }
+
+    fn failure(&mut self, failure: &Failure) -> Option<String> {
+        Some(FRAMING.text(&[failure.document(Protocol::OpenAi)]))
     }
 
     fn document(&self) -> Value {
@@ -201,12 +197,12 @@ impl Answer for Completion {
             let logprobs = reply.logprobs.as_ref().map(|lists| lists.document(0));
             json!({
                 "index": index, "text": reply.text, "logprobs": logprobs,
-                "finish_reason": reply.finish,
+                "finish_reason": reply.finish.map(finish_reason),
             })
         };
         let choices = self.replies.iter().enumerate().map(choice).collect();
         let mut document = self.head.document(OBJECT, choices);
-        document["usage"] = self.usage.document();
+        document["usage"] = usage_document(&self.usage);
         document
     }
 }
