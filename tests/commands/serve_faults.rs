@@ -63,6 +63,8 @@ fn requests_that_make_no_sense_are_refused() {
             "uniqueItems",
         ),
         (json!({"tools": [{"type": "function"}]}), "no name"),
+        (json!({"tools": [{"name": "f", "description": 1}]}), "description of f"),
+        (json!({"tools": [{"name": "f", "type": 1}]}), "only functions"),
         (json!({"tools": [{"name": "f"}], "tool_choice": "g"}), "tool_choice"),
         (
             json!({"tools": [{"name": "f"}], "tool_choice": {"function": {"name": "g"}}}),
@@ -148,6 +150,8 @@ fn malformed_http_is_refused() {
     assert_eq!(post(&flood, ""), 431);
     let long = format!("X: {}\r\n", "y".repeat(100_000));
     assert_eq!(post(&long, ""), 431);
+    let path = format!("GET /health?{} HTTP/1.1\r\n{host}\r\n", "y".repeat(20_000));
+    assert_eq!(status(path.as_bytes()), 431);
     assert_eq!(status(b"\0\0\0\0\r\n\r\n"), 400);
     assert_eq!(status(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n"), 400);
     assert_eq!(post("Content-Length: 4\r\n", "\u{0}\u{1}\u{2}\u{3}"), 400);

@@ -235,10 +235,10 @@ fn what_cannot_be_is_refused() {
 
 #[test]
 fn embeddings_are_the_librarys() {
-    let server = server(&["--kv", "f16", "--batch", "3"]);
+    let server = server(&["--kv", "f16", "--batch", "4"]);
     let library = models::small(MODEL, Type::Q4);
     let options =
-        SessionOptions { kv: kinglet::KvType::F16, batch: 3, ..SessionOptions::default() };
+        SessionOptions { kv: kinglet::KvType::F16, batch: 4, ..SessionOptions::default() };
     let mut session = library.session(&options).unwrap();
     let texts = ["one two three four five", "a"];
     let ask = json!({"model": MODEL, "input": texts, "pooling": "last"});

@@ -46,9 +46,10 @@ def check_chats(client, model: str) -> None:
 
 
 def check_shapes(client, model: str) -> None:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ConfigDict
 
     class Answer(BaseModel):
+        model_config = ConfigDict(extra="forbid")
         is_bird: bool
 
     messages = [{"role": "user", "content": "Is a kinglet a bird?"}]

@@ -190,7 +190,10 @@ fn message(role: &'static str, content: String) -> Message {
 /// Reads one function.
 fn function(entry: &Value) -> Result<Function> {
     let inner = entry.get("function").unwrap_or(entry);
-    let kind = entry.get("type").and_then(Value::as_str).unwrap_or("function");
+    let kind = match entry.get("type") {
+        None | Some(Value::Null) => "function",
+        Some(kind) => kind.as_str().unwrap_or("that is no text"),
+    };
     ensure!(
         kind == "function",
         Code::BadArgument,
@@ -205,7 +208,11 @@ fn function(entry: &Value) -> Result<Function> {
         Code::BadArgument,
         "a tool's name has 1 to 64 letters, digits, _, - and ., but one is {name:?}"
     );
-    let description = inner.get("description").and_then(Value::as_str).unwrap_or_default();
+    let description = match inner.get("description") {
+        None | Some(Value::Null) => "",
+        Some(Value::String(description)) => description,
+        Some(_) => fail!(Code::BadArgument, "the description of {name} is not a text"),
+    };
     let parameters = match inner.get("parameters") {
         None | Some(Value::Null) => json!({"type": "object", "properties": {}}),
         Some(parameters @ Value::Object(_)) => parameters.clone(),

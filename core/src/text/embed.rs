@@ -15,8 +15,8 @@ pub enum Pooling {
 }
 
 impl Pooling {
-    /// Takes the hidden states of further tokens, `[tokens, hidden]`, into an embedding, `[hidden]`,
-    /// which begins as zeros.
+    /// Takes the hidden states of further tokens, `[tokens, hidden]`, into an embedding,
+    /// `[hidden]`, which begins as zeros.
     pub fn add(self, embedding: &mut [f32], states: &[f32]) {
         for state in states.chunks_exact(embedding.len()) {
             match self {

@@ -60,15 +60,18 @@ impl<'v> Calls<'v> {
             },
             Some(choice) => {
                 let choice = Fields::of(choice, "tool_choice")?;
+                if choice.text("type")?.is_some_and(|kind| kind != "function") {
+                    return Err(unknown());
+                }
                 let function = choice.object("function")?.unwrap_or(choice);
                 Some(Choice::Named(function.text("name")?.ok_or_else(unknown)?))
             }
         };
+        let several = fields.flag("parallel_tool_calls")?.unwrap_or(true);
         let tools = match fields.list("tools")? {
             None | Some([]) => return Ok(None),
             Some(tools) => Tools::from_json(&Value::from(tools).to_string())?,
         };
-        let several = fields.flag("parallel_tool_calls")?.unwrap_or(true);
         Ok(Some(Self { tools, choice, several }))
     }
 }
@@ -119,7 +122,8 @@ impl Ask<'_> {
             let mut manner = self.manner.clone();
             let seed = manner.sampling.seed.wrapping_add(number as u64);
             manner.sampling = Sampling { seed, ..manner.sampling };
-            Task { prompt: prompt.clone(), prompt_candidates: None, wish: Wish::Reply(manner) }
+            let wish = Wish::Reply(Box::new(manner));
+            Task { prompt: prompt.clone(), prompt_candidates: None, wish }
         };
         let replies = (0..self.replies).map(|_| Reply::default()).collect();
         let usage = Usage { prompt: prompt.len(), ..Usage::default() };

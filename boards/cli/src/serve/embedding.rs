@@ -73,8 +73,7 @@ pub fn prepare(
 ) -> Outcome<Prepared> {
     inputs.iter().try_for_each(|tokens| check_length(tokens, app.context))?;
     let tokens = inputs.iter().map(Vec::len).sum();
-    let wish = || Wish::Embedding(pooling);
-    let task = |prompt| Task { prompt, prompt_candidates: None, wish: wish() };
+    let task = |prompt| Task { prompt, prompt_candidates: None, wish: Wish::Embedding(pooling) };
     Ok(Prepared {
         tasks: inputs.into_iter().map(task).collect(),
         answer: Box::new(Embeddings { envelope, tokens }),

@@ -35,7 +35,7 @@ impl Job {
 /// What is wanted of a prompt.
 pub enum Wish {
     /// A reply, made so.
-    Reply(Manner),
+    Reply(Box<Manner>),
     /// Its embedding.
     Embedding(Pooling),
 }

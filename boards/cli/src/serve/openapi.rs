@@ -4,13 +4,23 @@
 //! added here.
 
 use super::app::App;
+use super::ollama;
 use serde_json::{Value, json};
 
-/// The document.
-pub fn document(_app: &App) -> Value {
-    whole()
+/// The document, with what the model sets a limit to.
+pub fn document(app: &App) -> Value {
+    let mut document = whole();
+    let config = app.model.config();
+    let schemas = &mut document["components"]["schemas"];
+    schemas["ModelName"]["enum"] = ollama::names(app).into();
+    schemas["TokenList"]["items"]["maximum"] = (config.vocab_size - 1).into();
+    for limit in ["minimum", "maximum"] {
+        schemas["Dimensions"][limit] = config.hidden.into();
+    }
+    document
 }
 
+/// What it is for every model.
 fn whole() -> Value {
     let text = include_str!("openapi.json");
     let mut document: Value = serde_json::from_str(text).expect("it was checked by tests");

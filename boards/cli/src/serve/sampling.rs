@@ -11,14 +11,11 @@ pub const TEMPERATURE: f32 = 0.2;
 /// Their share of the most probable tokens.
 pub const TOP_P: f32 = 0.9;
 
-/// Tokens of a reply at most, by one of these fields.
+/// Tokens of a reply at most, by the first of these fields that is given.
 pub fn max_tokens(fields: &Fields<'_>, names: &[&str]) -> Outcome<Option<usize>> {
-    for name in names {
-        if let Some(count) = fields.whole(name, 0..=u64::from(u32::MAX))? {
-            return Ok(Some(count as usize));
-        }
-    }
-    Ok(None)
+    let read = |name: &&str| fields.whole(name, 0..=u64::from(u32::MAX));
+    let counts = names.iter().map(read).collect::<Outcome<Vec<_>>>()?;
+    Ok(counts.into_iter().flatten().next().map(|count| count as usize))
 }
 
 /// Reads the fields. A reply has `max_tokens` tokens at most.

@@ -49,11 +49,10 @@ fn refuse(fields: &Fields<'_>) -> Outcome<()> {
 
 /// What the reply is to; nothing for a request that only asks that the model be there.
 fn prompt(fields: &Fields<'_>, app: &App) -> Outcome<Option<Prompt>> {
-    let Some(text) = fields.text("prompt")?.filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
+    let text = fields.text("prompt")?.filter(|text| !text.is_empty());
     let system = fields.text("system")?.filter(|text| !text.is_empty());
     let is_raw = fields.flag("raw")?.unwrap_or(false) || lacks_template(app);
+    let Some(text) = text else { return Ok(None) };
     match (is_raw, system) {
         (true, None) => Ok(Some(Prompt::Text(text.to_owned()))),
         (true, Some(_)) => Err(Failure::request(

@@ -1,5 +1,5 @@
-//! What Ollama's clients ask of the server and its model: `/api/version`, `/api/tags`, `/api/ps` and
-//! `/api/show`.
+//! What Ollama's clients ask of the server and its model: `/api/version`, `/api/tags`, `/api/ps`
+//! and `/api/show`.
 
 use super::form::time;
 use super::{model, tagged};

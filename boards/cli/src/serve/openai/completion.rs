@@ -66,7 +66,7 @@ pub fn prepare(app: &App, body: &[u8]) -> Outcome<Prepared> {
                 ..Reply::default()
             });
             let prompt_candidates = manner.candidates.filter(|_| echo);
-            let wish = Wish::Reply(manner);
+            let wish = Wish::Reply(Box::new(manner));
             tasks.push(Task { prompt: tokens.clone(), prompt_candidates, wish });
         }
     }
@@ -163,7 +163,8 @@ impl Completion {
         let reply = &self.replies[index];
         let logprobs = reply.logprobs.as_ref().zip(before).map(|(lists, n)| lists.document(n));
         let choice = json!({
-            "index": index, "text": text, "logprobs": logprobs, "finish_reason": reply.finish.map(finish_reason),
+            "index": index, "text": text, "logprobs": logprobs,
+            "finish_reason": reply.finish.map(finish_reason),
         });
         self.head.chunk(OBJECT, vec![choice])
     }
