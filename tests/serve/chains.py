@@ -87,6 +87,16 @@ def check_failures(chat) -> None:
             raise AssertionError(f"{wrong} is not refused")
 
 
+def check_embeddings(reach: dict) -> None:
+    from langchain_openai import OpenAIEmbeddings
+
+    # Otherwise it sends tokens of OpenAI's vocabulary.
+    embeddings = OpenAIEmbeddings(**reach, check_embedding_ctx_length=False)
+    bird, other = embeddings.embed_documents(["a small bird", "a railway"])
+    again = embeddings.embed_query("a small bird")
+    assert all(abs(a - b) < 1e-6 for a, b in zip(bird, again, strict=True)) and bird != other
+
+
 def main() -> None:
     args = arguments(__doc__).parse_args()
     prepare("chains", PACKAGES)
@@ -101,6 +111,7 @@ def main() -> None:
         plain = OpenAI(**reach, max_tokens=8, temperature=0)
         text = plain.invoke("A kinglet is")
         assert text and "".join(plain.stream("A kinglet is")) == text
+        check_embeddings(reach)
     version = importlib.metadata.version("langchain-openai")
     print(f"langchain-openai {version}: all calls did what they should")
 

@@ -14,7 +14,6 @@ import sys
 
 from served import FOLDER, KEY, arguments, prepare, server
 
-NAME = "conformance"
 PACKAGE = "schemathesis==4.32.5"
 CHECKS = (
     "not_a_server_error",
@@ -33,10 +32,10 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=200, help="requests for each path")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    prepare(NAME, [PACKAGE])
+    prepare("conformance", [PACKAGE])
     with server(args.kinglet, args.model) as address:
         command = [
-            FOLDER / NAME / "bin/schemathesis",
+            FOLDER / "conformance/bin/schemathesis",
             *("run", f"{address}/openapi.json", "--header", f"Authorization: Bearer {KEY}"),
             *("--checks", ",".join(CHECKS), "--mode", "all", "--phases", "examples,coverage,fuzzing"),
             *("--max-examples", str(args.examples), "--seed", str(args.seed), "--workers", "1"),

@@ -9,8 +9,8 @@ those that Home Assistant's integrations `llama_cpp` (for servers of the OpenAI 
 make as of 2026-11, in their order, with the packages that they use: setup, a question behind a
 call and its result, what the model calls then and the results, a second question. Functions are
 described as Home Assistant describes its intents and scripts, with formats of its own. The
-packages are installed into target/serve/home_assistant. A part whose path the server does not
-have is left out, and said to be. Exit code 1: something is not as the integrations expect.
+packages are installed into target/serve/home_assistant. Exit code 1: something is not as the
+integrations expect.
 """
 
 import asyncio
@@ -69,17 +69,6 @@ def returned(name: str) -> str:
     assert name in FUNCTIONS, f"there is no function {name}"
     data = {"speech": {}, "success": [{"name": "Kitchen lamp"}]}
     return json.dumps({"data": data, "error": None})
-
-
-async def has(address: str, path: str) -> bool:
-    """Whether the server has a path."""
-    host, port = address.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    head = f"HEAD {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n"
-    writer.write(f"{head}Connection: close\r\n\r\n".encode())
-    status = (await reader.readline()).split()[1]
-    writer.close()
-    return status != b"404"
 
 
 class OpenAi:
@@ -320,17 +309,11 @@ async def check(address: str) -> list[str]:
     calls = [await openai.converse(model, streams) for streams in (False, True)]
     await openai.fill_in(model)
     done.append(f"llama_cpp: {sum(calls)} calls")
-    if await has(address, "/api/tags"):
-        ollama = Ollama(address)
-        name = await ollama.set_up()
-        done.append(f"ollama: {await ollama.converse(name)} calls")
-        await ollama.fill_in(name)
-    else:
-        done.append("ollama: left out, since the server has no /api/tags")
-    if await has(address, "/v1/responses"):
-        done.append(f"openai_conversation: {await respond(address, model)} calls")
-    else:
-        done.append("openai_conversation: left out, since the server has no /v1/responses")
+    ollama = Ollama(address)
+    name = await ollama.set_up()
+    done.append(f"ollama: {await ollama.converse(name)} calls")
+    await ollama.fill_in(name)
+    done.append(f"openai_conversation: {await respond(address, model)} calls")
     return done
 
 

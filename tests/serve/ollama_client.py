@@ -4,7 +4,7 @@
     tests/serve/ollama_client.py MODEL [--kinglet target/release/kinglet]
 
 MODEL is what `kinglet serve` takes; a small model of the tests' goldens will do. The package is
-installed into target/serve/ollama. Exit code 1: something is not as the package promises.
+installed into target/serve/ollama_client. Exit code 1: something is not as the package promises.
 """
 
 import json
@@ -140,7 +140,7 @@ def check_failures(client, model: str, address: str) -> None:
 
 def main() -> None:
     args = arguments(__doc__).parse_args()
-    prepare("ollama", [PACKAGE])
+    prepare("ollama_client", [PACKAGE])
     import ollama
 
     with server(args.kinglet, args.model) as address:
