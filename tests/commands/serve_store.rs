@@ -85,7 +85,7 @@ fn what_two_requests_had_in_common_outlives_the_server() {
         while third.metric("kinglet_reply_tokens_total") == 0 {
             thread::yield_now();
         }
-        assert_eq!(ask(&third, &prompt).1, 200);
+        assert_eq!(ask(third, &prompt).1, 200);
         long.join().unwrap()
     });
     assert_eq!(busy["usage"]["completion_tokens"], 480);

@@ -16,8 +16,9 @@ pub type Texts = kinglet_core::Texts<'static, AnyEngine<'static, Pool>>;
 
 /// A model, the memory of some texts, and the threads that work on them.
 pub(crate) struct Runtime {
-    /// Borrows from `memory` and from `model`'s mapping, both below.
-    pub texts: Texts,
+    /// Borrows from `memory` and from `model`'s mapping, both below. In a box, since what a function
+    /// gets by value must live until it returns, also where it drops all of this.
+    pub texts: Box<Texts>,
     _memory: MmapMut,
     /// Keeps the thread that made this on the processors that the options name.
     _binding: Option<Binding>,
@@ -52,7 +53,7 @@ impl Runtime {
         let (own, rest) = bytes.split_at_mut(plan.engine_bytes());
         let file = model.file_for_session();
         let engine = AnyEngine::new(backend, pool, file, plan, own)?;
-        let texts = Texts::new(file, engine, rest);
+        let texts = Box::new(Texts::new(file, engine, rest));
         Ok(Self { texts, _memory: memory, _binding: binding, model, selection })
     }
 }
