@@ -5,9 +5,9 @@
 //! (how they lie in one file; the full specification is `FORMAT.md` beside this crate). These
 //! modules are `no_std`, allocate nothing and contain no `unsafe`. The offline half, behind the
 //! feature `import`, reads checkpoints and writes files: `source` (Hugging Face folders and GGUF),
-//! `quantize`, `arrange` (which tensor is stored how and where), `calibrate`, `convert`, `write` and
-//! `partial` (what is being written). The feature `template` adds a Jinja engine, which renders chat templates and reduces
-//! them to frames.
+//! `quantize`, `arrange` (which tensor is stored how and where), `calibrate`, `convert`, `write`
+//! and `partial` (what is being written). The feature `template` adds a Jinja engine, which renders
+//! chat templates and reduces them to frames.
 #![cfg_attr(not(any(feature = "import", feature = "template")), no_std)]
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! What is in the making beside its output, as `.NAME.RANDOM.partial`. Its maker holds a lock on it,
-//! so that the next one can tell what a killed one has left, and removes that.
+//! What is in the making beside its output, as `.NAME.RANDOM.partial`. Its maker holds a lock on
+//! it, so that the next one can tell what a killed one has left, and removes that.
 
 use std::fs::{self, File, Permissions};
 use std::io;

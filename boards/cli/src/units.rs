@@ -36,7 +36,7 @@ pub fn parse_non_negative(text: &str) -> Result<f32, String> {
     parse_number_that(text, |x| x >= 0.0, "write a number of at least 0")
 }
 
-/// Reads a number of tokens; -1, which other programs take for no limit, is one that no text reaches.
+/// Reads a number of tokens; -1, which other programs take for no limit, is more than any text has.
 pub fn parse_tokens(text: &str) -> Result<u32, String> {
     match text.parse::<i64>() {
         Ok(-1) => Ok(u32::MAX),

@@ -53,8 +53,8 @@ fn followed(path: &Path) -> Cow<'_, Path> {
     target.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
-/// `Unreadable` for what is there and is no file: opening a pipe would wait for whoever writes to it,
-/// and a device may have no end.
+/// `Unreadable` for what is there and is no file: opening a pipe would wait for whoever writes to
+/// it, and a device may have no end.
 pub(crate) fn check_regular(path: &Path) -> Result<()> {
     let kind = match path.metadata() {
         Ok(data) if data.is_dir() => "folder",

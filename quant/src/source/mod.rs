@@ -280,7 +280,8 @@ fn check_vocabulary(tokenizer: &TokenizerTables, rows: usize) -> Result<()> {
     ensure!(
         rows - tokens <= MAX_UNUSED,
         Code::TokenizerMismatch,
-        "the model has {rows} rows for tokens, its tokenizer {tokens}: take both from one checkpoint"
+        "the model has {rows} rows for tokens, the tokenizer {tokens}: take both from one \
+         checkpoint"
     );
     Ok(())
 }

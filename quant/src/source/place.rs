@@ -20,8 +20,8 @@ const LISTED: usize = 4;
 /// The folder or GGUF file that is meant by a path: what lies in a folder with nothing but a GGUF
 /// file, and the snapshot of an entry of the hub's cache. Any other path is what it is.
 ///
-/// `NotFound` when there is nothing, `Unreadable` for pipes and devices, `BadArgument` when there are
-/// several to choose from.
+/// `NotFound` when there is nothing, `Unreadable` for pipes and devices, `BadArgument` when there
+/// are several to choose from.
 pub fn locate(path: &Path) -> Result<PathBuf> {
     let exists = path.try_exists().map_err(|e| unreadable(path, &e))?;
     ensure!(
