@@ -16,8 +16,8 @@ pub type Texts = kinglet_core::Texts<'static, AnyEngine<'static, Pool>>;
 
 /// A model, the memory of some texts, and the threads that work on them.
 pub(crate) struct Runtime {
-    /// Borrows from `memory` and from `model`'s mapping, both below. In a box, since what a function
-    /// gets by value must live until it returns, also where it drops all of this.
+    /// Borrows from `memory` and from `model`'s mapping, both below. In a box, since references
+    /// that a function gets by value must hold until it returns, also where it drops all of this.
     pub texts: Box<Texts>,
     _memory: MmapMut,
     /// Keeps the thread that made this on the processors that the options name.
