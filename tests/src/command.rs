@@ -1,6 +1,8 @@
 //! Running the `kinglet` command as a user would.
 
 use serde_json::Value;
+use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -40,8 +42,17 @@ pub fn kinglet(home: &Path) -> Command {
     for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
     }
+    // SAFETY: between fork and exec it calls the system alone.
+    unsafe { command.pre_exec(heed_interrupts) };
     command.env("KINGLET_HOME", home).env("HF_HOME", home.join("no-hub-token"));
     command
+}
+
+/// Whoever runs the tests in the background may have SIGINT ignored, and the command heeds that.
+fn heed_interrupts() -> io::Result<()> {
+    // SAFETY: the default is no handler.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    Ok(())
 }
 
 /// What a finished command said.
