@@ -256,7 +256,8 @@ fn eval_compares_models() {
     let same = place.say(&[&exact[..], &["--reference", &model]].concat()).json();
     assert_eq!((&same["mean_kl"], &same["top1_agreement"]), (&0.0.into(), &1.0.into()));
     assert_eq!(same["perplexity"], alone["perplexity"]);
-    let int8 = place.say(&[&args[..], &["--reference", &model]].concat()).json();
+    let int8 = [&args[..], &["--kv", "int8", "--reference", &model]].concat();
+    let int8 = place.say(&int8).json();
     assert_eq!(int8["reference_perplexity"], alone["perplexity"]);
     assert!(int8["mean_kl"].as_f64().unwrap() > 0.0);
     let other = place.converted(OTHER_MODEL);

@@ -2,7 +2,8 @@
 
 use kinglet::grammar::{Constraint, Grammar, keep};
 use kinglet::{
-    Code, GenerateOptions, Model, Result, Sampling, Session, SessionOptions, StopReason, Type,
+    Code, GenerateOptions, KvType, Model, Result, Sampling, Session, SessionOptions, StopReason,
+    Type,
 };
 use kinglet_tests::models::{SMALL, small};
 use std::collections::HashMap;
@@ -77,8 +78,8 @@ impl Constraint for Follower<'_> {
 }
 
 fn session(model: &Model) -> Session {
-    let options = SessionOptions { context: Some(128), ..SessionOptions::default() };
-    model.session(&options).unwrap()
+    let (context, kv) = (Some(128), Some(KvType::Int8));
+    model.session(&SessionOptions { context, kv, ..SessionOptions::default() }).unwrap()
 }
 
 fn reply(

@@ -95,8 +95,8 @@ impl Model {
         (config.layers * config.kv_heads) as usize * layout.block_bytes() / CONTEXT
     }
 
-    /// How keys and values are stored unless told otherwise: as int8 beside quantized weights; where
-    /// weights are whole, a cache in f16 keeps what they are exact for.
+    /// How keys and values are stored unless told otherwise: as int8 beside quantized weights;
+    /// where weights are whole, a cache in f16 keeps what they are exact for.
     pub fn default_kv(&self) -> KvType {
         let kind = self.file().matrix(Role::Q, 0).kind();
         if kind.is_quantized() { KvType::Int8 } else { KvType::F16 }

@@ -194,7 +194,8 @@ impl Pool {
         for worker in 1..count {
             let (meeting, cpus) = (Arc::clone(&pool.meeting), cpus_of(worker));
             pool.threads.push(Thread::start(NAME, move || {
-                let _bound = Binding::new(&cpus);
+                // A thread that never calls the allocator gets no arena of its own.
+                cpus.bind();
                 meeting.started.value.fetch_add(1, Ordering::SeqCst);
                 meeting.started.wake();
                 work(&meeting);

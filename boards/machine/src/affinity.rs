@@ -36,11 +36,10 @@ impl Binding {
     /// Binds the calling thread; a refusal, or an empty set, costs speed only.
     pub fn new(cpus: &Cpus) -> Option<Self> {
         let before = BOUND.get().map_or_else(current, |bound| Some(bound.before))?;
-        let now = set_of(cpus);
-        if cpus.numbers().is_empty() || !move_to(&now) {
-            log::debug!("could not bind a thread to the processors {cpus}");
+        if !bind(cpus) {
             return None;
         }
+        let now = set_of(cpus);
         let count = BOUND.get().map_or(0, |bound| bound.count) + 1;
         BOUND.set(Some(Bound { before, now, count }));
         Some(Self { thread: this_thread() })
@@ -59,6 +58,19 @@ impl Drop for Binding {
             move_to(&bound.before);
         }
     }
+}
+
+/// Binds the calling thread, without memory of its own and for as long as it lives; whether the
+/// system did.
+pub(crate) fn bind(cpus: &Cpus) -> bool {
+    if cpus.numbers().is_empty() {
+        return false;
+    }
+    let is_bound = move_to(&set_of(cpus));
+    if !is_bound {
+        log::debug!("could not bind a thread to the processors {cpus}");
+    }
+    is_bound
 }
 
 fn this_thread() -> libc::pthread_t {

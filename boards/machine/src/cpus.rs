@@ -56,6 +56,12 @@ impl Cpus {
         self.0.len().min(quota).clamp(1, MAX_DEFAULT_THREADS)
     }
 
+    /// Binds the calling thread to these processors for as long as it lives; a refusal costs speed
+    /// only. [`crate::Binding`] can be released again.
+    pub fn bind(&self) {
+        affinity::bind(self);
+    }
+
     /// `BadArgument` when the machine lacks one of them or has switched it off, or when this
     /// process may not run on it.
     pub fn check(&self, root: &Root) -> Result<()> {

@@ -13,8 +13,8 @@ pub struct SessionArgs {
     /// the longest of its questions takes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
-    /// Number format of the key-value cache [default: int8, which costs some exactness and takes half
-    /// the memory of f16; f16 for models whose weights are not quantized]
+    /// Number format of the key-value cache [default: int8, which costs some exactness and takes
+    /// half the memory of f16; f16 for models whose weights are not quantized]
     #[arg(long, value_name = "TYPE")]
     pub kv: Option<KvArg>,
     /// Threads, the calling one included [default: one per processor of --cpus, at most
