@@ -12,6 +12,9 @@ use std::path::Path;
 /// Characters that a key has at least.
 const KEY_CHARACTERS: usize = 16;
 
+/// Rows of logits for each text: more than one let it guess tokens beside others, too.
+const ROWS_PER_TEXT: usize = 4;
+
 /// Serves until it is told to stop.
 pub fn run(args: &ServeArgs) -> Result<()> {
     // First of all: it must find the files that systemd has opened, and no others.
@@ -20,7 +23,9 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let options = settings::session_options(&args.session)?;
     interrupt::install();
     let model = models::open(&args.model)?;
-    let options = SessionOptions { texts: args.slots as usize, ..options };
+    let texts = args.slots as usize;
+    let logit_rows = options.logit_rows.max(ROWS_PER_TEXT * texts).min(options.batch);
+    let options = SessionOptions { texts, logit_rows, ..options };
     // The server itself and a text on its way to or from the store take their parts of the budget.
     let memory = args.session.memory;
     let reserved = RESERVED_BYTES + args.prefix_store.as_ref().map_or(0, |_| STORE_BYTES);
