@@ -1,6 +1,6 @@
 //! Durations as Prometheus has them: how many were at most so long, for a few lengths.
 
-use super::metrics::Number;
+use super::number::Number;
 use std::fmt::Write;
 use std::time::Duration;
 

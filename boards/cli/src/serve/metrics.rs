@@ -2,33 +2,12 @@
 
 use super::energy::Energy;
 use super::histogram::Histogram;
+use super::number::Number;
 use super::queue::Queue;
 use crate::system;
 use kinglet::Root;
 use kinglet_machine::Resident;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A number that threads change.
-#[derive(Default)]
-pub struct Number(AtomicU64);
-
-impl Number {
-    /// Counts on.
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Replaces the number.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The numbers of a server since it began.
 #[derive(Default)]

@@ -16,6 +16,7 @@ mod job;
 mod listen;
 mod metrics;
 mod notify;
+mod number;
 mod ollama;
 mod openai;
 mod openapi;
