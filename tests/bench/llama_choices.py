@@ -7,7 +7,6 @@
 
 import argparse
 import json
-from itertools import takewhile
 
 import llama_cpp
 import numpy
@@ -35,11 +34,9 @@ class Scorer:
         tokens = self.tokens(context + choice)
         if not context.rstrip():
             tokens.insert(0, self.begin)
-        # What the choice before began with as well is not computed again.
-        kept = self.model.input_ids[: self.model.n_tokens].tolist()
-        pairs = zip(kept, tokens[:-1])
-        self.model.n_tokens = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        self.model.eval(tokens[self.model.n_tokens : -1])
+        # The model is asked from the start each time; it keeps no text.
+        self.model.reset()
+        self.model.eval(tokens[:-1])
         first, width = len(prefix), self.model.n_vocab()
         logits = self.model.scores[first - 1 : len(tokens) - 1, :width].astype(numpy.float64)
         highest = logits.max(axis=1, keepdims=True)
