@@ -3,16 +3,13 @@
 use kinglet::{Cpus, Pool, Root};
 use kinglet_core::Workers;
 use kinglet_tests::command::{Said, kinglet};
-use kinglet_tests::models;
+use kinglet_tests::{affinity, models};
 use std::collections::BTreeSet;
-use std::fs;
 use std::sync::{Barrier, Mutex};
 
 /// The processors that Linux lets the calling thread run on.
 fn allowed() -> String {
-    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
-    line.trim().to_owned()
+    affinity::allowed("thread-self")
 }
 
 /// Where each thread of a pool of two may run, the caller's set first.

@@ -2,6 +2,7 @@
 //! beside it.
 
 use kinglet::Type;
+use kinglet_tests::affinity::allowed;
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::models;
 use std::fs::{self, File};
@@ -71,13 +72,6 @@ fn a_model_is_replaced_by_renaming() {
     assert!(chat.child.wait().unwrap().success(), "the old file stays until its process ends");
 }
 
-/// Where the first thread of a process may run.
-fn allowed(process: u32) -> String {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
-    line.trim().to_owned()
-}
-
 #[test]
 fn processes_are_bound_to_single_processors_on_request_only() {
     let folder = TempDir::new().unwrap();
@@ -85,8 +79,8 @@ fn processes_are_bound_to_single_processors_on_request_only() {
         [(&["--threads", "1"][..], false), (&["--threads", "1", "--pin"], true)]
     {
         let mut chat = Waiting::new(&folder, args);
-        let found = allowed(chat.child.id());
-        let here = allowed(std::process::id());
+        let found = allowed(&chat.child.id().to_string());
+        let here = allowed("self");
         assert_eq!(found == here, !is_single || !here.contains(['-', ',']), "{found} of {here}");
         drop(chat.child.stdin.take());
         assert!(chat.child.wait().unwrap().success());

@@ -1,5 +1,6 @@
 //! What several tests share.
 
+pub mod affinity;
 pub mod aligned;
 pub mod browser;
 pub mod c;

@@ -1,6 +1,7 @@
 //! The processors of the machine, and which of them to use.
 
-use crate::{Limits, Root, affinity};
+use crate::limits::quota_cpus;
+use crate::{Root, affinity};
 use kinglet_quant::{Code, Error, Result, fail};
 use std::fmt;
 use std::str::FromStr;
@@ -52,7 +53,7 @@ impl Cpus {
     /// Threads that a session on these processors has unless told otherwise: one on each, at least
     /// 1 and at most 8, and no more than the control groups give processors on average.
     pub fn default_threads(&self, root: &Root) -> usize {
-        let quota = Limits::read(root).quota_cpus.map_or(usize::MAX, |cpus| cpus.ceil() as usize);
+        let quota = quota_cpus(root).map_or(usize::MAX, |cpus| cpus.ceil() as usize);
         self.0.len().min(quota).clamp(1, MAX_DEFAULT_THREADS)
     }
 

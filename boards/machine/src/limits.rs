@@ -37,7 +37,7 @@ impl Limits {
 }
 
 /// The lowest quota of the control groups from this process's own up to the first.
-fn quota_cpus(root: &Root) -> Option<f64> {
+pub(crate) fn quota_cpus(root: &Root) -> Option<f64> {
     let unified = groups(root, "", "/sys/fs/cgroup").into_iter().filter_map(|folder| {
         let text = root.text(&format!("{folder}/cpu.max"))?;
         let (quota, period) = text.split_once(' ')?;

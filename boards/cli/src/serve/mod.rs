@@ -49,7 +49,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use store::Store;
 use tokio::sync::Semaphore;
 
@@ -96,7 +96,7 @@ pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
         thread::spawn(move || work(&model, &options, queue, metrics, store.as_ref(), &tell))
     };
     let context = told.recv().expect("the engine tells how it began")?;
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let created = openai::now();
     let app = App {
         model: model.clone(),
         name,

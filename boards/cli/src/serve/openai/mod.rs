@@ -9,3 +9,5 @@ mod likely;
 mod messages;
 pub mod responses;
 mod steps;
+
+pub use head::now;
