@@ -4,6 +4,7 @@ use kinglet::{KvType, Model, Pool, Sampling, Tier, Type};
 use kinglet_core::engine::{Chunk, Engine, Logits};
 use kinglet_core::plan::{Limits, Plan};
 use kinglet_core::sample::Sampler;
+use kinglet_core::screen::Screen;
 use kinglet_core::{Cpu, Workers};
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::models::{SMALL, real, small};
@@ -16,6 +17,9 @@ const POSITIONS: usize = 5_120;
 const CONTEXT: usize = 256;
 /// Positions of a step.
 const BATCH: usize = 64;
+
+/// A search where the sampler would rather have all logits.
+const WIDE: Screen = Screen { reach: 100.0, top: 0 };
 
 /// What the most probable token's way of sampling is called.
 const GREEDY: &str = "greedy";
@@ -83,7 +87,8 @@ impl Compare<'_> {
             let exact: Vec<Vec<f32>> = (0..tokens.len()).map(&mut exact).collect();
             for comparison in &mut comparisons {
                 let is_possible = file.head().kind() == Type::Q8Planes;
-                let screen = comparison.screened.screen().filter(|_| is_possible);
+                let screen = comparison.screened.screen().unwrap_or(WIDE);
+                let screen = Some(screen).filter(|_| is_possible);
                 engine.repeat_head(screen).unwrap();
                 comparison.add(&mut engine, &exact);
             }

@@ -1,11 +1,19 @@
 //! Choosing the next token from logits.
 
+use crate::exp::exp;
 use crate::screen::Screen;
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
 /// Candidates that top-p looks at first, so that it need not sort the whole vocabulary.
 const FIRST_CANDIDATES: usize = 256;
+/// Candidates whose weights are computed together.
+const TOGETHER: usize = 16;
+/// How far below the largest logit a search looks at most: a wider one finds so many tokens that
+/// computing all logits is faster.
+const MAX_REACH: f32 = 8.0;
+/// How many of the most probable tokens a search looks for at most, for the same reason.
+const MAX_TOP: usize = 1024;
 /// Weights below `e^-30` of the largest are zero in f32 sums.
 const NEGLIGIBLE: f32 = -30.0;
 
@@ -135,15 +143,17 @@ impl<'a> Sampler<'a> {
     }
 
     /// Which logits [`Sampler::pick`] needs; `None` when it needs all, since bias and penalty
-    /// change their order.
+    /// change their order, or so many that searching them does not pay.
     pub fn screen(&self) -> Option<Screen> {
         let Sampling { logit_bias, repetition_penalty, temperature, top_k, .. } = self.sampling;
         let is_plain = logit_bias.is_empty() && repetition_penalty == 1.0 && !self.is_penalizing();
-        is_plain.then(|| match temperature <= 0.0 {
+        let screen = match temperature <= 0.0 {
             true => Screen { reach: 0.0, top: 0 },
             // A little wider than the range of weights that count: the division there rounds.
             false => Screen { reach: -NEGLIGIBLE * temperature * 1.001, top: top_k },
-        })
+        };
+        let finds_few = screen.reach <= MAX_REACH || (1..=MAX_TOP).contains(&screen.top);
+        (is_plain && finds_few).then_some(screen)
     }
 
     /// Draws one of `candidates` by its weight, after all filters.
@@ -220,17 +230,7 @@ impl<'a> Sampler<'a> {
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
         let best = likeliest(logits, candidates).unwrap_or(candidates[0]);
         let max = logits[best as usize];
-        let mut count = 0;
-        for i in 0..candidates.len() {
-            let logit = &mut logits[candidates[i] as usize];
-            let exponent = (*logit - max) / temperature;
-            // Also false for NaN, which then weighs nothing.
-            if exponent > NEGLIGIBLE {
-                *logit = libm::expf(exponent);
-                candidates[count] = candidates[i];
-                count += 1;
-            }
-        }
+        let count = weigh(logits, candidates, max, temperature);
         if count == 0 {
             candidates[0] = best;
             return &mut candidates[..1];
@@ -262,6 +262,33 @@ impl<'a> Sampler<'a> {
         self.draws += 1;
         (self.random.next_u32() >> 8) as f32 / (1 << 24) as f32
     }
+}
+
+/// Turns the logits of `candidates` into weights relative to `max`, and moves the candidates that
+/// have any to the front, in their order; returns their number.
+fn weigh(logits: &mut [f32], candidates: &mut [u32], max: f32, temperature: f32) -> usize {
+    let mut count = 0;
+    for start in (0..candidates.len()).step_by(TOGETHER) {
+        // Compilers make vectors of loops over such arrays, but not of a loop with gaps in its
+        // output.
+        let (mut tokens, mut exponents) = ([0; TOGETHER], [f32::NEG_INFINITY; TOGETHER]);
+        let here = &candidates[start..candidates.len().min(start + TOGETHER)];
+        for ((token, exponent), &candidate) in tokens.iter_mut().zip(&mut exponents).zip(here) {
+            *token = candidate;
+            *exponent = logits[candidate as usize] - max;
+        }
+        exponents = exponents.map(|exponent| exponent / temperature);
+        let weights = exponents.map(exp);
+        for ((token, exponent), weight) in tokens.into_iter().zip(exponents).zip(weights) {
+            // Also false for NaN, which then weighs nothing.
+            if exponent > NEGLIGIBLE {
+                logits[token as usize] = weight;
+                candidates[count] = token;
+                count += 1;
+            }
+        }
+    }
+    count
 }
 
 /// Writes the whole vocabulary, ascending.

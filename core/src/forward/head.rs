@@ -102,16 +102,18 @@ impl<K: Kernels> Step<'_, '_, K> {
         let masks = SharedColumns::new(masks, tiles, 1, split);
         self.workers.run(shares.count(), &|part| {
             let (mut logits, mut masks) = (logits.take(part), masks.take(part));
-            for token in 0..count {
-                let (margin, threshold) = (margins[token], thresholds[token]);
-                let logits = logits.row(token).chunks_exact_mut(TILE_ROWS);
-                let outs = logits.zip(masks.row(token));
-                for (index, (logits, mask)) in split.range(part).zip(outs) {
+            // Tile by tile, so that what one row has read is still in the cache for the others.
+            for (column, index) in split.range(part).enumerate() {
+                let rows = TILE_ROWS.min(head.rows() - index * TILE_ROWS);
+                for token in 0..count {
+                    let (margin, threshold) = (margins[token], thresholds[token]);
+                    let mask = &mut masks.row(token)[column];
                     *mask = 0;
                     if ceilings[token * tiles + index] < threshold {
                         continue;
                     }
-                    let rows = TILE_ROWS.min(head.rows() - index * TILE_ROWS);
+                    let (logits, _) = logits.row(token).as_chunks_mut::<TILE_ROWS>();
+                    let logits = &mut logits[column];
                     *mask = survivors(&head.tile(index), &logits[..rows], margin, threshold);
                     kernels.rescore(head, index, *mask, &x, token, logits);
                 }
