@@ -26,8 +26,10 @@ class Call:
     def __init__(
         self, requests: Sequence[Request], vocabulary: int, deadline_seconds: Optional[float]
     ) -> None:
-        self.replies = [Reply(request, vocabulary) for request in requests]
-        self.deadline = None if deadline_seconds is None else _milliseconds(deadline_seconds)
+        self.replies: list[Reply] = [Reply(request, vocabulary) for request in requests]
+        self.deadline: Optional[int] = None
+        if deadline_seconds is not None:
+            self.deadline = _milliseconds(deadline_seconds)
         self.results: Optional[list[Result]] = None
 
     def run(self, handle: SessionHandle, pieces: Pieces) -> None:

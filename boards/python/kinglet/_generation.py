@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterator, Optional, Sequence, TypeVar
+from typing import Callable, Iterator, Optional, TypeVar
 
 from . import _errors as errors
 from ._call import Call, Pieces
+from ._handles import SessionHandle
 from ._piece import Piece, Result
-from ._reply import Request
-
-if TYPE_CHECKING:
-    from ._session import Session
 
 R = TypeVar("R", bound="_Running")
+
+Begin = Callable[[Callable[[SessionHandle, Pieces], None]], Pieces]
+"""Starts work on a session's thread, which is alone with the session until it ends."""
 
 
 class _Running:
     """Replies in the making. The session is in use from the first piece on until the end."""
 
-    def __init__(
-        self, session: Session, requests: Sequence[Request], deadline_seconds: Optional[float]
-    ) -> None:
-        self._session = session
-        self._call = Call(requests, session.model.info.vocabulary, deadline_seconds)
+    def __init__(self, call: Call, begin: Begin) -> None:
+        self._call = call
+        self._begin = begin
         self._worker: Optional[Pieces] = None
         self._is_ended = False
 
@@ -30,7 +28,7 @@ class _Running:
         if self._is_ended:
             raise StopIteration
         if self._worker is None:
-            self._worker = self._session._begin(self._call.run)
+            self._worker = self._begin(self._call.run)
         try:
             return self._worker.take()
         except BaseException:

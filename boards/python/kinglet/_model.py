@@ -7,16 +7,7 @@ import os
 import threading
 import weakref
 from ctypes import byref, c_size_t, c_uint32
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Iterable,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Union,
-)
+from typing import Any, Callable, Iterable, NamedTuple, Optional, Protocol, Sequence, Union
 
 from . import _errors as errors
 from . import _layout as layout
@@ -25,8 +16,11 @@ from ._library import library
 from ._messages import Message, messages
 from ._values import tokens, unsigned
 
-if TYPE_CHECKING:
-    from ._session import Session
+
+class Closes(Protocol):
+    """What a model closes when it is closed: its sessions."""
+
+    def close(self) -> None: ...
 
 
 class ModelInfo(NamedTuple):
@@ -75,7 +69,7 @@ class Model:
             raise errors.error(errors.BAD_ARGUMENT, "the path has a zero character")
         self._handle: Optional[ModelHandle] = ModelHandle(name)
         self._path = os.fspath(path)
-        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._sessions: weakref.WeakSet[Closes] = weakref.WeakSet()
         # Whoever opens a session or closes the model.
         self._lock = threading.RLock()
         self.info: ModelInfo = self._describe()

@@ -158,6 +158,9 @@ class Session:
             self._use()
         return worker
 
+    def _call(self, requests: Sequence[Request], deadline_seconds: Optional[float]) -> calls.Call:
+        return calls.Call(requests, self.model.info.vocabulary, deadline_seconds)
+
     def _tokens_of(self, prompt: Prompt) -> Sequence[int]:
         return self.model.encode(prompt) if isinstance(prompt, str) else prompt
 
@@ -218,7 +221,7 @@ class Session:
             ignore_end=ignore_end,
             slide=slide,
         )
-        return Generation(self, [request], deadline_seconds)
+        return Generation(self._call([request], deadline_seconds), self._begin)
 
     def chat(
         self,
@@ -253,7 +256,7 @@ class Session:
             ignore_end=ignore_end,
             slide=slide,
         )
-        return Generation(self, [request], deadline_seconds)
+        return Generation(self._call([request], deadline_seconds), self._begin)
 
     def generate_all(
         self,
@@ -293,7 +296,7 @@ class Session:
             )
             for number, prompt in enumerate(prompts)
         ]
-        return Generations(self, requests, deadline_seconds)
+        return Generations(self._call(requests, deadline_seconds), self._begin)
 
     def embed(self, prompt: Prompt, *, pooling: str = "mean") -> array[float]:
         """What the model makes of a text: a vector of length 1, to compare by products.

@@ -32,7 +32,7 @@ class Worker(Generic[T]):
     """
 
     def __init__(self, work: Callable[[Worker[T]], None], released: Callable[[], None]) -> None:
-        self.is_left = False
+        self.is_left: bool = False
         self._released = released
         # Whoever pops this decides: the thread that the work is done, `stop` that it never is.
         self._unclaimed = [work]
