@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares `kinglet serve` with llama.cpp's server on this machine and prints a table of Markdown.
 
-    tests/bench/serve.py                                   everything; takes about 15 minutes
+    tests/bench/serve.py                                   everything; takes about 30 minutes
     tests/bench/serve.py --clients 1,4 --rounds 3
     tests/bench/serve.py --record serve
 
@@ -10,9 +10,10 @@ under target/bench-llama, which takes ten minutes of two processors once. Both g
 SmolLM2-135M-Instruct, q4 beside Q4_0, two threads, and as many slots as there are clients, each
 with 2,048 positions. In every round each program starts anew, answers one request, and then all
 clients at once; who goes first alternates. A client sends a prompt of its own of 96 words to
-/v1/completions and streams 128 tokens at temperature 0, from this machine, with what processors
-the servers leave. Prompts are taken at which neither program ends its reply before. Reported are
-medians over the rounds:
+/v1/completions and streams 128 tokens, from this machine, with what processors the servers leave.
+At temperature 0 small models repeat themselves, so that Kinglet's guesses often come true; at 1,
+which is what clients of the OpenAI protocol get unless they say otherwise, they hardly do. Prompts
+are taken at which neither program ends its reply before. Reported are medians over the rounds:
 
 - first token: from a request to its first text, the median of the clients
 - streamed: tokens per second of all clients, while all of them receive tokens
@@ -43,6 +44,7 @@ CONTEXT = 2048
 PROMPT_WORDS = 96
 CANDIDATES = 40
 TOKENS = 128
+SEED = 1
 PORTS = {"Kinglet": 18177, "llama.cpp": 18178}
 # What is measured: the unit, digits, and whether more is better.
 TESTS = {
@@ -91,6 +93,7 @@ class Client(threading.Thread):
 
     port: int
     prompt: str
+    temperature: float
     barrier: threading.Barrier
     asked: float = 0.0
     lines: list[tuple[float, bytes]] = field(default_factory=list)
@@ -105,7 +108,8 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         body = {
-            "prompt": self.prompt, "max_tokens": TOKENS, "temperature": 0, "stream": True,
+            "prompt": self.prompt, "max_tokens": TOKENS, "stream": True,
+            "temperature": self.temperature, "top_p": 1, "seed": SEED,
             "stream_options": {"include_usage": True},
         }  # fmt: skip
         connection = HTTPConnection("127.0.0.1", self.port, timeout=600)
@@ -139,14 +143,14 @@ def candidates() -> list[str]:
     return [" ".join(twice[start : start + PROMPT_WORDS]) for start in starts]
 
 
-def suitable(servers: tuple["Server", "Server"], number: int) -> list[str]:
+def suitable(servers: tuple["Server", "Server"], temperature: float, number: int) -> list[str]:
     """So many prompts whose replies are whole with both programs."""
     kinglet, llama = servers
     with kinglet.running(), llama.running():
         whole = (
             prompt
             for prompt in candidates()
-            if all(ask(server, [prompt])[0].understand() for server in servers)
+            if all(ask(server, [prompt], temperature)[0].understand() for server in servers)
         )
         prompts = list(itertools.islice(whole, number))
     if len(prompts) < number:
@@ -154,10 +158,10 @@ def suitable(servers: tuple["Server", "Server"], number: int) -> list[str]:
     return prompts
 
 
-def ask(server: Server, prompts: list[str]) -> list[Client]:
+def ask(server: Server, prompts: list[str], temperature: float) -> list[Client]:
     """All prompts at once."""
     barrier = threading.Barrier(len(prompts))
-    clients = [Client(server.port, prompt, barrier) for prompt in prompts]
+    clients = [Client(server.port, prompt, temperature, barrier) for prompt in prompts]
     for client in clients:
         client.start()
     for client in clients:
@@ -165,11 +169,11 @@ def ask(server: Server, prompts: list[str]) -> list[Client]:
     return clients
 
 
-def figures(server: Server, prompts: list[str]) -> dict[str, float]:
+def figures(server: Server, prompts: list[str], temperature: float) -> dict[str, float]:
     """What one start of a server gives."""
     with server.running() as pid:
-        ask(server, ["A request that is not counted, since it is the first one"])
-        found = ask(server, prompts)
+        ask(server, ["A request that is not counted, since it is the first one"], temperature)
+        found = ask(server, prompts, temperature)
         peak = next(
             int(line.split()[1]) * 1024
             for line in Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -212,24 +216,27 @@ def llama_server(program: Path, model: Path, slots: int, threads: int) -> Server
 
 
 def measure(
-    servers: dict[int, tuple[Server, Server]], prompts: list[str], rounds: int
+    servers: dict[int, tuple[Server, Server]], prompts: list[str], temperature: float, rounds: int
 ) -> dict[int, dict[str, Pair]]:
     """For each number of clients, the samples of every test."""
     found = {clients: {test: Pair() for test in TESTS} for clients in servers}
     for number in range(rounds):
         for clients, pair in servers.items():
-            say(f"  round {number + 1} of {rounds}: {clients} clients")
+            say(f"  temperature {temperature:g}, round {number + 1} of {rounds}: {clients} clients")
             order = (0, 1) if number % 2 == 0 else (1, 0)
-            taken = {i: figures(pair[i], prompts[:clients]) for i in order}
+            taken = {i: figures(pair[i], prompts[:clients], temperature) for i in order}
             for test, samples in found[clients].items():
                 samples.kinglet.append(taken[0][test])
                 samples.llama.append(taken[1][test])
     return found
 
 
-def lines_of(found: dict[int, dict[str, Pair]], threads: int) -> list[Line]:
+def lines_of(
+    found: dict[int, dict[str, Pair]], temperature: float, threads: int
+) -> list[Line]:
     lines = []
     about = {"model": "135M", "pair": " / ".join(PAIR), "threads": str(threads)}
+    about["temperature"] = f"{temperature:g}"
     for clients, tests in found.items():
         for test, pair in tests.items():
             unit, digits, _ = TESTS[test]
@@ -242,7 +249,7 @@ def lines_of(found: dict[int, dict[str, Pair]], threads: int) -> list[Line]:
     return lines
 
 
-def verdict(found: dict[int, dict[str, Pair]]) -> list[str]:
+def verdict(found: dict[int, dict[str, Pair]], temperature: float) -> list[str]:
     """What is not as the project wants it: ahead everywhere, four clients twice as fast as one."""
     behind = [
         f"{test} with {clients} clients: {pair.ratio():.2f}"
@@ -254,7 +261,7 @@ def verdict(found: dict[int, dict[str, Pair]]) -> list[str]:
         streams = {n: found[n]["streamed"].medians()[0] for n in (1, 4)}
         if streams[4] < 2.0 * streams[1]:
             behind.append(f"four clients stream {streams[4] / streams[1]:.2f} times what one does")
-    return behind
+    return [f"temperature {temperature:g}: {line}" for line in behind]
 
 
 def arguments() -> argparse.Namespace:
@@ -264,7 +271,11 @@ def arguments() -> argparse.Namespace:
     def numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
 
+    def floats(text: str) -> list[float]:
+        return [float(part) for part in text.split(",")]
+
     parser.add_argument("--clients", type=numbers, default=[1, 2, 4, 8], help="1,2,4,8")
+    parser.add_argument("--temperatures", type=floats, default=[0.0, 1.0], help="0,1")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--kinglet", type=Path, help="an executable instead of a new build")
@@ -288,12 +299,16 @@ def main() -> None:
         )
         for clients in args.clients
     }
-    say("choosing prompts")
-    prompts = suitable(servers[min(servers)], max(servers))
-    found = measure(servers, prompts, args.rounds)
-    lines = lines_of(found, args.threads)
-    print(Table("Servers", ["clients", "program"], ["test", "unit"], lines, {}).markdown())
-    print(*verdict(found), sep="\n")
+    lines, complaints = [], []
+    for temperature in args.temperatures:
+        say(f"choosing prompts for temperature {temperature:g}")
+        prompts = suitable(servers[min(servers)], temperature, max(servers))
+        found = measure(servers, prompts, temperature, args.rounds)
+        lines += lines_of(found, temperature, args.threads)
+        complaints += verdict(found, temperature)
+    rows = ["temperature", "clients", "program"]
+    print(Table("Servers", rows, ["test", "unit"], lines, {}).markdown())
+    print(*complaints, sep="\n")
     if args.record:
         record.append(args.record, lines, args.machine)
 

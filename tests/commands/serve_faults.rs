@@ -237,6 +237,25 @@ fn a_large_answer_takes_little_more_than_its_text() {
     assert!(peak <= 96_000_000, "{peak} bytes, {most} of them left, for {}", answer.body.len());
 }
 
+#[test]
+fn answers_that_memory_cannot_hold_are_refused() {
+    let server = server(&["--slots", "2", "--memory-budget", "96MB"]);
+    let told =
+        json!({"n": 8, "logprobs": 20, "max_tokens": 450, "prompt": ["one", "two", "three"]});
+    let answer = server.post("/v1/completions", &told);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body.contains("fewer logprobs"), "{answer:?}");
+    server.settle();
+    let made = server.metric("kinglet_reply_tokens_total");
+    assert!(made < 3 * 8 * 450, "{made} tokens: the rest was made for nobody");
+    let peak = server.metric("kinglet_peak_resident_bytes");
+    assert!(peak <= 96_000_000, "{peak} bytes");
+    // What was refused has left its room to others.
+    let answer = server.post(CHAT, &with(&chat("one", 400, 1), json!({"n": 4})));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_well(&server);
+}
+
 /// What nobody reads takes little memory, and others get their replies meanwhile.
 #[test]
 fn who_reads_nothing_hinders_nobody() {

@@ -1,7 +1,8 @@
 //! `kinglet serve`: answers the programs of others over HTTP.
 
 use crate::args::{MemoryArgs, ServeArgs};
-use crate::serve::{self, Door, Place, RESERVED_BYTES, STORE_BYTES, StoreOptions};
+use crate::serve::{self, ANSWER_BYTES, BUDGETED_ANSWER_BYTES, RESERVED_BYTES, STORE_BYTES};
+use crate::serve::{Door, Place, StoreOptions};
 use crate::units::Bytes;
 use crate::{input, interrupt, models, settings};
 use kinglet::{Code, Model, Result, SessionOptions};
@@ -41,12 +42,14 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         limit_bytes: args.prefix_store_bytes,
         most_bytes: budget.map_or(u64::MAX, |_| STORE_BYTES),
     });
+    let answer_bytes = budget.map_or(ANSWER_BYTES, |_| BUDGETED_ANSWER_BYTES);
     let budget = budget.map(|bytes| bytes - reserved);
     let memory = MemoryArgs { memory_budget: budget, ..memory };
     let options = settings::fitted(&model, &options, &memory)?;
     let name = name(&model, &args.model.model);
     let (sensor, exit_idle) = (args.power.clone(), args.exit_idle);
-    serve::run(&model, options, Place { door, key, name, store, sensor, exit_idle })
+    let place = Place { door, key, name, store, answer_bytes, sensor, exit_idle };
+    serve::run(&model, options, place)
 }
 
 /// What the model is called.

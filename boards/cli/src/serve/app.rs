@@ -5,6 +5,7 @@ use super::answer::Prepared;
 use super::failure::{Failure, Outcome};
 use super::metrics::Metrics;
 use super::queue::Queue;
+use super::room::Room;
 use super::ticket::Ticket;
 use hyper::StatusCode;
 use kinglet::guide::Guides;
@@ -33,6 +34,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Kilobytes that bodies of requests may still take.
     pub bodies: Arc<Semaphore>,
+    /// What answers may still take.
+    pub answers: Room,
     /// Made when the first reply with a shape is asked for.
     pub guides: OnceLock<Guides>,
 }
@@ -49,7 +52,7 @@ impl App {
 
     /// Puts what a request asks for into the queue. A failure where that is full.
     pub fn submit(&self, prepared: Prepared) -> Outcome<Ticket> {
-        let (ticket, jobs) = Ticket::new(prepared, &self.queue);
+        let (ticket, jobs) = Ticket::new(prepared, &self.queue, &self.answers);
         if !self.queue.push(jobs) {
             self.metrics.refused.add(1);
             return Err(Failure::new(

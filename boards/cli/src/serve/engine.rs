@@ -5,9 +5,10 @@
 //! a text takes over what was computed of that. With a store, beginnings that two jobs had in
 //! common go to disk while nobody waits, and come back from there.
 
-use super::job::{Abandoned, Event, Job, Manner, Piece, Read, Wish};
+use super::job::{Event, Job, Manner, Piece, Read, Wish};
 use super::metrics::Metrics;
 use super::queue::{Next, Queue};
+use super::recipient::Recipient;
 use super::store::{Loading, Store};
 use crate::chat::shared_prefix;
 use kinglet::score::{log_likelihood, top};
@@ -19,7 +20,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::UnboundedSender;
 
 /// The longest that one reply may take, its prompt not counted.
 const REPLY_TIME: Duration = Duration::from_secs(3600);
@@ -49,9 +49,7 @@ struct Slot {
 
 /// Who waits for a reply.
 struct Client {
-    number: usize,
-    events: UnboundedSender<(usize, Event)>,
-    abandoned: Abandoned,
+    recipient: Recipient,
     asked: Instant,
     /// When its last token came.
     last: Option<Instant>,
@@ -244,7 +242,7 @@ impl Engine {
     /// Reads the next chunk of a prompt, and begins the reply behind the last one.
     fn read(&mut self) {
         let Some(mut reading) = self.reading.take() else { return };
-        if reading.job.abandoned.is_set() {
+        if reading.job.recipient.has_left() {
             return;
         }
         if let Some(loading) = reading.loading.take() {
@@ -267,7 +265,7 @@ impl Engine {
     /// Tells that there will be no reply.
     fn fail(&mut self, job: &Job, error: Error) {
         self.note(&error);
-        job.tell(Event::End(Err(Box::new(error))));
+        job.recipient.tell(Event::End(Err(Box::new(error))));
     }
 
     /// Notes whether an error is one after which nothing works.
@@ -322,13 +320,13 @@ impl Engine {
                 // No text goes on from what was read for an embedding alone.
                 self.batch.text(*slot).rewind(0)?;
                 Pooling::finish(embedding);
-                job.tell(Event::Embedding(std::mem::take(embedding)));
-                job.tell(Event::End(Ok(StopReason::Complete)));
+                job.recipient.tell(Event::Embedding(std::mem::take(embedding)));
+                job.recipient.tell(Event::End(Ok(StopReason::Complete)));
                 return Ok(());
             }
         };
         let stop: Vec<&str> = manner.stop.iter().map(String::as_str).collect();
-        let owner = (manner.clone(), job.abandoned.clone());
+        let owner = (manner.clone(), job.recipient.abandoned().clone());
         self.replies.join(&mut self.batch, *slot, &stop, owner, |(manner, abandoned)| {
             GenerateOptions {
                 deadline: Some(REPLY_TIME),
@@ -338,14 +336,9 @@ impl Engine {
         })?;
         let candidates = std::mem::take(candidates);
         let read = Read { reused: *reused, time: began.elapsed(), candidates };
-        job.tell(Event::Read(read));
-        self.slots[*slot].client = Some(Client {
-            number: job.number,
-            events: job.events.clone(),
-            abandoned: job.abandoned.clone(),
-            asked: job.asked,
-            last: None,
-        });
+        job.recipient.tell(Event::Read(read));
+        self.slots[*slot].client =
+            Some(Client { recipient: job.recipient.clone(), asked: job.asked, last: None });
         Ok(())
     }
 
@@ -370,8 +363,7 @@ impl Engine {
                 has_token: piece.token.is_some(),
                 candidates: piece.candidates.to_vec(),
             };
-            let is_heard = client.events.send((client.number, Event::Piece(piece))).is_ok();
-            match is_heard && !client.abandoned.is_set() {
+            match client.recipient.tell(Event::Piece(piece)) {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
@@ -388,13 +380,12 @@ impl Engine {
         let slot = &mut self.slots[text];
         slot.used = Instant::now();
         let client = slot.client.take().expect("a reply has a client");
-        if client.abandoned.is_set() {
+        if client.recipient.has_left() {
             self.metrics.abandoned.add(1);
         }
         self.metrics.replies.add(client.asked.elapsed());
         let event = Event::End(outcome.map(|made| made.stop_reason).map_err(Box::new));
-        // Nobody hears it where the client has left.
-        let _ = client.events.send((client.number, event));
+        client.recipient.tell(event);
     }
 }
 

@@ -1,11 +1,16 @@
 //! What the server asks of the engine, and what it hears of it.
 
+use super::recipient::Recipient;
 use kinglet::guide::Guide;
 use kinglet::{Candidate, Error, Pooling, Sampling, StopReason};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::UnboundedSender;
+
+/// What an event takes beside its content.
+const EVENT_BYTES: usize = 128;
+/// What a token with its probability takes as a part of a document.
+const CANDIDATE_BYTES: usize = 96;
+/// What a number of an embedding takes, binary and as text.
+const NUMBER_BYTES: usize = 20;
 
 /// One prompt and what to make of it.
 pub struct Job {
@@ -15,21 +20,10 @@ pub struct Job {
     pub prompt_candidates: Option<usize>,
     /// What is wanted.
     pub wish: Wish,
-    /// Which reply of its request it is.
-    pub number: usize,
-    /// Where its events go, with its number. The context bounds how many there are.
-    pub events: UnboundedSender<(usize, Event)>,
-    /// Set once nobody waits for the reply.
-    pub abandoned: Abandoned,
+    /// Who waits for it.
+    pub recipient: Recipient,
     /// When it was asked for.
     pub asked: Instant,
-}
-
-impl Job {
-    /// Tells what becomes of it, if somebody still listens.
-    pub fn tell(&self, event: Event) {
-        let _ = self.events.send((self.number, event));
-    }
 }
 
 /// What is wanted of a prompt.
@@ -71,6 +65,21 @@ pub enum Event {
     End(Result<StopReason, Box<Error>>),
 }
 
+impl Event {
+    /// About what it takes until it has been sent as a part of a document.
+    pub fn bytes(&self) -> usize {
+        let content = match self {
+            Self::Read(read) => {
+                CANDIDATE_BYTES * read.candidates.iter().map(Vec::len).sum::<usize>()
+            }
+            Self::Piece(piece) => 6 * piece.text.len() + CANDIDATE_BYTES * piece.candidates.len(),
+            Self::Embedding(numbers) => NUMBER_BYTES * numbers.len(),
+            Self::End(_) => 0,
+        };
+        EVENT_BYTES + content
+    }
+}
+
 /// What reading a prompt took.
 pub struct Read {
     /// Tokens that were known from earlier texts.
@@ -89,25 +98,4 @@ pub struct Piece {
     pub has_token: bool,
     /// The token, then the most probable ones, if they are wanted.
     pub candidates: Vec<Candidate>,
-}
-
-/// Whether nobody waits for a reply any more.
-#[derive(Clone, Debug, Default)]
-pub struct Abandoned(Arc<AtomicBool>);
-
-impl Abandoned {
-    /// Says that nobody waits.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether nobody waits.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// For options of the library.
-    pub fn flag(&self) -> &AtomicBool {
-        &self.0
-    }
 }

@@ -23,7 +23,9 @@ mod openapi;
 mod page;
 mod patience;
 mod queue;
+mod recipient;
 mod response;
+mod room;
 mod routes;
 mod sampling;
 mod socket;
@@ -45,6 +47,7 @@ use listen::Service;
 use metrics::Metrics;
 use notify::Manager;
 use queue::Queue;
+use room::Room;
 use std::net::TcpListener;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -61,6 +64,10 @@ const QUEUE_LENGTH: usize = 128;
 
 /// What the process takes for connections, requests and grammars beside model and texts.
 pub const RESERVED_BYTES: u64 = 24 << 20;
+/// What of that answers take until their clients have read them.
+pub const BUDGETED_ANSWER_BYTES: usize = 8 << 20;
+/// What answers take without a budget.
+pub const ANSWER_BYTES: usize = 256 << 20;
 
 /// Where, for whom and how long to serve.
 pub struct Place {
@@ -72,6 +79,8 @@ pub struct Place {
     pub name: String,
     /// Where beginnings of texts are kept across restarts.
     pub store: Option<StoreOptions>,
+    /// What answers may take until their clients have read them.
+    pub answer_bytes: usize,
     /// The sensor whose energy is counted; else any that works.
     pub sensor: Option<Request>,
     /// The server ends when there has been nothing to do for so long.
@@ -83,7 +92,7 @@ pub struct Place {
 /// `BadArgument` for an address that cannot be listened on, what a batch, a store and a sensor
 /// return, and `Internal` when the engine fails meanwhile.
 pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
-    let Place { door, key, name, store, sensor, exit_idle } = place;
+    let Place { door, key, name, store, answer_bytes, sensor, exit_idle } = place;
     let listener = door.open()?;
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let queue = Arc::new(Queue::new(QUEUE_LENGTH));
@@ -107,6 +116,7 @@ pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
         queue: Arc::clone(&queue),
         metrics,
         bodies: Arc::new(Semaphore::new(routes::ALL_BODIES_KIB)),
+        answers: Room::new(answer_bytes),
         guides: OnceLock::new(),
     };
     let served = serve(listener, app, exit_idle);

@@ -41,7 +41,7 @@ impl Queue {
     pub fn push(&self, jobs: Vec<Job>) -> bool {
         let mut state = self.lock();
         // Those whose clients have left take no room.
-        state.jobs.retain(|job| !job.abandoned.is_set());
+        state.jobs.retain(|job| !job.recipient.has_left());
         let fits = !state.is_closed && state.jobs.len() + jobs.len() <= self.capacity;
         if fits {
             state.jobs.extend(jobs);
@@ -67,7 +67,7 @@ impl Queue {
         let mut state = self.lock();
         loop {
             while let Some(job) = state.jobs.pop_front() {
-                if !job.abandoned.is_set() {
+                if !job.recipient.has_left() {
                     return Next::Job(Box::new(job));
                 }
             }
@@ -123,19 +123,20 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::job::{Abandoned, Wish};
+    use crate::serve::job::Wish;
+    use crate::serve::recipient::{Abandoned, Recipient};
+    use crate::serve::room::Room;
     use kinglet::Pooling;
     use std::time::Instant;
 
     fn job(number: u32) -> (Job, Abandoned) {
         let abandoned = Abandoned::default();
+        let (mut recipients, _) = Recipient::of(0, &abandoned, &Room::new(0));
         let job = Job {
             prompt: vec![number],
             prompt_candidates: None,
             wish: Wish::Embedding(Pooling::Mean),
-            number: 0,
-            events: tokio::sync::mpsc::unbounded_channel().0,
-            abandoned: abandoned.clone(),
+            recipient: recipients.next().expect("there are any number"),
             asked: Instant::now(),
         };
         (job, abandoned)

@@ -1,6 +1,7 @@
 //! Answers as bytes: whole documents, and streams.
 
 use super::failure::{Failure, Protocol};
+use super::room::Held;
 use super::ticket::Ticket;
 use hyper::StatusCode;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
@@ -91,12 +92,12 @@ pub fn typed(status: StatusCode, kind: &'static str, content: Content) -> Respon
 
 /// A document.
 pub fn document(document: &Value) -> Response {
-    json(document.to_string())
+    typed(StatusCode::OK, JSON, Content::whole(document.to_string()))
 }
 
-/// The text of a document.
-pub fn json(text: String) -> Response {
-    typed(StatusCode::OK, JSON, Content::whole(text))
+/// A document that keeps its share of memory until it has been sent.
+pub fn held(document: Held) -> Response {
+    typed(StatusCode::OK, JSON, Content::whole(Bytes::from_owner(document)))
 }
 
 /// The page of metrics.

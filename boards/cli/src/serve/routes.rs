@@ -209,7 +209,7 @@ async fn generate(app: &App, prepared: Prepared) -> Outcome<Response> {
             while let Some(text) = next(&mut ticket).await {
                 text?;
             }
-            Ok(response::json(ticket.answer.text()))
+            Ok(response::held(ticket.document()))
         }
     }
 }
