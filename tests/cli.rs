@@ -4,7 +4,7 @@ use kinglet::Model;
 use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::models::small_source;
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -382,6 +382,12 @@ fn folders_are_converted_once_until_they_change() {
     let mut config = fs::read_to_string(folder.join("config.json")).unwrap();
     config.push('\n');
     fs::write(folder.join("config.json"), config).unwrap();
+    assert_eq!([converts(), converts()], [true, false]);
+    // What is damaged in the cache is made again.
+    for entry in fs::read_dir(place.path("home").join("models")).unwrap() {
+        let converted = OpenOptions::new().write(true).open(entry.unwrap().path()).unwrap();
+        converted.set_len(converted.metadata().unwrap().len() / 2).unwrap();
+    }
     assert_eq!([converts(), converts()], [true, false]);
 }
 

