@@ -6,7 +6,9 @@ use kinglet_tests::models;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
+use std::thread;
 use tempfile::TempDir;
 
 const MODEL: &str = "gqa3-head64";
@@ -61,4 +63,35 @@ fn a_prompt_is_shown_in_front_of_its_continuation() {
 fn control_characters_of_the_model_are_shown() {
     let said = seen(&["--no-echo", "--regex", "a\\x1b\\[2Jb\\tc"]);
     assert_eq!(said.trim_end(), "a\u{241b}[2Jb\tc");
+}
+
+/// Whether a terminal hands on whole lines, as it does unless a program edits them.
+fn has_whole_lines(terminal: &OwnedFd) -> bool {
+    // SAFETY: all zeros are a value of this type, which is plain data.
+    let mut settings: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: the file is open, and the place is there.
+    let outcome = unsafe { libc::tcgetattr(terminal.as_raw_fd(), &mut settings) };
+    assert_eq!(outcome, 0);
+    settings.c_lflag & libc::ICANON != 0
+}
+
+#[test]
+fn a_signal_ends_a_chat_that_waits_for_a_line_and_leaves_the_terminal_as_it_was() {
+    let home = TempDir::new().unwrap();
+    drop(models::small(MODEL, Type::Q4));
+    let (person, program) = terminal();
+    let mut command = kinglet(home.path());
+    command.arg("chat").arg(models::converted_path(MODEL, Type::Q4)).args(["--threads", "1"]);
+    command.stdin(program.try_clone().unwrap()).stdout(program.try_clone().unwrap());
+    let mut running = command.stderr(Stdio::null()).env("TERM", "xterm").spawn().unwrap();
+    assert!(has_whole_lines(&program));
+    while has_whole_lines(&program) {
+        assert!(running.try_wait().unwrap().is_none(), "the chat waits for a line");
+        thread::yield_now();
+    }
+    // SAFETY: the program is this process's child and has not been waited for.
+    assert_eq!(unsafe { libc::kill(running.id().cast_signed(), libc::SIGTERM) }, 0);
+    assert_eq!(running.wait().unwrap().signal(), Some(libc::SIGTERM));
+    assert!(has_whole_lines(&program));
+    drop(person);
 }

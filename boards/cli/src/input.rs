@@ -15,11 +15,15 @@ const MAX_DEVICE_BYTES: u64 = 16 << 20;
 
 /// The text given by `-p`, by `-f`, or else on standard input. Need not be valid UTF-8.
 pub fn read(text: &TextArgs) -> Result<Vec<u8>> {
-    match (&text.prompt, &text.file) {
-        (Some(text), _) => Ok(text.as_str().into()),
-        (None, Some(path)) => file(path),
-        (None, None) => read_stdin(),
+    let mut given = match (&text.prompt, &text.file) {
+        (Some(text), _) => text.as_str().into(),
+        (None, Some(path)) => file(path)?,
+        (None, None) => read_stdin()?,
+    };
+    if text.trim {
+        given.truncate(given.trim_ascii_end().len());
     }
+    Ok(given)
 }
 
 /// The content of a file, a pipe or a device. `Unreadable` for a device without an end.

@@ -13,8 +13,7 @@ static WAITING: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// Turns SIGINT and SIGTERM into a request, unless whoever started the program has them ignored.
 /// Until this is called they end the program. Called once, by the command.
 pub fn install() {
-    let ignored = ignored();
-    for signal in [SIGINT, SIGTERM].into_iter().filter(|&signal| ignored >> (signal - 1) & 1 == 0) {
+    for signal in [SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal)) {
         // The order counts: the second signal finds the flag that the first one has set.
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&WAITING))
             .and_then(|_| {
@@ -25,12 +24,12 @@ pub fn install() {
     }
 }
 
-/// The signals that are ignored, the first one in the lowest bit; none where the system does not
-/// tell.
-fn ignored() -> u64 {
+/// Whether whoever started the program has a signal ignored; false where the system does not tell.
+pub fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// As long as it lives, the first signal ends the program at once: reading from a pipe goes on

@@ -8,6 +8,7 @@ mod commands;
 #[cfg(feature = "pull")]
 mod digest;
 mod doctor;
+mod editor;
 mod errors;
 mod fetch;
 mod grammar;

@@ -2,12 +2,11 @@
 
 use crate::args::ChatArgs;
 use crate::chat::Conversation;
+use crate::editor::{Editor, unreadable};
 use crate::interrupt::Waiting;
 use crate::{grammar, interrupt, models, out, settings};
 use kinglet::grammar::Grammar;
-use kinglet::{Code, Error, GenerateOptions, Result};
-use rustyline::DefaultEditor;
-use rustyline::error::ReadlineError;
+use kinglet::{Code, GenerateOptions, Result};
 use std::io::{self, BufRead, IsTerminal};
 
 const HELP: &str = "/reset forgets the conversation, /system TEXT sets the system message, /result \
@@ -16,7 +15,7 @@ const HELP: &str = "/reset forgets the conversation, /system TEXT sets the syste
 /// Where the user's lines come from.
 enum Lines {
     /// A terminal, with editing and history.
-    Terminal(Box<DefaultEditor>),
+    Terminal(Editor),
     /// A pipe or file.
     Pipe,
 }
@@ -129,8 +128,7 @@ impl Lines {
         if !io::stdin().is_terminal() {
             return Ok(Self::Pipe);
         }
-        let editor = DefaultEditor::new().map_err(|cause| unreadable(&cause))?;
-        Ok(Self::Terminal(Box::new(editor)))
+        Editor::open().map(Self::Terminal)
     }
 
     fn is_terminal(&self) -> bool {
@@ -154,24 +152,9 @@ impl Lines {
                     stdin.read_until(b'\n', &mut line).map_err(|cause| unreadable(&cause))?;
                 Ok((count > 0).then(|| String::from_utf8_lossy(&line).into_owned()))
             }
-            Self::Terminal(editor) => loop {
-                match editor.readline("> ") {
-                    Ok(line) => {
-                        // A history that is full drops its oldest line.
-                        let _ = editor.add_history_entry(&line);
-                        return Ok(Some(line));
-                    }
-                    Err(ReadlineError::Eof) => return Ok(None),
-                    Err(ReadlineError::Interrupted) => out::note("/quit or Ctrl-D ends"),
-                    Err(cause) => return Err(unreadable(&cause)),
-                }
-            },
+            Self::Terminal(editor) => editor.next(),
         }
     }
-}
-
-fn unreadable(cause: &dyn std::fmt::Display) -> Error {
-    Error::new(Code::Unreadable, format_args!("cannot read standard input: {cause}"))
 }
 
 #[cfg(test)]
