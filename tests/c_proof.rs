@@ -26,6 +26,7 @@ const PROOF: &[&str] = &[
     "threads",
     "faults",
     "memory",
+    "answers",
 ];
 const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 /// A stack that no thread can have, if the library asked the environment for its size.

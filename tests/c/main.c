@@ -25,6 +25,7 @@ int main(int argc, char **argv) {
   prove_threads();
   prove_faults();
   prove_memory();
+  prove_answers();
   puts("proved");
   return 0;
 }

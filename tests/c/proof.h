@@ -75,5 +75,6 @@ void prove_texts(void);
 void prove_threads(void);
 void prove_faults(void);
 void prove_memory(void);
+void prove_answers(void);
 
 #endif

@@ -24,9 +24,28 @@
 // shorter than was said, or changed by somebody else during a call; texts without the zero that
 // ends them; and weight files that are modified or shortened while they are open.
 //
+// Text of others belongs into the messages of kinglet_chat_tokens, where it cannot become a control
+// token, and must not be tokenized with KINGLET_TOKENIZE_CONTROL. What a model writes is text of
+// others, too: pieces can have any characters that its vocabulary has.
+//
 // Options begin with struct_size, which the caller sets to the size of the struct. All other fields
 // may be zero, the default of each. Structs may grow at their end in later versions, and nothing
 // else changes.
+//
+// Where a function fills a struct, struct_size says how much; what is longer than this library
+// knows is left as it was. Options that are longer must be zero there. Memory may be longer than
+// was asked for: the rest is left alone. How long texts and tokens are is asked for with a null
+// buffer of no capacity, which gives KINGLET_STATUS_BUFFER_TOO_SMALL and the number. Saved states
+// and schemas may lie at any address.
+//
+// Every function needs at most 32 KiB of the stack, callbacks not counted. Threads of the library's
+// have stacks of 2 MiB, of which they touch as little.
+//
+// After fork() the child has a copy of each model and session, which takes memory as far as it is
+// written to. It may use models, and sessions that have no threads of the library's; those threads
+// are not there, and a session of theirs must not be used. It may make sessions of its own.
+//
+// C99 and C++11 are enough for this header.
 //
 // Models take no memory after they were opened, and sessions none after they were made; with memory
 // of the caller's they take none at all, unless kinglet_session_options.threads asks for threads.
@@ -541,8 +560,8 @@ typedef struct kinglet_generate_options {
 } kinglet_generate_options;
 
 // Gets tokens and text of a reply as they come. `token` is `KINGLET_NO_TOKEN` when a piece of text
-// comes behind its token; `text` is `text_bytes` of UTF-8 without a terminator, possibly none.
-// Returns 0 to go on.
+// comes behind its token; `text` is `text_bytes` of UTF-8 without a terminator. Where these are 0 it
+// is not null either, and nothing can be read there. Returns 0 to go on.
 typedef int32_t (*kinglet_on_piece)(void *user, uint32_t token, const char *text, size_t text_bytes);
 
 // What a generation did.
@@ -775,6 +794,11 @@ kinglet_status kinglet_chat_render(const struct kinglet_model *model,
 // own texts only, and those that are spelled out in a message are split like any text. Otherwise
 // the tokens are those of the text that `kinglet_chat_render` has.
 //
+// A conversation goes on with the tokens of all its messages, the last reply among them. Those at
+// their beginning that the session's text has are kept by `kinglet_session_rewind`, and the rest is
+// its next prompt: `kinglet_session_tokens` tells what the text has. The token that ended the
+// reply, which is not part of the text, comes with the rest.
+//
 // `flags` are `KINGLET_CHAT_`. Writes the tokens, at most `capacity`, and their number to
 // `token_count`. While it works it needs more room than the tokens, five entries for every four
 // bytes of the text: `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was less; `token_count` is then
@@ -881,7 +905,9 @@ kinglet_status kinglet_session_message(const struct kinglet_session *session,
                                        size_t capacity);
 
 // Ends what the session does at its next look, before a token or a batch of a prompt; when it does
-// nothing, the next `kinglet_session_prefill`, `_next` or `_generate` ends at once.
+// nothing, the next `kinglet_session_prefill`, `_next` or `_generate` ends at once. Where that is
+// not wanted any more, `kinglet_session_next` clears it: it returns `KINGLET_STATUS_INTERRUPTED`
+// and leaves the text as it is, and the call after it works.
 //
 // Can be called from any thread and from signal handlers, at any time between the session's
 // creation and its destruction.
@@ -913,7 +939,7 @@ kinglet_status kinglet_session_set_progress(struct kinglet_session *session,
 // Appends a prompt to the text.
 //
 // `KINGLET_STATUS_PROMPT_TOO_LONG`, `KINGLET_STATUS_TOKEN_OUT_OF_RANGE` and
-// `KINGLET_STATUS_BAD_ARGUMENT` leave the text unchanged. After `KINGLET_STATUS_INTERRUPTED` and
+// `KINGLET_STATUS_BAD_ARGUMENT`, also for no tokens, leave the text unchanged. After `KINGLET_STATUS_INTERRUPTED` and
 // `KINGLET_STATUS_DEADLINE_PASSED` it has the tokens that were taken until then, see
 // `kinglet_session_describe`; the rest of the prompt can be appended later.
 //
@@ -1021,6 +1047,9 @@ kinglet_status kinglet_session_generate_all(struct kinglet_session *session,
 kinglet_status kinglet_session_reset(struct kinglet_session *session);
 
 // Keeps the first `count` tokens of the text. `KINGLET_STATUS_BAD_ARGUMENT` when there are fewer.
+//
+// The session can go on with the reply at once, as also after `kinglet_session_fork`, `_copy_text`
+// and `_restore`: what is needed of the last token is computed again.
 //
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_rewind(struct kinglet_session *session, size_t count);

@@ -465,7 +465,9 @@ pub unsafe extern "C" fn kinglet_session_message(
 }
 
 /// Ends what the session does at its next look, before a token or a batch of a prompt; when it does
-/// nothing, the next `kinglet_session_prefill`, `_next` or `_generate` ends at once.
+/// nothing, the next `kinglet_session_prefill`, `_next` or `_generate` ends at once. Where that is
+/// not wanted any more, `kinglet_session_next` clears it: it returns `KINGLET_STATUS_INTERRUPTED`
+/// and leaves the text as it is, and the call after it works.
 ///
 /// Can be called from any thread and from signal handlers, at any time between the session's
 /// creation and its destruction.

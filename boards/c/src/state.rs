@@ -17,6 +17,9 @@ pub unsafe extern "C" fn kinglet_session_reset(session: *mut SessionHandle) -> S
 
 /// Keeps the first `count` tokens of the text. `KINGLET_STATUS_BAD_ARGUMENT` when there are fewer.
 ///
+/// The session can go on with the reply at once, as also after `kinglet_session_fork`, `_copy_text`
+/// and `_restore`: what is needed of the last token is computed again.
+///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_session_rewind(

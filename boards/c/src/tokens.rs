@@ -203,6 +203,11 @@ pub unsafe extern "C" fn kinglet_chat_render(
 /// own texts only, and those that are spelled out in a message are split like any text. Otherwise
 /// the tokens are those of the text that `kinglet_chat_render` has.
 ///
+/// A conversation goes on with the tokens of all its messages, the last reply among them. Those at
+/// their beginning that the session's text has are kept by `kinglet_session_rewind`, and the rest is
+/// its next prompt: `kinglet_session_tokens` tells what the text has. The token that ended the
+/// reply, which is not part of the text, comes with the rest.
+///
 /// `flags` are `KINGLET_CHAT_`. Writes the tokens, at most `capacity`, and their number to
 /// `token_count`. While it works it needs more room than the tokens, five entries for every four
 /// bytes of the text: `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was less; `token_count` is then
