@@ -29,7 +29,7 @@ struct Bound {
 /// when all are dropped. One that is dropped on another thread releases nothing, and neither does
 /// one whose thread was bound otherwise meanwhile.
 pub struct Binding {
-    thread: libc::pthread_t,
+    thread: usize,
 }
 
 impl Binding {
@@ -73,9 +73,11 @@ pub(crate) fn bind(cpus: &Cpus) -> bool {
     is_bound
 }
 
-fn this_thread() -> libc::pthread_t {
+/// The calling thread's number, which no other thread has while it lives: an integer or a pointer,
+/// as each C library likes.
+fn this_thread() -> usize {
     // SAFETY: it asks for nothing.
-    unsafe { libc::pthread_self() }
+    unsafe { libc::pthread_self() as usize }
 }
 
 /// The processors that the calling thread may run on when it is not bound; empty where the system
