@@ -1,11 +1,18 @@
 //! Every tier that this CPU promises exists, computes what the scalar definition says, and is found
 //! by its name.
 
+use kinglet::Model;
 use kinglet_backends::{Choice, Tier, UseKernels};
-use kinglet_core::{Kernels, check};
-use kinglet_quant::Code;
+use kinglet_core::kernels::Alone;
+use kinglet_core::plan::Plan;
+use kinglet_core::{Kernels, KvType, Texts, check};
+use kinglet_quant::{Code, Type};
+use kinglet_tests::aligned::Aligned;
+use kinglet_tests::models::small;
+use kinglet_tests::observe::{Observed, everything, limits};
 use kinglet_tests::skip::skip;
 use kinglet_tests::tiers;
+use std::sync::Mutex;
 
 /// Tiers and the flags of `/proc/cpuinfo` that promise them.
 #[cfg(target_arch = "x86_64")]
@@ -36,6 +43,46 @@ fn tiers_agree_with_scalar() {
             tier.with(Check);
         }
     });
+}
+
+/// Everything that texts can do on one tier.
+fn observe(model: &Model, tier: Tier, kv: KvType) -> Observed {
+    let (file, limits) = (model.file(), limits(kv));
+    let plan = Plan::new(&file, &limits).unwrap();
+    let mut memory = Aligned::zeroed(plan.total_bytes());
+    let texts = Texts::on_cpu(file, &limits, tier, Alone, memory.as_mut());
+    everything(&mut texts.unwrap()).unwrap()
+}
+
+/// Sums run in the same order on every tier, so that boards with different processors of one
+/// architecture give the same texts. Scalar code sums one number after the other.
+#[test]
+fn tiers_agree_with_each_other_to_the_bit() {
+    for (name, kind) in [
+        ("gqa3-head64", Type::Q8),
+        ("gqa3-head64", Type::Q5),
+        ("gqa3-head64", Type::Q4),
+        ("gqa3-head64", Type::Q3),
+        ("mha-head32", Type::Q4),
+        ("gqa2-head128", Type::Q8),
+    ] {
+        for kv in [KvType::Int8, KvType::F16] {
+            let model = small(name, kind);
+            let observed = Mutex::new(Vec::new());
+            tiers::each(|tier| {
+                if tier != Tier::Scalar {
+                    observed.lock().unwrap().push((tier, observe(&model, tier, kv)));
+                }
+            });
+            let observed = observed.into_inner().unwrap();
+            for pair in observed.windows(2) {
+                let [(first, a), (second, b)] = pair else { unreachable!() };
+                let which = format!("{name} {kind:?} {kv:?}: {first:?} and {second:?}");
+                assert!(a.logits == b.logits && a.states == b.states, "{which}");
+                assert!(a.tokens == b.tokens && a.top == b.top, "{which}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use crate::lanes::Lanes;
 use crate::prefetch::fetch_behind;
 use crate::product::Product;
+use crate::sums::{SIDE_BY_SIDE, Sums};
 use kinglet_core::kernels::Output;
 #[cfg(feature = "gemm")]
 use kinglet_core::{Activations, arena::Columns};
@@ -78,18 +79,17 @@ fn not_floats(kind: Type) -> ! {
 /// Dot products of [`ROWS`] rows with `values`; `load(i)` gives the weights from element `i` on.
 #[inline(always)]
 fn rows_dot<L: Lanes>(cpu: L, values: &[f32], load: impl Fn(usize) -> L::F32) -> [f32; ROWS] {
-    let mut sums = [cpu.splat(0.0); ROWS];
-    for k in (0..values.len()).step_by(L::COUNT) {
-        let value = cpu.load(&values[k..]);
-        for (r, sum) in sums.iter_mut().enumerate() {
-            *sum = cpu.mul_add(load(r * values.len() + k), value, *sum);
+    let mut sums = [Sums::none(cpu); ROWS];
+    for first in (0..values.len()).step_by(SIDE_BY_SIDE) {
+        for register in 0..Sums::<L>::REGISTERS {
+            let k = first + register * L::COUNT;
+            let value = cpu.load(&values[k..]);
+            for (r, sum) in sums.iter_mut().enumerate() {
+                sum.add_products(cpu, register, load(r * values.len() + k), value);
+            }
         }
     }
-    let mut totals = [0f32; ROWS];
-    for (total, sum) in totals.iter_mut().zip(sums) {
-        *total = cpu.sum_of_lanes(sum);
-    }
-    totals
+    sums.map(|sum| sum.total(cpu))
 }
 
 /// The product through the `gemm` crate, when there are tokens enough for it to pay; whether it was

@@ -1,6 +1,7 @@
 //! The operations on vectors, written once for every instruction set with float [`Lanes`].
 
 use crate::lanes::Lanes;
+use crate::sums::{SIDE_BY_SIDE, Sums};
 use kinglet_core::exp::{LN2_HIGH, LN2_LOW, POLYNOMIAL, RANGE};
 use kinglet_core::kernels::{NIBBLE_OFFSET, START_GROUP};
 use kinglet_core::round::block_scale;
@@ -56,20 +57,25 @@ pub(crate) fn quantize<L: Lanes>(
 #[inline(always)]
 pub(crate) fn rms_norm<L: Lanes>(cpu: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
     assert!(gain.len() == x.len() && out.len() == x.len());
-    let mut squares = [cpu.splat(0.0); 4];
-    let mut strides = x.chunks_exact(4 * L::COUNT);
+    // Two, because each alone is a chain of operations that wait for one another.
+    let (mut even, mut odd) = (Sums::none(cpu), Sums::none(cpu));
+    let mut strides = x.chunks_exact(2 * SIDE_BY_SIDE);
     for x in &mut strides {
-        for (x, squares) in x.chunks_exact(L::COUNT).zip(&mut squares) {
-            let x = cpu.load(x);
-            *squares = cpu.mul_add(x, x, *squares);
+        let (first, second) = x.split_at(SIDE_BY_SIDE);
+        for register in 0..Sums::<L>::REGISTERS {
+            let [a, b] = [first, second].map(|x| cpu.load(&x[register * L::COUNT..]));
+            even.add_products(cpu, register, a, a);
+            odd.add_products(cpu, register, b, b);
         }
     }
-    for (x, squares) in strides.remainder().chunks(L::COUNT).zip(&mut squares) {
-        let x = cpu.load_part(x);
-        *squares = cpu.mul_add(x, x, *squares);
+    let rest = strides.remainder().chunks(SIDE_BY_SIDE);
+    for (x, squares) in rest.zip([&mut even, &mut odd]) {
+        for (register, x) in x.chunks(L::COUNT).enumerate() {
+            let x = cpu.load_part(x);
+            squares.add_products(cpu, register, x, x);
+        }
     }
-    let halves = [cpu.add(squares[0], squares[1]), cpu.add(squares[2], squares[3])];
-    let mean_square = cpu.sum_of_lanes(cpu.add(halves[0], halves[1])) / x.len() as f32;
+    let mean_square = even.and(cpu, odd).total(cpu) / x.len() as f32;
     let factor = cpu.div(cpu.splat(1.0), cpu.sqrt(cpu.splat(mean_square + eps)));
     let whole = x.len() / L::COUNT * L::COUNT;
     let inputs = x.chunks_exact(L::COUNT).zip(gain.chunks_exact(L::COUNT));

@@ -50,6 +50,8 @@ mod planes;
 mod prefetch;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod product;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod sums;
 mod tier;
 #[cfg(target_arch = "x86_64")]
 mod x86_low_row;

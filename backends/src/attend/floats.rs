@@ -3,6 +3,7 @@
 use super::{Partials, Weights, spans};
 use crate::elementwise::exp;
 use crate::lanes::Lanes;
+use crate::sums::{SIDE_BY_SIDE, Sums};
 use core::ops::Range;
 use half::f16;
 use kinglet_core::kv::{ATTEND_CHUNK, KvHead};
@@ -104,9 +105,11 @@ fn softmax<L: Lanes>(cpu: L, weights: &mut [f32; ATTEND_CHUNK], len: usize) -> (
         cpu.store(exp(cpu, below), weights);
     }
     weights[len..].fill(0.0);
-    let mut sum = cpu.splat(0.0);
-    for weights in weights.chunks_exact(L::COUNT) {
-        sum = cpu.add(sum, cpu.load(weights));
+    let mut sum = Sums::none(cpu);
+    for weights in weights.chunks(SIDE_BY_SIDE) {
+        for (register, weights) in weights.chunks_exact(L::COUNT).enumerate() {
+            sum.add(cpu, register, cpu.load(weights));
+        }
     }
-    (highest, cpu.sum_of_lanes(sum))
+    (highest, sum.total(cpu))
 }

@@ -5,6 +5,7 @@ use super::{Partials, Weights, spans};
 use crate::elementwise::exp;
 use crate::lanes::{Lanes, MAX_SUMS};
 use crate::prefetch::Ahead;
+use crate::sums::{SIDE_BY_SIDE, Sums};
 use core::ops::Range;
 use kinglet_core::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM};
 use kinglet_core::round::wide_scale;
@@ -191,7 +192,7 @@ fn to_codes<L: Lanes>(cpu: L, x: &[f32], codes: &mut [i16]) -> f32 {
 }
 
 /// Turns scores into weights times the scales of the values they will multiply, up to the whole
-/// register in which the span ends, zero behind the span; the maxima of the scores and the sums of
+/// 16 in which the span ends, zero behind the span; the maxima of the scores and the sums of
 /// the weights alone.
 ///
 /// Queries take turns, because each alone is a chain of operations that wait for one another.
@@ -222,19 +223,22 @@ fn softmax<L: Lanes, const Q: usize>(
     for q in 0..Q {
         highest[q] = cpu.max_of_lanes(max[q]);
     }
-    let mut sum = [cpu.splat(0.0); Q];
-    for start in (0..len).step_by(L::COUNT) {
-        let scales = cpu.load(&scales[start..]);
-        for q in 0..Q {
-            let below = cpu.add(cpu.load(&weights[q][start..]), cpu.splat(-highest[q]));
-            // Behind the span this is 2⁻¹²⁶, which changes no sum: the highest weight is 1.
-            let weight = exp(cpu, below);
-            sum[q] = cpu.add(sum[q], weight);
-            cpu.store(cpu.mul(weight, scales), &mut weights[q][start..]);
+    let mut sum = [Sums::none(cpu); Q];
+    for first in (0..len).step_by(SIDE_BY_SIDE) {
+        for register in 0..Sums::<L>::REGISTERS {
+            let start = first + register * L::COUNT;
+            let scales = cpu.load(&scales[start..]);
+            for q in 0..Q {
+                let below = cpu.add(cpu.load(&weights[q][start..]), cpu.splat(-highest[q]));
+                // Behind the span this is 2⁻¹²⁶, which changes no sum: the highest weight is 1.
+                let weight = exp(cpu, below);
+                sum[q].add(cpu, register, weight);
+                cpu.store(cpu.mul(weight, scales), &mut weights[q][start..]);
+            }
         }
     }
     for q in 0..Q {
-        total[q] = cpu.sum_of_lanes(sum[q]);
+        total[q] = sum[q].total(cpu);
     }
     (highest, total)
 }
