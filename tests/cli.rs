@@ -368,27 +368,6 @@ fn convert_prints_the_table_of_tensors() {
     assert_eq!(document["tensors"].as_array().unwrap().len(), 2 + 2 * 9);
 }
 
-/// The newline that echo writes belongs to a text unless somebody says otherwise.
-#[test]
-fn ends_of_texts_are_taken_as_they_are_or_trimmed() {
-    let place = Place::new();
-    let model = place.converted(CHAT_MODEL);
-    let tokens = |args: &[&str], input: &str| {
-        let args = [&["tokenize", &model, "--json"], args].concat();
-        place.say_to(&args, input).json()["tokens"].clone()
-    };
-    let plain = tokens(&["-p", " a b"], "");
-    for end in ["\n", " \r\n\n"] {
-        let text = format!(" a b{end}");
-        assert_ne!(tokens(&[], &text), plain);
-        assert_eq!(tokens(&["--trim"], &text), plain);
-        assert_eq!(tokens(&["--trim", "-p", &text], ""), plain);
-        let file = place.write("text", &text);
-        assert_ne!(tokens(&["-f", file.to_str().unwrap()], ""), plain);
-        assert_eq!(tokens(&["--trim", "-f", file.to_str().unwrap()], ""), plain);
-    }
-}
-
 #[test]
 fn folders_are_converted_once_until_they_change() {
     let place = Place::new();

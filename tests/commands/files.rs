@@ -260,3 +260,26 @@ fn a_bench_that_cannot_end_does_not_begin() {
     let said = bench("0,100000");
     assert!(said.out.is_empty() && said.code == Some(2), "{said:?}");
 }
+
+/// The newline that echo writes belongs to a text unless somebody says otherwise.
+#[test]
+fn ends_of_texts_are_taken_as_they_are_or_trimmed() {
+    let place = Place::new();
+    let tokens = |args: &[&str], input: &str| {
+        let model = model();
+        let args = [&["tokenize", &model, "--json"], args].concat();
+        fs::write(place.path("input"), input).unwrap();
+        let input = fs::File::open(place.path("input")).unwrap();
+        Said::by(place.command(&args).stdin(input)).json()["tokens"].clone()
+    };
+    let plain = tokens(&["-p", " a b"], "");
+    for end in ["\n", " \r\n\n"] {
+        let text = format!(" a b{end}");
+        assert_ne!(tokens(&[], &text), plain);
+        assert_eq!(tokens(&["--trim"], &text), plain);
+        assert_eq!(tokens(&["--trim", "-p", &text], ""), plain);
+        fs::write(place.path("text"), &text).unwrap();
+        assert_ne!(tokens(&["-f", "text"], ""), plain);
+        assert_eq!(tokens(&["--trim", "-f", "text"], ""), plain);
+    }
+}

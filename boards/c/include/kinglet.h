@@ -560,8 +560,8 @@ typedef struct kinglet_generate_options {
 } kinglet_generate_options;
 
 // Gets tokens and text of a reply as they come. `token` is `KINGLET_NO_TOKEN` when a piece of text
-// comes behind its token; `text` is `text_bytes` of UTF-8 without a terminator. Where these are 0 it
-// is not null either, and nothing can be read there. Returns 0 to go on.
+// comes behind its token; `text` is `text_bytes` of UTF-8 without a terminator. Where these are 0
+// it is not null either, and nothing can be read there. Returns 0 to go on.
 typedef int32_t (*kinglet_on_piece)(void *user, uint32_t token, const char *text, size_t text_bytes);
 
 // What a generation did.
@@ -795,9 +795,9 @@ kinglet_status kinglet_chat_render(const struct kinglet_model *model,
 // the tokens are those of the text that `kinglet_chat_render` has.
 //
 // A conversation goes on with the tokens of all its messages, the last reply among them. Those at
-// their beginning that the session's text has are kept by `kinglet_session_rewind`, and the rest is
-// its next prompt: `kinglet_session_tokens` tells what the text has. The token that ended the
-// reply, which is not part of the text, comes with the rest.
+// their beginning that the session's text has, which `kinglet_session_tokens` tells, are kept by
+// `kinglet_session_rewind`, and the rest is the next prompt. The token that ended the reply, which
+// is not part of the text, comes with the rest.
 //
 // `flags` are `KINGLET_CHAT_`. Writes the tokens, at most `capacity`, and their number to
 // `token_count`. While it works it needs more room than the tokens, five entries for every four
@@ -939,9 +939,9 @@ kinglet_status kinglet_session_set_progress(struct kinglet_session *session,
 // Appends a prompt to the text.
 //
 // `KINGLET_STATUS_PROMPT_TOO_LONG`, `KINGLET_STATUS_TOKEN_OUT_OF_RANGE` and
-// `KINGLET_STATUS_BAD_ARGUMENT`, also for no tokens, leave the text unchanged. After `KINGLET_STATUS_INTERRUPTED` and
-// `KINGLET_STATUS_DEADLINE_PASSED` it has the tokens that were taken until then, see
-// `kinglet_session_describe`; the rest of the prompt can be appended later.
+// `KINGLET_STATUS_BAD_ARGUMENT`, also for no tokens, leave the text unchanged. After
+// `KINGLET_STATUS_INTERRUPTED` and `KINGLET_STATUS_DEADLINE_PASSED` it has the tokens that were
+// taken until then, see `kinglet_session_describe`; the rest of the prompt can be appended later.
 //
 // Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 kinglet_status kinglet_session_prefill(struct kinglet_session *session,

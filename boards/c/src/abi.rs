@@ -114,8 +114,8 @@ pub type OnReplyPiece = Option<
 /// Milliseconds since any fixed time.
 pub type Clock = Option<unsafe extern "C" fn(user: *mut c_void) -> u64>;
 /// Gets tokens and text of a reply as they come. `token` is `KINGLET_NO_TOKEN` when a piece of text
-/// comes behind its token; `text` is `text_bytes` of UTF-8 without a terminator. Where these are 0 it
-/// is not null either, and nothing can be read there. Returns 0 to go on.
+/// comes behind its token; `text` is `text_bytes` of UTF-8 without a terminator. Where these are 0
+/// it is not null either, and nothing can be read there. Returns 0 to go on.
 pub type OnPiece = Option<
     unsafe extern "C" fn(
         user: *mut c_void,

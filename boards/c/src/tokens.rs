@@ -204,9 +204,9 @@ pub unsafe extern "C" fn kinglet_chat_render(
 /// the tokens are those of the text that `kinglet_chat_render` has.
 ///
 /// A conversation goes on with the tokens of all its messages, the last reply among them. Those at
-/// their beginning that the session's text has are kept by `kinglet_session_rewind`, and the rest is
-/// its next prompt: `kinglet_session_tokens` tells what the text has. The token that ended the
-/// reply, which is not part of the text, comes with the rest.
+/// their beginning that the session's text has, which `kinglet_session_tokens` tells, are kept by
+/// `kinglet_session_rewind`, and the rest is the next prompt. The token that ended the reply, which
+/// is not part of the text, comes with the rest.
 ///
 /// `flags` are `KINGLET_CHAT_`. Writes the tokens, at most `capacity`, and their number to
 /// `token_count`. While it works it needs more room than the tokens, five entries for every four

@@ -124,9 +124,9 @@ pub unsafe extern "C" fn kinglet_session_set_progress(
 /// Appends a prompt to the text.
 ///
 /// `KINGLET_STATUS_PROMPT_TOO_LONG`, `KINGLET_STATUS_TOKEN_OUT_OF_RANGE` and
-/// `KINGLET_STATUS_BAD_ARGUMENT`, also for no tokens, leave the text unchanged. After `KINGLET_STATUS_INTERRUPTED` and
-/// `KINGLET_STATUS_DEADLINE_PASSED` it has the tokens that were taken until then, see
-/// `kinglet_session_describe`; the rest of the prompt can be appended later.
+/// `KINGLET_STATUS_BAD_ARGUMENT`, also for no tokens, leave the text unchanged. After
+/// `KINGLET_STATUS_INTERRUPTED` and `KINGLET_STATUS_DEADLINE_PASSED` it has the tokens that were
+/// taken until then, see `kinglet_session_describe`; the rest of the prompt can be appended later.
 ///
 /// Threads: one at a time for a session; a second one gets `KINGLET_STATUS_BUSY`.
 #[unsafe(no_mangle)]

@@ -128,7 +128,7 @@ fn job(task: Task, recipient: Recipient) -> Job {
 fn no_room() -> Failure {
     Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
-        "the answers that are being made and read take all memory that there is for them: try again \
-         later, or ask for less at once, such as fewer logprobs",
+        "the answers that are being made and read take all memory that there is for them: try \
+         again later, or ask for less at once, such as fewer logprobs",
     )
 }
