@@ -328,6 +328,11 @@ impl<'a> File<'a> {
         self.bytes.len()
     }
 
+    /// All bytes of the file.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Whether the file is empty, which no valid one is.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
