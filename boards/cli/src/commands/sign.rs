@@ -20,9 +20,9 @@ pub fn run(args: &SignArgs) -> Result<()> {
     let key = secret_key(&args.key)?;
     let output = args.output.as_ref().unwrap_or(&args.file);
     let unsigned = Signature::unsigned(&args.id, args.model_version, key.id())?;
-    check_output(output)?;
     let model = Model::open(&args.file)?;
     let file = model.file();
+    check_output(output)?;
     check_growth(output, &file, args)?;
     file.verify()?;
     let signature = key.sign(unsigned, file.bytes())?;
