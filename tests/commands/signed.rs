@@ -1,9 +1,10 @@
 //! Signed models: `kinglet sign`, `--require-key` wherever a model is opened, and updates of boards.
 
 use crate::serve::{CHAT, chat};
-use kinglet::{Model, PublicKey, Signature, Trust, Type};
+use kinglet::{Model, Signature, Trust, Type};
 use kinglet_quant::signature;
 use kinglet_tests::command::{Said, kinglet};
+use kinglet_tests::keys::{self, KEY_ID, OTHER_PUBLIC, PUBLIC};
 use kinglet_tests::models::{converted_path, small, small_source};
 use kinglet_tests::server::Server;
 use kinglet_tests::skip::skip;
@@ -14,19 +15,6 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const MODEL: &str = "gqa3-head64";
-/// Pairs of keys that minisign 0.11 has made: what `-W` writes, and its lines.
-const PUBLIC: &str = "untrusted comment: minisign public key ECF451784A7C464C\n\
-                      RWRMRnxKeFH07NQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdyrrxF\n";
-const SECRET: &str = "untrusted comment: minisign encrypted secret key\n\
-    RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAATEZ8SnhR9Owg7GQF2uNc\
-    6E8NmpWzITz9jI9hRMbFj/cnxKq44ZexxNQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdyrrxFAAAAAAAAAAAAAAAA\
-    AAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
-const OTHER_PUBLIC: &str = "RWQCgG3dP+j0SzzfgvDVQ5KWq5IG0FlROwcZGBgkI2MDyMvIIRs5qMe3";
-const OTHER_SECRET: &str = "RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAoBt3T/o9Etk4PiPSq5m\
-     c1ooBdneEOtdoshO6mZjA2ppPAdxVDy6iDzfgvDVQ5KWq5IG0FlROwcZGBgkI2MDyMvIIRs5qMe3AAAAAAAAAAAAAAAA\
-     AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-const KEY_ID: &str = "ECF451784A7C464C";
-
 /// A folder of its own for each test, with keys and a model that is not signed.
 pub struct Place(pub TempDir);
 
@@ -34,9 +22,14 @@ impl Place {
     pub fn new() -> Self {
         drop(small(MODEL, Type::Q4));
         let place = Self(TempDir::new().unwrap());
-        place.write("key.pub", PUBLIC);
-        place.write("key.secret", SECRET);
-        place.write("other.secret", OTHER_SECRET);
+        for (name, key) in [
+            ("key.pub", "fleet.pub"),
+            ("key.secret", "fleet.key"),
+            ("other.secret", "other.key"),
+            ("protected.secret", "protected.key"),
+        ] {
+            fs::copy(keys::path(key), place.path(name)).unwrap();
+        }
         fs::copy(converted_path(MODEL, Type::Q4), place.path("m.kinglet")).unwrap();
         place
     }
@@ -80,10 +73,6 @@ impl Place {
         bytes[at] ^= 1;
         self.write(file, bytes);
     }
-}
-
-fn key() -> PublicKey {
-    PublicKey::parse(PUBLIC).unwrap()
 }
 
 /// Every command that opens a model.
@@ -157,7 +146,7 @@ fn signing_changes_160_bytes() {
     assert!(place.read("m.kinglet") == after);
     // The library says the same.
     let path = place.path("out.kinglet");
-    let trust = Trust { least_version: 4, model_id: Some("bird"), ..Trust::new(key()) };
+    let trust = Trust { least_version: 4, model_id: Some("bird"), ..Trust::new(keys::public()) };
     let model = Model::open_signed(&path, &trust).unwrap();
     assert_eq!(model.file().signature().unwrap().version(), 4);
     let error = Model::open_signed(&path, &Trust { least_version: 5, ..trust }).unwrap_err();
@@ -199,6 +188,9 @@ fn what_cannot_be_signed_is_refused() {
     sign("m.kinglet", "nothing", "bird", "1").fails(1, 101);
     sign("m.kinglet", "key.pub", "bird", "1").fails(2, 404);
     sign("m.kinglet", "m.kinglet", "bird", "1").fails(2, 404);
+    let said = sign("m.kinglet", "protected.secret", "bird", "1");
+    said.fails(2, 404);
+    assert!(said.err.contains("minisign -C -W"), "{said:?}");
     sign("m.kinglet", "key.secret", "a bird", "1").fails(2, 404);
     sign("key.pub", "key.secret", "bird", "1").fails(1, 201);
     sign("nothing.kinglet", "key.secret", "bird", "1").fails(1, 101);
@@ -232,7 +224,7 @@ fn what_is_required_comes_from_flags_or_the_environment() {
     for key in ["key.pub", line, place.path("key.pub").to_str().unwrap()] {
         place.open("m.kinglet", &["--require-key", key]).ok();
     }
-    for key in ["nothing.pub", "key.secret", "RWQ", OTHER_SECRET] {
+    for key in ["nothing.pub", "key.secret", "RWQ", ""] {
         place.open("m.kinglet", &["--require-key", key]).fails(2, 404);
     }
     // Alone they would require nothing.

@@ -4,6 +4,7 @@ use super::abi::{
     Candidate, GenerateOptions, Generation, LogSink, Message, ModelInfo, OnPiece, OnProgress,
     OnReplyPiece, Reply, Sampling, SessionInfo, SessionOptions,
 };
+use super::trust::{SignatureInfo, Trust};
 use kinglet_tests::c::checked_library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
@@ -82,6 +83,16 @@ functions! {
     model_open_memory(
         *const c_void, usize, *mut c_void, usize, *mut Handle, *mut c_char, usize
     ) -> Status;
+    model_open_signed_path(
+        *const c_char, *const Trust, *mut c_void, usize, *mut Handle, *mut c_char, usize
+    ) -> Status;
+    model_open_signed_fd(
+        c_int, u64, u64, *const Trust, *mut c_void, usize, *mut Handle, *mut c_char, usize
+    ) -> Status;
+    model_open_signed_memory(
+        *const c_void, usize, *const Trust, *mut c_void, usize, *mut Handle, *mut c_char, usize
+    ) -> Status;
+    model_describe_signature(Handle, *mut SignatureInfo) -> Status;
     model_close(Handle) -> Status;
     model_describe(Handle, *mut ModelInfo) -> Status;
     model_verify(Handle) -> Status;
