@@ -73,11 +73,6 @@ impl Signature {
         str::from_utf8(id).expect("all of it is ASCII")
     }
 
-    /// Whether this is a version of the model with this id.
-    pub(crate) fn is_of(&self, model_id: &[u8; ID_BYTES]) -> bool {
-        self.model_id == *model_id
-    }
-
     /// What is signed of a file that begins with these bytes, in two parts that follow one another.
     ///
     /// `Truncated`, and `Corrupt` for more sections than a file may have; nothing else of the file

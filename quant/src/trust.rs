@@ -1,7 +1,6 @@
 //! Which signed files are accepted.
 
-use crate::signature::{Signature, id_bytes};
-use crate::{Code, PublicKey, Result, ensure, fail};
+use crate::{Code, PublicKey, Result, Signature, ensure, fail};
 
 /// Which signed files are accepted.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +27,8 @@ impl<'a> Trust<'a> {
     /// Returns its signature.
     ///
     /// `NotSigned`, `WrongSignature`, `Replayed` for another model or an older version, and what
-    /// [`Signature::signed`] returns. `BadArgument` when the required model id is none.
+    /// [`Signature::signed`] returns.
     pub fn check(&self, file: &[u8]) -> Result<Signature> {
-        let wanted = self.model_id.map(id_bytes).transpose()?;
         let Some(signature) = Signature::of(file) else {
             fail!(
                 Code::NotSigned,
@@ -40,9 +38,9 @@ impl<'a> Trust<'a> {
             );
         };
         signature.check(&self.key, file)?;
-        if let (Some(wanted), Some(id)) = (wanted, self.model_id) {
+        if let Some(id) = self.model_id {
             ensure!(
-                signature.is_of(&wanted),
+                signature.model_id() == id,
                 Code::Replayed,
                 "the file is model {}, and {id} is required",
                 signature.model_id()

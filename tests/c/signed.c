@@ -119,13 +119,15 @@ static void refuse_arguments(void) {
   size_t bytes = 0;
   char *data = read_file(SIGNED_MODEL, &bytes);
   RETURNS(BAD_ARGUMENT, open_bytes(data, bytes, NULL));
-  const char *keys[] = {NULL, "", "RWQ", "\xff", KEY KEY, KEY "\n" KEY};
+  const char *keys[] = {NULL, "", "RWQ", "\xff", KEY KEY, KEY "\n" "more"};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
     const kinglet_trust trust = trust_in(keys[i], 0);
     RETURNS(BAD_ARGUMENT, open_bytes(data, bytes, &trust));
   }
   kinglet_trust trust = trust_in(KEY, 0);
   trust.model_id = "";
+  RETURNS(REPLAYED, open_bytes(data, bytes, &trust));
+  trust.model_id = "\xff";
   RETURNS(BAD_ARGUMENT, open_bytes(data, bytes, &trust));
   trust = trust_in(KEY, 0);
   trust.flags = 2;

@@ -83,8 +83,8 @@ impl Target {
     /// weights are kept.
     pub unsafe fn fill(
         &self,
-        find: impl FnOnce() -> Result<(&'static [u8], Weights)>,
-        open: impl FnOnce(&'static [u8]) -> Result<File<'static>>,
+        find: &dyn Fn() -> Result<(&'static [u8], Weights)>,
+        open: &dyn Fn(&'static [u8]) -> Result<File<'static>>,
     ) -> Status {
         let result = handle::check_out(self.model, "the place for the model").and_then(|()| {
             caught(|| {
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn kinglet_model_open_path(
     let trust = ptr::null();
     let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(|| map_path(path), File::open) }
+    unsafe { target.fill(&|| map_path(path), &File::open) }
 }
 
 /// Opens a weight file that is part of an open file, `bytes` from `offset` on, and maps it; 0 bytes
@@ -201,7 +201,7 @@ pub unsafe extern "C" fn kinglet_model_open_fd(
     let trust = ptr::null();
     let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(|| map_fd(fd, offset, bytes), File::open) }
+    unsafe { target.fill(&|| map_fd(fd, offset, bytes), &File::open) }
 }
 
 /// Opens a weight file that lies in memory, such as flash or a mapped partition. Nothing is copied:
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn kinglet_model_open_memory(
     // SAFETY: as promised by the caller.
     let find = || unsafe { find_in_memory(data, bytes) };
     // SAFETY: as promised by the caller.
-    unsafe { target.fill(find, File::open) }
+    unsafe { target.fill(&find, &File::open) }
 }
 
 /// The caller's bytes.

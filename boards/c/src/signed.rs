@@ -34,7 +34,7 @@ pub unsafe extern "C" fn kinglet_model_open_signed_path(
 ) -> Status {
     let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(|| model::map_path(path), |bytes| open(bytes, trust)) }
+    unsafe { target.fill(&|| model::map_path(path), &|bytes| open(bytes, trust)) }
 }
 
 /// Opens a weight file that is part of an open file as `kinglet_model_open_fd` does, once it is
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn kinglet_model_open_signed_fd(
 ) -> Status {
     let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(|| model::map_fd(fd, offset, bytes), |bytes| open(bytes, trust)) }
+    unsafe { target.fill(&|| model::map_fd(fd, offset, bytes), &|bytes| open(bytes, trust)) }
 }
 
 /// Opens a weight file that lies in memory as `kinglet_model_open_memory` does, once it is known to
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn kinglet_model_open_signed_memory(
     // SAFETY: as promised by the caller.
     let find = || unsafe { model::find_in_memory(data, bytes) };
     // SAFETY: as promised by the caller.
-    unsafe { target.fill(find, |bytes| open(bytes, trust)) }
+    unsafe { target.fill(&find, &|bytes| open(bytes, trust)) }
 }
 
 /// What the signature of a model says that was opened with a key. `info->struct_size` must be set.
