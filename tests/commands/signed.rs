@@ -1,4 +1,4 @@
-//! Signed models: `kinglet sign`, `--require-key` wherever a model is opened, and updates of boards.
+//! Signed models: `kinglet sign`, and `--require-key` wherever a model is opened.
 
 use crate::serve::{CHAT, chat};
 use kinglet::{Model, Signature, Trust, Type};

@@ -1,5 +1,5 @@
-//! `boards/deploy/update`: the model of a board changes at once and only to what is signed, whenever
-//! the power goes.
+//! `boards/deploy/update`: the model of a board changes at once and only to what is signed,
+//! whenever the power goes.
 
 use crate::signed::Place;
 use kinglet_tests::command::Said;

@@ -86,33 +86,13 @@ impl World<'_> {
             // SAFETY: the places have the bytes that are told, or are null; the file's bytes stay
             // until the model is closed, and the trust has as many as it may claim to have.
             1..4 => unsafe {
-                let data = data.cast();
-                (library.model_open_signed_memory)(
-                    data,
-                    length,
-                    trust,
-                    place,
-                    place_bytes,
-                    out,
-                    text,
-                    room,
-                )
+                let (open, data) = (library.model_open_signed_memory, data.cast());
+                open(data, length, trust, place, place_bytes, out, text, room)
             },
             4 => self.open_fd(input, |fd, offset, bytes| {
+                let open = library.model_open_signed_fd;
                 // SAFETY: as above.
-                unsafe {
-                    (library.model_open_signed_fd)(
-                        fd,
-                        offset,
-                        bytes,
-                        trust,
-                        place,
-                        place_bytes,
-                        out,
-                        text,
-                        room,
-                    )
-                }
+                unsafe { open(fd, offset, bytes, trust, place, place_bytes, out, text, room) }
             }),
             0 => self.open_fd(input, |fd, offset, bytes| {
                 // SAFETY: the places have the bytes that are told, or are null.
@@ -122,15 +102,8 @@ impl World<'_> {
             }),
             // SAFETY: as above, and the file's bytes stay until the model is closed.
             _ => unsafe {
-                (library.model_open_memory)(
-                    data.cast(),
-                    length,
-                    place,
-                    place_bytes,
-                    out,
-                    text,
-                    room,
-                )
+                let open = library.model_open_memory;
+                open(data.cast(), length, place, place_bytes, out, text, room)
             },
         };
         message.check();

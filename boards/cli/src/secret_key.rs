@@ -69,13 +69,13 @@ mod tests {
 
     /// What minisign 0.11 has written: without a password, and with one.
     const OPEN: &str = "untrusted comment: minisign encrypted secret key\n\
-        RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAATEZ8SnhR9Owg7GQF2uNc\
-        6E8NmpWzITz9jI9hRMbFj/cnxKq44ZexxNQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdyrrxFAAAAAAAAAAAAAAAA\
-        AAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+        RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAATEZ8SnhR\
+        9Owg7GQF2uNc6E8NmpWzITz9jI9hRMbFj/cnxKq44ZexxNQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISr\
+        HAdyrrxFAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
     const PROTECTED: &str = "untrusted comment: minisign encrypted secret key\n\
-        RWRTY0IyIMQGyu1l1FzZkSlD+aRDHL51qGN2f1eLmKiZkrQ0RF8AAAACAAAAAAAAAEAAAAAAFCoZ/40fb4qZslEQG7Ll\
-        Xf/nEkrwH/8dDHLfd9roA/dsnjt4dqOK1vRSAPAvejyv7YZQkqMsmbIbzigatIOZOLxUO8wgjtIq/TC7ohFCXcWTBlnS\
-        g2MhoGFcL45tuqtasGk8ForLqPc=\n";
+        RWRTY0IyIMQGyu1l1FzZkSlD+aRDHL51qGN2f1eLmKiZkrQ0RF8AAAACAAAAAAAAAEAAAAAAFCoZ/40f\
+        b4qZslEQG7LlXf/nEkrwH/8dDHLfd9roA/dsnjt4dqOK1vRSAPAvejyv7YZQkqMsmbIbzigatIOZOLxU\
+        O8wgjtIq/TC7ohFCXcWTBlnSg2MhoGFcL45tuqtasGk8ForLqPc=\n";
     const PUBLIC: &str = "RWRMRnxKeFH07NQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdyrrxF";
 
     #[test]

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 /// A pair of keys as minisign 0.11 has made it with `-W`, that is without a password.
 const PUBLIC: &str = "RWRMRnxKeFH07NQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdyrrxF";
-const SECRET: &str = "RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAATEZ8SnhR9Owg\
-                      7GQF2uNc6E8NmpWzITz9jI9hRMbFj/cnxKq44ZexxNQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdy\
-                      rrxFAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const SECRET: &str = "RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\
+                      TEZ8SnhR9Owg7GQF2uNc6E8NmpWzITz9jI9hRMbFj/cnxKq44ZexxNQaiYnoqbSphZF/8G46\
+                      tBYPQ4SoJIVhnISrHAdyrrxFAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 /// What `minisign -S -l` of version 0.11 has made of the parts of [`example`], one behind the
 /// other.
 const PROOF: &str = "0f96dcf94154eed79c362cd11a33438c17c197c31952029e503dc9e4becf6737\
