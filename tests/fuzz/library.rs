@@ -4,9 +4,12 @@ use super::abi::{
     Candidate, GenerateOptions, Generation, LogSink, Message, ModelInfo, OnPiece, OnProgress,
     OnReplyPiece, Reply, Sampling, SessionInfo, SessionOptions,
 };
-use super::trust::{SignatureInfo, Trust};
 use kinglet_tests::c::checked_library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use trust::{SignatureInfo, Trust};
+
+#[path = "../../boards/c/src/trust.rs"]
+pub mod trust;
 
 /// A status.
 pub type Status = i32;

@@ -8,8 +8,6 @@ pub mod library;
 mod models;
 mod replies;
 mod sessions;
-#[path = "../../boards/c/src/trust.rs"]
-mod trust;
 pub mod world;
 
 use input::Input;

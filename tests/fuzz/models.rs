@@ -2,7 +2,7 @@
 
 use super::abi::{KINGLET_MAX_STOP, Message, ModelInfo};
 use super::input::{Guarded, Input, Sized};
-use super::trust::{KINGLET_TRUST_SKIP_WEIGHTS, SignatureInfo, Trust};
+use super::library::trust::{KINGLET_TRUST_SKIP_WEIGHTS, SignatureInfo, Trust};
 use super::world::{Kind, OK, World};
 use kinglet_tests::aligned::Aligned;
 use std::ffi::{CStr, CString, c_char};

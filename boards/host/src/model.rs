@@ -37,7 +37,7 @@ impl Model {
     /// `NotFound`, `Unreadable`, and what [`File::open`] returns. The file must be neither modified
     /// nor shortened while it is mapped: the behaviour is undefined then.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_as(path.as_ref(), |bytes| File::open(bytes))
+        Self::open_as(path.as_ref(), File::open)
     }
 
     /// [`Model::open`], once the file is known to be what a trusted key has signed. This reads all
