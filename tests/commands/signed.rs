@@ -127,6 +127,22 @@ fn every_command_takes_only_what_is_signed() {
 }
 
 #[test]
+fn a_reference_needs_the_same_key_of_any_model() {
+    let place = Place::new();
+    place.write("text", "one two three ".repeat(40));
+    fs::copy(place.path("m.kinglet"), place.path("n.kinglet")).unwrap();
+    place.sign("m.kinglet", "bird", 7).ok();
+    let compare = || {
+        let eval = ["eval", "m.kinglet", "--reference", "n.kinglet", "--text", "text"];
+        let required = ["--ctx", "16", "--require-key", "key.pub", "--require-model", "bird"];
+        place.say(&[&eval[..], &required[..]].concat())
+    };
+    compare().fails(1, 206);
+    place.sign("n.kinglet", "bat", 1).ok();
+    compare().ok();
+}
+
+#[test]
 fn signing_changes_160_bytes() {
     let place = Place::new();
     let before = place.read("m.kinglet");

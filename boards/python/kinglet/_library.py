@@ -24,7 +24,13 @@ _Replies = POINTER(layout.Reply)
 _FUNCTIONS = {
     "model_open_path": (c_char_p, c_void_p, c_size_t, _Handle, c_char_p, c_size_t),
     "model_open_signed_path": (
-        c_char_p, POINTER(layout.Trust), c_void_p, c_size_t, _Handle, c_char_p, c_size_t,
+        c_char_p,
+        POINTER(layout.Trust),
+        c_void_p,
+        c_size_t,
+        _Handle,
+        c_char_p,
+        c_size_t,
     ),
     "model_describe_signature": (c_void_p, POINTER(layout.SignatureInfo)),
     "model_close": (c_void_p,),
