@@ -6,22 +6,26 @@ use kinglet::{Code, Error, PublicKey, Result, Trust};
 use kinglet_quant::fail;
 use std::path::Path;
 
-/// Which signed files are accepted.
+/// Where help shows these flags.
+const HEADING: &str = "Signature";
+
+/// Which signed files are accepted. A heading for all of them would go on behind the last one.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Signature")]
 pub struct TrustArgs {
     /// Take only files that this key has signed: a .pub file of minisign, or its line that begins
     /// with RW
-    #[arg(long, value_name = "KEY", env = "KINGLET_REQUIRE_KEY")]
+    #[arg(long, value_name = "KEY", env = "KINGLET_REQUIRE_KEY", help_heading = HEADING)]
     require_key: Option<String>,
     /// Take only versions of the model with this id
-    #[arg(long, value_name = "ID", env = "KINGLET_REQUIRE_MODEL", requires = "require_key")]
+    #[arg(long, value_name = "ID", env = "KINGLET_REQUIRE_MODEL", help_heading = HEADING)]
+    #[arg(requires = "require_key")]
     require_model: Option<String>,
     /// Take this version or a newer one
-    #[arg(long, value_name = "N", env = "KINGLET_REQUIRE_VERSION", requires = "require_key")]
+    #[arg(long, value_name = "N", env = "KINGLET_REQUIRE_VERSION", help_heading = HEADING)]
+    #[arg(requires = "require_key")]
     require_version: Option<u64>,
     /// Start without reading the whole file to compare the weights with their checksum
-    #[arg(long, requires = "require_key")]
+    #[arg(long, requires = "require_key", help_heading = HEADING)]
     skip_weights_check: bool,
 }
 
