@@ -16,6 +16,7 @@ use fuzz::world::Tally;
 use kinglet::Type;
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::c::sources;
+use kinglet_tests::keys;
 use kinglet_tests::models::{converted_path, small};
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -25,17 +26,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Sequences without settings.
 const SEQUENCES: u64 = 1500;
 /// What sequences lead to: success, and the failures that arguments, files and states can have.
-const REACHED: [i32; 19] =
-    [0, 101, 102, 108, 201, 202, 203, 204, 205, 401, 402, 403, 404, 406, 407, 408, 409, 411, 412];
+const REACHED: [i32; 22] = [
+    0, 101, 102, 108, 201, 202, 203, 204, 205, 206, 207, 208, 401, 402, 403, 404, 406, 407, 408,
+    409, 411, 412,
+];
 /// Bytes of a sequence at most.
 const MOST_BYTES: usize = 4096;
 
 /// Small models: with a chat template and without, with one head for all and two, in three types.
+/// Two of them are signed.
 fn files() -> Vec<Aligned> {
     [("gqa3-head64", Type::Q4), ("mha-head32", Type::Q8), ("gqa3-head32-untied", Type::Bf16)]
         .map(|(name, kind)| {
             drop(small(name, kind));
-            Aligned::copy_of(&fs::read(converted_path(name, kind)).unwrap())
+            let mut file = Aligned::copy_of(&fs::read(converted_path(name, kind)).unwrap());
+            if kind != Type::Q8 {
+                keys::sign(file.as_mut(), "bird", 3).unwrap();
+            }
+            file
         })
         .into()
 }

@@ -15,9 +15,12 @@ use syn::{Expr, Fields, Item, Lit, Meta, MetaNameValue};
 use tempfile::TempDir;
 
 /// Sources with something that C sees.
-const SOURCES: [&str; 10] = [
-    "abi", "status", "library", "model", "tokens", "choice", "session", "work", "replies", "state",
+const SOURCES: [&str; 12] = [
+    "abi", "trust", "status", "library", "model", "signed", "tokens", "choice", "session", "work",
+    "replies", "state",
 ];
+/// Those of them with structs and constants.
+const TYPES: [&str; 2] = ["abi", "trust"];
 
 fn source(name: &str) -> PathBuf {
     package().join("src").join(name).with_extension("rs")
@@ -125,13 +128,19 @@ fn the_interface_only_grows() {
 /// Every struct says its size, so that it can grow, or says that it never changes.
 #[test]
 fn structs_begin_with_their_size() {
-    for item in syn::parse_file(&fs::read_to_string(source("abi")).unwrap()).unwrap().items {
+    for item in types() {
         let Item::Struct(item) = item else { continue };
         let first = item.fields.iter().next().and_then(|field| field.ident.as_ref());
         let is_sized = first.is_some_and(|first| first == "struct_size");
         let is_fixed = item.attrs.iter().any(|line| text(line).contains("Never changes."));
         assert!(is_sized != is_fixed, "{}", item.ident);
     }
+}
+
+/// What C sees but functions and statuses.
+fn types() -> impl Iterator<Item = Item> {
+    let read = |name: &&str| fs::read_to_string(source(name)).unwrap();
+    TYPES.iter().map(read).flat_map(|source| syn::parse_file(&source).unwrap().items)
 }
 
 /// A line of a comment; nothing for other attributes.
@@ -164,7 +173,7 @@ fn layouts() -> String {
     let renamed: HashMap<_, _> =
         renamed.iter().map(|(a, b)| (a.as_str(), b.as_str().unwrap())).collect();
     let mut body = String::new();
-    for item in syn::parse_file(&fs::read_to_string(source("abi")).unwrap()).unwrap().items {
+    for item in types() {
         match item {
             Item::Struct(item) => {
                 describe_struct(renamed[&*item.ident.to_string()], &item, &mut body)

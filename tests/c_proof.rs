@@ -4,6 +4,7 @@
 use kinglet::Type;
 use kinglet_tests::c::{checked_library, compile, has, link_static, package, sources};
 use kinglet_tests::command::Said;
+use kinglet_tests::keys;
 use kinglet_tests::models::{converted_path, small};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ const PROOF: &[&str] = &[
     "proof",
     "library",
     "model",
+    "signed",
     "tokens",
     "session",
     "choices",
@@ -39,6 +41,15 @@ fn models() -> [PathBuf; 2] {
         drop(small(name, kind));
         converted_path(name, kind)
     })
+}
+
+/// The first of them, signed.
+fn signed(folder: &TempDir) -> PathBuf {
+    let mut bytes = fs::read(&models()[0]).unwrap();
+    keys::sign(&mut bytes, "bird", 7).unwrap();
+    let path = folder.path().join("signed.kinglet");
+    fs::write(&path, bytes).unwrap();
+    path
 }
 
 /// Compiles files of `tests/c` with one compiler into a program of that folder.
@@ -79,8 +90,9 @@ fn assert_finds(command: impl Fn() -> Command, flaws: &[&str]) {
 
 /// The program says nothing but that everything is proved. Memory that is too little grows by so
 /// many bytes.
-fn assert_proved(program: &mut Command, step: &str) {
-    let said = Said::by(program.args(models()).arg(step).envs(ENVIRONMENT));
+fn assert_proved(program: &mut Command, folder: &TempDir, step: &str) {
+    let said = program.args(models()).arg(signed(folder)).arg(step);
+    let said = Said::by(said.envs(ENVIRONMENT));
     let is_proved = said.code == Some(0) && said.out == "proved\n" && said.err.is_empty();
     assert!(is_proved, "{:?}: {}{}", said.code, said.out, said.err);
 }
@@ -98,7 +110,7 @@ fn sanitizers_find_nothing() {
     };
     let flawed = build(&folder, &["flawed"], &SANITIZERS);
     assert_finds(|| run(&flawed), &["leak", "overrun", "overflow"]);
-    assert_proved(&mut run(&build_proof(&folder, &SANITIZERS)), "1");
+    assert_proved(&mut run(&build_proof(&folder, &SANITIZERS)), &folder, "1");
 }
 
 #[test]
@@ -117,7 +129,7 @@ fn valgrind_finds_nothing() {
     };
     let flawed = build(&folder, &["flawed"], &[]);
     assert_finds(|| run(&flawed), &["leak", "overrun"]);
-    assert_proved(&mut run(&build_proof(&folder, &[])), "64");
+    assert_proved(&mut run(&build_proof(&folder, &[])), &folder, "64");
 }
 
 /// The names of all functions in the recorded interface.

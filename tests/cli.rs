@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const COMMANDS: &str = "pull convert inspect run chat compile-schema serve tokenize embed eval \
-                        plan bench report doctor boards completions";
+const COMMANDS: &str = "pull convert inspect sign run chat compile-schema serve tokenize embed \
+                        eval plan bench report doctor boards completions";
 
 /// A checkpoint with 512 positions, 640 tokens and a chat template.
 const CHAT_MODEL: &str = "gqa3-head64";

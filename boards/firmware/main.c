@@ -50,11 +50,37 @@ static size_t loaded_bytes(void) {
   return header->bytes <= board_model_room ? (size_t)header->bytes : 0;
 }
 
+#ifdef KEY
+// Opens only what KEY has signed. A board that takes updates keeps the newest version that has
+// worked, where nobody can lower it, and gives it as least_version.
+static kinglet_status open_model(const void *file, size_t bytes, kinglet_model **model,
+                                 char *message, size_t message_bytes) {
+  kinglet_trust trust = {0};
+  trust.struct_size = sizeof trust;
+  trust.key = KEY;
+  trust.least_version = LEAST_VERSION;
+  return kinglet_model_open_signed_memory(file, bytes, &trust, model_memory, sizeof model_memory,
+                                          model, message, message_bytes);
+}
+
+// Says what the signature vouches for.
+static void print_signature(const kinglet_model *model) {
+  kinglet_signature_info info = {0};
+  info.struct_size = sizeof info;
+  check(kinglet_model_describe_signature(model, &info), "signature", "");
+  print("signed: ");
+  print(info.model_id);
+  print(", version ");
+  print_number(info.version);
+  print("\n");
+}
+#else
 static kinglet_status open_model(const void *file, size_t bytes, kinglet_model **model,
                                  char *message, size_t message_bytes) {
   return kinglet_model_open_memory(file, bytes, model_memory, sizeof model_memory, model, message,
                                    message_bytes);
 }
+#endif
 
 // The model in memory if a whole one is there, else the one in the image.
 static kinglet_model *choose_model(void) {
@@ -199,6 +225,9 @@ int main(void) {
   print(board_name);
   print("\n");
   kinglet_model *model = choose_model();
+#ifdef KEY
+  print_signature(model);
+#endif
   kinglet_session *session = new_session(model);
   prefill(session, model);
   reply(session, model);

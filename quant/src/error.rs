@@ -39,6 +39,12 @@ pub enum Code {
     Corrupt = 204,
     /// The memory that holds the file is not aligned to 64 bytes.
     Misaligned = 205,
+    /// A signature is required, and the file has none.
+    NotSigned = 206,
+    /// The file's signature is wrong, or by another key than the required one.
+    WrongSignature = 207,
+    /// The file is signed, but is an older version than is accepted, or another model.
+    Replayed = 208,
     /// The checkpoint is not of a supported architecture.
     UnsupportedArchitecture = 301,
     /// The checkpoint has a tensor of an unsupported number format.

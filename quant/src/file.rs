@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::frame::Frame;
 use crate::matrix::Matrix;
 use crate::tensor::{self, NO_LAYER, Record, Role};
-use crate::{Code, Result, Type, Vocab, ensure, fail};
+use crate::{Code, Result, Signature, Trust, Type, Vocab, ensure, fail};
 use bytemuck::{Pod, Zeroable};
 use sha2::{Digest, Sha256};
 
@@ -133,11 +133,7 @@ impl<'a> File<'a> {
     /// The work is bounded by the tensor table's and the tokenizer's size; weights are not read.
     /// The memory must start at a multiple of 64 bytes (`Misaligned`).
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
-        ensure!(
-            bytes.as_ptr().addr().is_multiple_of(64),
-            Code::Misaligned,
-            "a weight file must lie at a multiple of 64 bytes in memory"
-        );
+        check_aligned(bytes)?;
         let sections = open_header(bytes)?;
         let section = |kind: SectionKind| find_section(bytes, sections, kind);
         let config_bytes = section(SectionKind::Config)?;
@@ -175,6 +171,22 @@ impl<'a> File<'a> {
         file.check_tensors()?;
         file.frame()?;
         Ok(file)
+    }
+
+    /// [`File::open`], once the file is known to be what a trusted key has signed: the signature
+    /// comes first, then the checksums of all sections, of weights where [`Trust`] says so, and
+    /// only then is anything parsed.
+    ///
+    /// What [`Trust::check`] returns, `NotKinglet`, and what [`File::open`] returns.
+    pub fn open_signed(bytes: &'a [u8], trust: &Trust<'_>) -> Result<Self> {
+        check_aligned(bytes)?;
+        check_magic(bytes)?;
+        trust.check(bytes)?;
+        let sections = open_header(bytes)?;
+        let is_checked = |&kind: &SectionKind| trust.checks_weights || kind != SectionKind::Weights;
+        let mut kinds = SECTIONS.iter().map(|(kind, _)| *kind).filter(is_checked);
+        kinds.try_for_each(|kind| verify_section(bytes, sections, kind))?;
+        Self::open(bytes)
     }
 
     fn check_tensors(&self) -> Result<()> {
@@ -316,6 +328,11 @@ impl<'a> File<'a> {
         self.bytes.len()
     }
 
+    /// All bytes of the file.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Whether the file is empty, which no valid one is.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -338,20 +355,39 @@ impl<'a> File<'a> {
         header.sha256
     }
 
+    /// The signature of the file, if it has one; it was checked if [`File::open_signed`] opened the
+    /// file.
+    pub fn signature(&self) -> Option<Signature> {
+        Signature::of(self.bytes)
+    }
+
     /// The section table.
     pub fn sections(&self) -> &'a [Section] {
         self.sections
     }
 }
 
-/// Checks the header page and returns the section table.
-fn open_header(bytes: &[u8]) -> Result<&[Section]> {
-    let magic = bytes.get(..MAGIC.len());
+fn check_aligned(bytes: &[u8]) -> Result<()> {
     ensure!(
-        magic == Some(&MAGIC),
+        bytes.as_ptr().addr().is_multiple_of(64),
+        Code::Misaligned,
+        "a weight file must lie at a multiple of 64 bytes in memory"
+    );
+    Ok(())
+}
+
+fn check_magic(bytes: &[u8]) -> Result<()> {
+    ensure!(
+        bytes.starts_with(&MAGIC),
         Code::NotKinglet,
         "this is not a Kinglet file: make one with `kinglet convert`"
     );
+    Ok(())
+}
+
+/// Checks the header page and returns the section table.
+fn open_header(bytes: &[u8]) -> Result<&[Section]> {
+    check_magic(bytes)?;
     ensure!(
         bytes.len() >= size_of::<Header>(),
         Code::Truncated,

@@ -8,6 +8,7 @@ use crate::file::{
     self, Header, MAGIC, SECTION_ALIGN, SECTIONS, Section, SectionKind, TextKey, VERSION,
 };
 use crate::partial;
+use crate::signature::{self, Signature};
 use crate::tensor::{self, Record};
 use crate::{Code, Error, Result, ensure, fail};
 use bytemuck::Zeroable;
@@ -121,7 +122,7 @@ impl Writer {
         write_all(&mut self.temporary, &self.output, &self.pending)?;
         self.temporary.as_file().rewind().map_err(|e| unwritable(&self.output, &e))?;
         write_all(&mut self.temporary, &self.output, &front)?;
-        self.persist()?;
+        persist(self.temporary, &self.output)?;
         Ok(file_bytes)
     }
 
@@ -155,18 +156,32 @@ impl Writer {
         }
         Ok(())
     }
+}
 
-    fn persist(self) -> Result<()> {
-        let output = &self.output;
-        self.temporary.as_file().sync_all().map_err(|e| unwritable(output, &e))?;
-        let folder = self.temporary.path().parent().map(Path::to_owned);
-        self.temporary.persist(output).map_err(|e| unwritable(output, &e.error))?;
-        // The name itself reaches the disk with the folder; not every file system can sync one.
-        if let Some(Err(e)) = folder.map(|folder| fs::File::open(folder)?.sync_all()) {
-            log::debug!("cannot sync the folder of {}: {e}", output.display());
-        }
-        Ok(())
+/// Writes a weight file with this signature to `output`, which may be where it was read from.
+///
+/// `Unwritable` as [`Writer::create`] has it, and `DiskFull`.
+pub fn write_signed(file: &[u8], signature: &Signature, output: &Path) -> Result<()> {
+    check_replaceable(output)?;
+    let output = &fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
+    let mut temporary = partial::file(output).map_err(|e| unwritable(output, &e))?;
+    file.chunks(WRITE_BYTES).try_for_each(|part| write_all(&mut temporary, output, part))?;
+    let place = io::SeekFrom::Start(signature::OFFSET as u64);
+    temporary.as_file().seek(place).map_err(|e| unwritable(output, &e))?;
+    write_all(&mut temporary, output, bytemuck::bytes_of(signature))?;
+    persist(temporary, output)
+}
+
+/// Gives a file its name once all of it is on the disk.
+fn persist(temporary: NamedTempFile, output: &Path) -> Result<()> {
+    temporary.as_file().sync_all().map_err(|e| unwritable(output, &e))?;
+    let folder = temporary.path().parent().map(Path::to_owned);
+    temporary.persist(output).map_err(|e| unwritable(output, &e.error))?;
+    // The name itself reaches the disk with the folder; not every file system can sync one.
+    if let Some(Err(e)) = folder.map(|folder| fs::File::open(folder)?.sync_all()) {
+        log::debug!("cannot sync the folder of {}: {e}", output.display());
     }
+    Ok(())
 }
 
 fn write_all(file: &mut NamedTempFile, output: &Path, bytes: &[u8]) -> Result<()> {

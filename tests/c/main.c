@@ -1,20 +1,22 @@
 // Calls every function of the C library, rightly and wrongly:
 //
-//     proof MODEL OTHER_MODEL STEP
+//     proof MODEL OTHER_MODEL SIGNED_MODEL STEP
 //
 // Run under AddressSanitizer and valgrind by tests/c_proof.rs.
 #include "proof.h"
 
 int main(int argc, char **argv) {
-  if (argc != 4) {
-    fprintf(stderr, "usage: %s MODEL OTHER_MODEL STEP\n", argv[0]);
+  if (argc != 5) {
+    fprintf(stderr, "usage: %s MODEL OTHER_MODEL SIGNED_MODEL STEP\n", argv[0]);
     return 2;
   }
   MODEL = argv[1];
   OTHER_MODEL = argv[2];
-  STEP = strtoul(argv[3], NULL, 10);
+  SIGNED_MODEL = argv[3];
+  STEP = strtoul(argv[4], NULL, 10);
   prove_library();
   prove_models();
+  prove_signed();
   prove_tokens();
   prove_sessions();
   prove_choices();

@@ -22,6 +22,9 @@ void check_status(kinglet_status expected, kinglet_status status, const char *ca
 // Two small models of different shapes, set by the programs: MODEL has a chat template.
 extern const char *MODEL, *OTHER_MODEL;
 
+// MODEL, signed.
+extern const char *SIGNED_MODEL;
+
 // By how many bytes memory grows that is too little: one, or more where that takes too long.
 extern size_t STEP;
 
@@ -65,6 +68,7 @@ void free_wrong(wrong_handles *wrong);
 // The proofs, one for each file.
 void prove_library(void);
 void prove_models(void);
+void prove_signed(void);
 void prove_tokens(void);
 void prove_sessions(void);
 void prove_choices(void);

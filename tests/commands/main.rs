@@ -18,5 +18,7 @@ mod serve_store;
 mod serve_systemd;
 mod service;
 mod shapes;
+mod signed;
 mod surroundings;
 mod terminal;
+mod update;

@@ -6,6 +6,10 @@ use super::abi::{
 };
 use kinglet_tests::c::checked_library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use trust::{SignatureInfo, Trust};
+
+#[path = "../../boards/c/src/trust.rs"]
+pub mod trust;
 
 /// A status.
 pub type Status = i32;
@@ -82,6 +86,16 @@ functions! {
     model_open_memory(
         *const c_void, usize, *mut c_void, usize, *mut Handle, *mut c_char, usize
     ) -> Status;
+    model_open_signed_path(
+        *const c_char, *const Trust, *mut c_void, usize, *mut Handle, *mut c_char, usize
+    ) -> Status;
+    model_open_signed_fd(
+        c_int, u64, u64, *const Trust, *mut c_void, usize, *mut Handle, *mut c_char, usize
+    ) -> Status;
+    model_open_signed_memory(
+        *const c_void, usize, *const Trust, *mut c_void, usize, *mut Handle, *mut c_char, usize
+    ) -> Status;
+    model_describe_signature(Handle, *mut SignatureInfo) -> Status;
     model_close(Handle) -> Status;
     model_describe(Handle, *mut ModelInfo) -> Status;
     model_verify(Handle) -> Status;

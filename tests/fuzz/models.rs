@@ -2,9 +2,10 @@
 
 use super::abi::{KINGLET_MAX_STOP, Message, ModelInfo};
 use super::input::{Guarded, Input, Sized};
+use super::library::trust::{KINGLET_TRUST_SKIP_WEIGHTS, SignatureInfo, Trust};
 use super::world::{Kind, OK, World};
 use kinglet_tests::aligned::Aligned;
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -15,6 +16,16 @@ const TEXTS: [&str; 6] = [
     "\u{1F600} \u{301}\u{65e5}\u{672c} \u{a0}\t\n",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "1234567890 {{ x }} {% y %}",
+];
+
+/// Keys: of nobody, of somebody else, and in two ways of whoever has signed, see `c_fuzz.rs`.
+const KEYS: [&CStr; 6] = [
+    c"",
+    c"untrusted comment: any\n",
+    c"RWQCgG3dP+j0SzzfgvDVQ5KWq5IG0FlROwcZGBgkI2MDyMvIIRs5qMe3",
+    c"RWRMRnxKeFH07NQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdyrrxF",
+    c"RWRMRnxKeFH07NQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdyrrxF",
+    c"untrusted comment: any\nRWRMRnxKeFH07NQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdyrrxF\n",
 ];
 
 /// A text of the list, or any bytes.
@@ -69,7 +80,20 @@ impl World<'_> {
         let out = if input.rarely(24) { ptr::null_mut() } else { &raw mut model };
         let (text, room) = (message.start().cast(), message.bytes().len());
         let library = self.library;
+        let mut trust = trust(input);
+        let trust = trust.pointer::<Trust>(input);
         let status = match input.pick(8) {
+            // SAFETY: the places have the bytes that are told, or are null; the file's bytes stay
+            // until the model is closed, and the trust has as many as it may claim to have.
+            1..4 => unsafe {
+                let (open, data) = (library.model_open_signed_memory, data.cast());
+                open(data, length, trust, place, place_bytes, out, text, room)
+            },
+            4 => self.open_fd(input, |fd, offset, bytes| {
+                let open = library.model_open_signed_fd;
+                // SAFETY: as above.
+                unsafe { open(fd, offset, bytes, trust, place, place_bytes, out, text, room) }
+            }),
             0 => self.open_fd(input, |fd, offset, bytes| {
                 // SAFETY: the places have the bytes that are told, or are null.
                 unsafe {
@@ -78,15 +102,8 @@ impl World<'_> {
             }),
             // SAFETY: as above, and the file's bytes stay until the model is closed.
             _ => unsafe {
-                (library.model_open_memory)(
-                    data.cast(),
-                    length,
-                    place,
-                    place_bytes,
-                    out,
-                    text,
-                    room,
-                )
+                let open = library.model_open_memory;
+                open(data.cast(), length, place, place_bytes, out, text, room)
             },
         };
         message.check();
@@ -127,6 +144,15 @@ impl World<'_> {
         };
         assert!(status != OK && model.is_null());
         self.check(status);
+        let mut trust = trust(input);
+        let (trust, none) = (trust.pointer(input), ptr::null_mut());
+        // SAFETY: as above; the trust has as many bytes as it may claim to have.
+        let status = unsafe {
+            let open = self.library.model_open_signed_path;
+            open(path, trust, none, 0, &mut model, ptr::null_mut(), 0)
+        };
+        assert!(status != OK && model.is_null());
+        self.check(status);
     }
 
     pub fn close_model(&mut self, input: &mut Input<'_>) {
@@ -153,6 +179,11 @@ impl World<'_> {
         // SAFETY: the struct has as many bytes as it may claim to have.
         let described = unsafe { (self.library.model_describe)(given.handle, info.pointer(input)) };
         self.check_with(given, described);
+        // SAFETY: all numbers.
+        let mut info = Sized::new(unsafe { std::mem::zeroed::<SignatureInfo>() }, input);
+        let signed = self.library.model_describe_signature;
+        // SAFETY: the struct has as many bytes as it may claim to have.
+        self.check_with(given, unsafe { signed(given.handle, info.pointer(input)) });
         let mut message = Guarded::new(input.byte().into());
         let (text, room) = (message.start().cast(), message.bytes().len());
         // SAFETY: the buffer has as many bytes.
@@ -275,6 +306,22 @@ impl World<'_> {
         tokens.check();
         assert!(status != OK || count <= room);
     }
+}
+
+/// Whom to trust.
+fn trust(input: &mut Input<'_>) -> Sized {
+    let key = if input.rarely(24) { ptr::null() } else { KEYS[input.pick(KEYS.len())].as_ptr() };
+    let ids = [ptr::null(), c"bird".as_ptr(), c"bat".as_ptr(), c"a bird".as_ptr()];
+    let own = Trust {
+        struct_size: 0,
+        key,
+        model_id: if input.rarely(2) { ptr::null() } else { ids[input.pick(ids.len())] },
+        reserved: input.mostly(0, 32) as usize,
+        least_version: input.mostly(0, 4).into(),
+        flags: input.flags(KINGLET_TRUST_SKIP_WEIGHTS),
+        reserved_flags: input.mostly(0, 32),
+    };
+    Sized::new(own, input)
 }
 
 /// A copy of a file with some bytes altered, most of them where it says what it is.

@@ -38,7 +38,9 @@ pub fn kinglet(home: &Path) -> Command {
     for name in ["HF_ENDPOINT", "HF_TOKEN", "NO_COLOR", "CLICOLOR_FORCE", "XDG_CACHE_HOME"] {
         command.env_remove(name);
     }
-    command.env_remove("KINGLET_ROOT");
+    for name in ["ROOT", "REQUIRE_KEY", "REQUIRE_MODEL", "REQUIRE_VERSION"] {
+        command.env_remove(format!("KINGLET_{name}"));
+    }
     for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
     }

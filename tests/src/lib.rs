@@ -11,6 +11,7 @@ pub mod devices;
 pub mod disk;
 pub mod goldens;
 pub mod hub_server;
+pub mod keys;
 pub mod models;
 pub mod observe;
 pub mod proxy;

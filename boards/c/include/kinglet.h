@@ -164,6 +164,10 @@
 // Log levels: details.
 #define KINGLET_LOG_DEBUG 4
 
+// `kinglet_trust.flags`: weights are not compared with their checksum, so that opening reads only
+// what comes before them. Altered weights change what the model says, and nothing else.
+#define KINGLET_TRUST_SKIP_WEIGHTS 1
+
 // What a function returns: 0, or what went wrong, in numbered blocks that never change meaning.
 //
 // 1xx the world around us, 2xx the weight file, 3xx a checkpoint to import, 4xx what the caller
@@ -201,6 +205,12 @@ enum kinglet_status
   KINGLET_STATUS_CORRUPT = 204,
   // Memory is not aligned to 64 bytes.
   KINGLET_STATUS_MISALIGNED = 205,
+  // A signature is required, and the file has none.
+  KINGLET_STATUS_NOT_SIGNED = 206,
+  // The file's signature is wrong, or by another key than the required one.
+  KINGLET_STATUS_WRONG_SIGNATURE = 207,
+  // The file is signed, but is an older version than is accepted, or another model.
+  KINGLET_STATUS_REPLAYED = 208,
   // The checkpoint is not of a supported architecture.
   KINGLET_STATUS_UNSUPPORTED_ARCHITECTURE = 301,
   // A tensor has an unsupported number format.
@@ -311,6 +321,40 @@ typedef struct kinglet_model_info {
   // Zero.
   uint32_t reserved;
 } kinglet_model_info;
+
+// Which signed models are accepted.
+typedef struct kinglet_trust {
+  // Size of this struct.
+  size_t struct_size;
+  // Who must have signed: a public key as minisign writes it, all of its file or the line in it
+  // that begins with RW, terminated by a zero. Needed.
+  const char *key;
+  // Which model it must be, terminated by a zero; null takes any that the key has signed.
+  const char *model_id;
+  // Zero.
+  size_t reserved;
+  // The oldest version that is accepted: where it is the newest one that was ever used, nobody
+  // can bring back an older file. 0 takes all.
+  uint64_t least_version;
+  // `KINGLET_TRUST_` flags.
+  uint32_t flags;
+  // Zero.
+  uint32_t reserved_flags;
+} kinglet_trust;
+
+// What a model's signature says.
+typedef struct kinglet_signature_info {
+  // Size of this struct, set by the caller; as much is filled.
+  size_t struct_size;
+  // Zero.
+  size_t reserved;
+  // The version of the model, which only grows.
+  uint64_t version;
+  // The number of the key that has signed; minisign shows it with 16 hexadecimal digits.
+  uint64_t key_id;
+  // Which model it is a version of, filled with zeros.
+  char model_id[72];
+} kinglet_signature_info;
 
 // One turn of a conversation, both texts terminated by a zero. Never changes.
 typedef struct kinglet_message {
@@ -719,6 +763,60 @@ kinglet_status kinglet_model_verify(const struct kinglet_model *model);
 kinglet_status kinglet_model_message(const struct kinglet_model *model,
                                      char *buffer,
                                      size_t capacity);
+
+// Opens a weight file by its path as `kinglet_model_open_path` does, once it is known to be what a
+// trusted key has signed. The signature is checked first, then the checksums of all sections,
+// which reads the whole file unless `KINGLET_TRUST_SKIP_WEIGHTS` is set, and only then is anything
+// parsed. What is altered later is not noticed: nobody but who is trusted may write to the file.
+//
+// `KINGLET_STATUS_NOT_SIGNED`, `KINGLET_STATUS_WRONG_SIGNATURE`, and `KINGLET_STATUS_REPLAYED` for
+// an older version or another model. `trust` is needed until the call returns.
+//
+// A device that updates itself keeps the version of `kinglet_model_describe_signature` once a new
+// model has worked, where nobody can lower it, and gives it as `least_version` from then on.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_open_signed_path(const char *path,
+                                              const struct kinglet_trust *trust,
+                                              void *memory,
+                                              size_t memory_bytes,
+                                              struct kinglet_model **model,
+                                              char *message,
+                                              size_t message_bytes);
+
+// Opens a weight file that is part of an open file as `kinglet_model_open_fd` does, once it is
+// known to be what a trusted key has signed: see `kinglet_model_open_signed_path`.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_open_signed_fd(int fd,
+                                            uint64_t offset,
+                                            uint64_t bytes,
+                                            const struct kinglet_trust *trust,
+                                            void *memory,
+                                            size_t memory_bytes,
+                                            struct kinglet_model **model,
+                                            char *message,
+                                            size_t message_bytes);
+
+// Opens a weight file that lies in memory as `kinglet_model_open_memory` does, once it is known to
+// be what a trusted key has signed: see `kinglet_model_open_signed_path`.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_open_signed_memory(const void *data,
+                                                size_t bytes,
+                                                const struct kinglet_trust *trust,
+                                                void *memory,
+                                                size_t memory_bytes,
+                                                struct kinglet_model **model,
+                                                char *message,
+                                                size_t message_bytes);
+
+// What the signature of a model says that was opened with a key. `info->struct_size` must be set.
+// `KINGLET_STATUS_NOT_SIGNED` for a model that was opened without one, whatever its file says.
+//
+// Threads: any number at once.
+kinglet_status kinglet_model_describe_signature(const struct kinglet_model *model,
+                                                struct kinglet_signature_info *info);
 
 // The tokens of a text of `text_bytes` bytes.
 //

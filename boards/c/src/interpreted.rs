@@ -6,14 +6,18 @@ use crate::abi::{Candidate, KINGLET_ALIGNMENT, RunPart, SessionOptions};
 use crate::model::{self, Model};
 use crate::replies;
 use crate::session::{self, SessionHandle};
+use crate::signed;
 use crate::state;
 use crate::status::Status;
+use crate::trust::Trust;
 use crate::work;
-use core::ffi::{c_char, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const VARIABLE: &str = "KINGLET_MIRI_MODEL";
+/// A key that has signed nothing here.
+const KEY: &CStr = c"RWRMRnxKeFH07NQaiYnoqbSphZF/8G46tBYPQ4SoJIVhnISrHAdyrrxF";
 const PROMPT: [u32; 2] = [40, 41];
 /// More than a session takes.
 const SESSION_BYTES: usize = 1 << 18;
@@ -140,6 +144,26 @@ fn sessions_live_and_end_in_the_callers_memory() {
     unsafe {
         let (start, room) = (place.as_mut_ptr().cast(), model::kinglet_model_bytes());
         let data = data.as_ptr().cast();
+        let trust = Trust {
+            struct_size: size_of::<Trust>(),
+            key: KEY.as_ptr(),
+            model_id: c"bird".as_ptr(),
+            reserved: 0,
+            least_version: 1,
+            flags: 0,
+            reserved_flags: 0,
+        };
+        let status = signed::kinglet_model_open_signed_memory(
+            data,
+            bytes.len(),
+            &trust,
+            start,
+            room,
+            &mut model,
+            none,
+            0,
+        );
+        assert_eq!((status, model), (Status::NotSigned, ptr::null_mut()));
         let status =
             model::kinglet_model_open_memory(data, bytes.len(), start, room, &mut model, none, 0);
         assert_eq!(status, Status::Ok);

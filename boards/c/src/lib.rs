@@ -2,11 +2,11 @@
 //!
 //! Reading order: [`abi`] (what crosses the boundary), [`status`] (the numbers), [`tag`] (how a
 //! handle is told from other memory), [`handle`] (how a pointer from outside is checked, and who
-//! may use it), then the functions: [`library`], [`model`], [`tokens`], [`choice`], [`session`],
-//! [`work`], [`replies`], [`state`]. What sessions do is [`kinglet_core::Texts`]; [`sampling`]
-//! keeps how tokens are chosen, [`chances`] tells how probable they were. `workers` and `clock`
-//! bring the caller's threads and time, `place` the memory, `reserve` a little for when the system
-//! has none.
+//! may use it), then the functions: [`library`], [`model`], [`signed`] with [`trust`], [`tokens`],
+//! [`choice`], [`session`], [`work`], [`replies`], [`state`]. What sessions do is
+//! [`kinglet_core::Texts`]; [`sampling`] keeps how tokens are chosen, [`chances`] tells how
+//! probable they were. `workers` and `clock` bring the caller's threads and time, `place` the
+//! memory, `reserve` a little for when the system has none.
 //!
 //! Without the feature `std` the crate is `no_std`, and functions that need files, memory of their
 //! own or threads return a status.
@@ -27,10 +27,12 @@ mod place;
 mod replies;
 mod sampling;
 mod session;
+mod signed;
 mod state;
 mod status;
 mod tag;
 mod tokens;
+mod trust;
 mod versioned;
 mod work;
 mod workers;

@@ -5,6 +5,7 @@ use crate::handle::{self, Bytes, Handle, LastError, caught, check_apart};
 use crate::place::{Keeper, Place};
 use crate::status::Status;
 use crate::tag::{Kind, Tag};
+use crate::trust::Trust;
 use crate::versioned;
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
@@ -27,6 +28,8 @@ pub struct Model {
     /// Borrows from `weights`, or from memory that the caller keeps.
     pub(crate) file: File<'static>,
     pub(crate) tokenizer: Tokenizer<'static>,
+    /// Whether the file was opened by what its signature says.
+    pub(crate) is_signed: bool,
     _weights: Weights,
     keeper: Keeper,
 }
@@ -40,7 +43,7 @@ unsafe impl Handle for Model {
 }
 
 /// What keeps the file's bytes in memory.
-enum Weights {
+pub(crate) enum Weights {
     /// The caller.
     Caller,
     /// A mapping, until this is dropped.
@@ -61,32 +64,39 @@ impl Model {
 }
 
 /// Where a constructor puts what it makes, and where it tells what went wrong.
-struct Target {
-    memory: *mut c_void,
-    memory_bytes: usize,
-    model: *mut *mut Model,
-    message: *mut c_char,
-    message_bytes: usize,
+pub(crate) struct Target {
+    /// Whose signature is asked for; null for nobody's.
+    pub trust: *const Trust,
+    pub memory: *mut c_void,
+    pub memory_bytes: usize,
+    pub model: *mut *mut Model,
+    pub message: *mut c_char,
+    pub message_bytes: usize,
 }
 
 impl Target {
-    /// Makes a model of what `open` returns.
+    /// Makes a model of what `open` makes of what `find` returns.
     ///
     /// # Safety
     ///
     /// The pointers are those that the functions below get; the bytes must stay for as long as the
     /// weights are kept.
-    unsafe fn fill(&self, open: impl FnOnce() -> Result<(&'static [u8], Weights)>) -> Status {
+    pub unsafe fn fill(
+        &self,
+        find: &dyn Fn() -> Result<(&'static [u8], Weights)>,
+        open: &dyn Fn(&'static [u8]) -> Result<File<'static>>,
+    ) -> Status {
         let result = handle::check_out(self.model, "the place for the model").and_then(|()| {
             caught(|| {
                 self.check_apart(&[])?;
                 // SAFETY: checked just now.
                 unsafe { self.model.write(ptr::null_mut()) };
                 let place = Place::new(self.memory, self.memory_bytes, size_of::<Model>())?;
-                let (bytes, weights) = open()?;
+                let (bytes, weights) = find()?;
                 self.check_apart(bytes)?;
+                let file = open(bytes)?;
                 // SAFETY: the place has room for it; the bytes stay as promised.
-                let model = unsafe { create(place, bytes, weights) }?;
+                let model = unsafe { create(place, file, weights, !self.trust.is_null()) };
                 // SAFETY: checked at the start.
                 unsafe { self.model.write(model) };
                 Ok(())
@@ -105,30 +115,37 @@ impl Target {
             Bytes::of(self.model, 1, "the place for the model"),
             Bytes::of(self.message, self.message_bytes, "the buffer for the message"),
             Bytes::of(weights.as_ptr(), weights.len(), "the weight file"),
+            // SAFETY: the caller's struct begins with its size.
+            unsafe { handle::bytes_of(self.trust, "what is trusted") },
         ])
     }
 }
 
-/// Opens the file and writes the handle to its place.
+/// Writes the handle to its place.
 ///
 /// # Safety
 ///
 /// The place must have room for a [`Model`], and the bytes must stay as long as the weights.
-unsafe fn create(place: Place, bytes: &'static [u8], weights: Weights) -> Result<*mut Model> {
-    let file = File::open(bytes)?;
+unsafe fn create(
+    place: Place,
+    file: File<'static>,
+    weights: Weights,
+    is_signed: bool,
+) -> *mut Model {
     let handle = Model {
         tag: Tag::none(),
         sessions: AtomicUsize::new(0),
         last: LastError::none(),
         file,
         tokenizer: Tokenizer::new(file.vocab()),
+        is_signed,
         _weights: weights,
         keeper: place.keeper,
     };
     // SAFETY: the place is aligned, large enough, and nobody else's.
     let model = unsafe { handle::open(place.start, handle) };
-    log::info!("opened a model of {} bytes", bytes.len());
-    Ok(model)
+    log::info!("opened a model of {} bytes", file.len());
+    model
 }
 
 /// Bytes of memory that a model's handle needs, when the caller gives it.
@@ -157,9 +174,10 @@ pub unsafe extern "C" fn kinglet_model_open_path(
     message: *mut c_char,
     message_bytes: usize,
 ) -> Status {
-    let target = Target { memory, memory_bytes, model, message, message_bytes };
+    let trust = ptr::null();
+    let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(|| map_path(path)) }
+    unsafe { target.fill(&|| map_path(path), &File::open) }
 }
 
 /// Opens a weight file that is part of an open file, `bytes` from `offset` on, and maps it; 0 bytes
@@ -180,9 +198,10 @@ pub unsafe extern "C" fn kinglet_model_open_fd(
     message: *mut c_char,
     message_bytes: usize,
 ) -> Status {
-    let target = Target { memory, memory_bytes, model, message, message_bytes };
+    let trust = ptr::null();
+    let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(|| map_fd(fd, offset, bytes)) }
+    unsafe { target.fill(&|| map_fd(fd, offset, bytes), &File::open) }
 }
 
 /// Opens a weight file that lies in memory, such as flash or a mapped partition. Nothing is copied:
@@ -202,15 +221,27 @@ pub unsafe extern "C" fn kinglet_model_open_memory(
     message: *mut c_char,
     message_bytes: usize,
 ) -> Status {
-    let target = Target { memory, memory_bytes, model, message, message_bytes };
-    let open = || {
-        ensure!(!data.is_null(), Code::BadArgument, "the file is null");
-        // SAFETY: the caller keeps the bytes until the model is closed.
-        let data: &'static [u8] = unsafe { handle::array(data.cast(), bytes, "the file") }?;
-        Ok((data, Weights::Caller))
-    };
+    let trust = ptr::null();
+    let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller.
-    unsafe { target.fill(open) }
+    let find = || unsafe { find_in_memory(data, bytes) };
+    // SAFETY: as promised by the caller.
+    unsafe { target.fill(&find, &File::open) }
+}
+
+/// The caller's bytes.
+///
+/// # Safety
+///
+/// The caller must keep the `bytes` at `data` until the model is closed.
+pub(crate) unsafe fn find_in_memory(
+    data: *const c_void,
+    bytes: usize,
+) -> Result<(&'static [u8], Weights)> {
+    ensure!(!data.is_null(), Code::BadArgument, "the file is null");
+    // SAFETY: as promised by the caller.
+    let data: &'static [u8] = unsafe { handle::array(data.cast(), bytes, "the file") }?;
+    Ok((data, Weights::Caller))
 }
 
 /// Closes a model; null is nothing. `KINGLET_STATUS_BUSY` while there are sessions of it.
@@ -331,7 +362,7 @@ pub(crate) unsafe fn with(model: *const Model, work: impl FnOnce(&Model) -> Resu
 const PATH_BYTES: usize = 4096;
 
 #[cfg(feature = "std")]
-fn map_path(path: *const c_char) -> Result<(&'static [u8], Weights)> {
+pub(crate) fn map_path(path: *const c_char) -> Result<(&'static [u8], Weights)> {
     use std::os::unix::ffi::OsStrExt;
     ensure!(!path.is_null(), Code::BadArgument, "the path is null");
     // SAFETY: the caller's path ends with a zero.
@@ -345,7 +376,7 @@ fn map_path(path: *const c_char) -> Result<(&'static [u8], Weights)> {
 }
 
 #[cfg(feature = "std")]
-fn map_fd(fd: c_int, offset: u64, bytes: u64) -> Result<(&'static [u8], Weights)> {
+pub(crate) fn map_fd(fd: c_int, offset: u64, bytes: u64) -> Result<(&'static [u8], Weights)> {
     use std::os::fd::FromRawFd;
     ensure!(fd >= 0, Code::BadArgument, "{fd} is no file descriptor");
     crate::reserve::check()?;
@@ -364,11 +395,11 @@ fn keep(mapping: kinglet::Mapping) -> Result<(&'static [u8], Weights)> {
 }
 
 #[cfg(not(feature = "std"))]
-fn map_path(_path: *const c_char) -> Result<(&'static [u8], Weights)> {
+pub(crate) fn map_path(_path: *const c_char) -> Result<(&'static [u8], Weights)> {
     kinglet_quant::fail!(Code::Resource, "this build has no files: open the model from memory")
 }
 
 #[cfg(not(feature = "std"))]
-fn map_fd(_fd: c_int, _offset: u64, _bytes: u64) -> Result<(&'static [u8], Weights)> {
+pub(crate) fn map_fd(_fd: c_int, _offset: u64, _bytes: u64) -> Result<(&'static [u8], Weights)> {
     kinglet_quant::fail!(Code::Resource, "this build has no files: open the model from memory")
 }

@@ -38,6 +38,12 @@ pub enum Status {
     Corrupt = 204,
     /// Memory is not aligned to 64 bytes.
     Misaligned = 205,
+    /// A signature is required, and the file has none.
+    NotSigned = 206,
+    /// The file's signature is wrong, or by another key than the required one.
+    WrongSignature = 207,
+    /// The file is signed, but is an older version than is accepted, or another model.
+    Replayed = 208,
     /// The checkpoint is not of a supported architecture.
     UnsupportedArchitecture = 301,
     /// A tensor has an unsupported number format.
@@ -89,7 +95,7 @@ pub enum Status {
 }
 
 /// Every failure: its code in Rust, its number in C, and what it means.
-const FAILURES: [(Code, Status, &CStr); 36] = {
+const FAILURES: [(Code, Status, &CStr); 39] = {
     use Status as S;
     [
         (Code::NotFound, S::NotFound, c"a file does not exist"),
@@ -105,6 +111,9 @@ const FAILURES: [(Code, Status, &CStr); 36] = {
         (Code::Truncated, S::Truncated, c"the file or state ends too early"),
         (Code::Corrupt, S::Corrupt, c"the file or state contradicts itself"),
         (Code::Misaligned, S::Misaligned, c"memory is not aligned to 64 bytes"),
+        (Code::NotSigned, S::NotSigned, c"the file is not signed"),
+        (Code::WrongSignature, S::WrongSignature, c"the signature is wrong, or of another key"),
+        (Code::Replayed, S::Replayed, c"the file is an older version or another model"),
         (
             Code::UnsupportedArchitecture,
             S::UnsupportedArchitecture,

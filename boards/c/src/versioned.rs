@@ -4,6 +4,7 @@ use crate::abi::{
     Constraint, GenerateOptions, Generation, LogSink, ModelInfo, Sampling, SessionInfo,
     SessionOptions,
 };
+use crate::trust::{SignatureInfo, Trust};
 use kinglet_quant::{Code, Result, ensure};
 
 /// A struct that begins with its size and may grow at its end.
@@ -37,6 +38,8 @@ versioned! {
     Constraint: 48 on 64 bits, 24 on 32;
     GenerateOptions: 32 on 64 bits, 20 on 32;
     Generation: 16 on 64 bits, 12 on 32;
+    Trust: 48 on 64 bits, 32 on 32;
+    SignatureInfo: 104 on 64 bits, 96 on 32;
 }
 
 /// Reads a struct of any version; null gives zeros.

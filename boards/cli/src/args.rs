@@ -13,8 +13,10 @@ mod schema;
 #[cfg(feature = "serve")]
 mod serve;
 mod session;
+mod sign;
 mod text;
 mod tools;
+mod trust;
 
 use crate::units;
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -34,8 +36,10 @@ pub use schema::CompileSchemaArgs;
 #[cfg(feature = "serve")]
 pub use serve::ServeArgs;
 pub use session::{MemoryArgs, SessionArgs};
+pub use sign::SignArgs;
 pub use text::TextArgs;
 pub use tools::ToolArgs;
+pub use trust::TrustArgs;
 
 const AFTER_HELP: &str = "\
 MODEL is a .kinglet file, a Hugging Face folder, a .gguf file, a known name such as
@@ -74,6 +78,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Show what a .kinglet file holds
     Inspect(InspectArgs),
+    /// Sign a .kinglet file, so that boards can tell it from others
+    Sign(SignArgs),
     /// Continue a text
     Run(RunArgs),
     /// Talk with an instruction-tuned model
@@ -115,6 +121,9 @@ pub struct ModelArgs {
     /// Number format when MODEL is converted on the way [default: q8]
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<TypeArg>,
+    /// What it must be signed with
+    #[command(flatten)]
+    pub trust: TrustArgs,
 }
 
 /// Arguments of `kinglet pull`.
@@ -182,7 +191,8 @@ pub struct ConvertArgs {
 #[command(after_help = "\
 Examples:
   kinglet inspect smollm2-135m.kinglet
-  kinglet inspect smollm2-135m.kinglet --verify --json")]
+  kinglet inspect smollm2-135m.kinglet --verify --json
+  kinglet inspect signed.kinglet --require-key fleet.pub")]
 pub struct InspectArgs {
     /// Which model
     #[command(flatten)]

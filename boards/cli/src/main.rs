@@ -31,6 +31,7 @@ mod replies;
 mod reply;
 mod report;
 mod saved;
+mod secret_key;
 #[cfg(feature = "serve")]
 mod serve;
 mod settings;
@@ -67,6 +68,7 @@ fn dispatch(command: &Command) -> Result<()> {
         Command::CompileSchema(args) => commands::compile_schema::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(args),
+        Command::Sign(args) => commands::sign::run(args),
         Command::Tokenize(args) => commands::tokenize::run(args),
         Command::Embed(args) => commands::embed::run(args),
         Command::Eval(args) => commands::eval::run(args),

@@ -1,6 +1,6 @@
 //! MODEL arguments: from what the user names to an opened weight file.
 
-use crate::args::{AdapterArg, ModelArgs};
+use crate::args::{AdapterArg, ModelArgs, TrustArgs};
 use crate::cache::Cache;
 use crate::manifest::Look;
 use crate::progress::{Meter, Unit};
@@ -63,17 +63,21 @@ impl Checkpoint {
 
 /// Opens a model; fetches and converts it first where that is needed.
 pub fn open(args: &ModelArgs) -> Result<Model> {
-    open_named(&args.model, args.kind.map(Preset::from))
+    open_named(&args.model, args.kind.map(Preset::from), &args.trust)
 }
 
 /// Opens the model that a text names, in a number format where it has to be converted.
-pub fn open_named(name: &str, kind: Option<Preset>) -> Result<Model> {
-    open_mended(name, kind)
+pub fn open_named(name: &str, kind: Option<Preset>, trust: &TrustArgs) -> Result<Model> {
+    // A key that is none is told before a model is looked for.
+    match trust.trust()? {
+        Some(trust) => Model::open_signed(weight_file(name, kind, true)?, &trust),
+        None => open_mended(name, kind),
+    }
 }
 
 /// Opens a model; converts it again where the conversion in the cache is damaged.
 fn open_mended(name: &str, kind: Option<Preset>) -> Result<Model> {
-    let path = weight_file(name, kind)?;
+    let path = weight_file(name, kind, false)?;
     let damage = match Model::open(&path) {
         Err(error) if path != Path::new(name) && (200..300).contains(&(error.code() as i32)) => {
             error
@@ -82,7 +86,7 @@ fn open_mended(name: &str, kind: Option<Preset>) -> Result<Model> {
     };
     out::note(format_args!("{}: converting again", damage.message()));
     fs::remove_file(&path).map_err(|cause| errors::unwritable(&path, &cause))?;
-    Model::open(weight_file(name, kind)?)
+    Model::open(weight_file(name, kind, false)?)
 }
 
 /// The checkpoint that a text names; fetches it where that is needed.
@@ -212,7 +216,8 @@ fn resolve(name: &str) -> Result<names::Remote> {
     }
 }
 
-fn weight_file(name: &str, kind: Option<Preset>) -> Result<PathBuf> {
+/// The weight file that a text names. What is converted on the way is not signed.
+fn weight_file(name: &str, kind: Option<Preset>, is_signed: bool) -> Result<PathBuf> {
     let path = Path::new(name);
     if path.is_file() && !is_gguf(path)? {
         ensure!(
@@ -225,6 +230,12 @@ fn weight_file(name: &str, kind: Option<Preset>) -> Result<PathBuf> {
     let kind = kind.unwrap_or(DEFAULT_TYPE);
     let cache = Cache::from_env()?;
     let key = if path.exists() { local_key(path)? } else { resolve(name)?.key };
+    ensure!(
+        !is_signed,
+        Code::BadArgument,
+        "{name} is converted on the way, and what is required is signed: name a .kinglet file that \
+         `kinglet sign` has signed"
+    );
     let converted = cache.model(&key, kind);
     if !converted.exists() {
         convert_into_cache(&cache, name, &key, kind)?;

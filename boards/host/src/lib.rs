@@ -68,7 +68,7 @@ pub use kinglet_core::tokenizer::{Specials, Tokenizer};
 pub use kinglet_core::top::Candidate;
 pub use kinglet_machine::{Cooler, Cpus, Root, default_threads};
 pub use kinglet_quant::file::{File, TextKey};
-pub use kinglet_quant::{Code, Config, Error, Result, Role, Type};
+pub use kinglet_quant::{Code, Config, Error, PublicKey, Result, Role, Signature, Trust, Type};
 pub use map::Mapping;
 pub use model::Model;
 pub use options::SessionOptions;

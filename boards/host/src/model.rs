@@ -11,7 +11,7 @@ use kinglet_backends::Backend;
 use kinglet_core::kv::{KvLayout, KvType};
 use kinglet_core::plan::{Part, Plan};
 use kinglet_core::tokenizer::{Specials, Tokenizer};
-use kinglet_quant::{Config, Error, File, Result, Role};
+use kinglet_quant::{Config, Error, File, Result, Role, Trust};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,13 +37,28 @@ impl Model {
     /// `NotFound`, `Unreadable`, and what [`File::open`] returns. The file must be neither modified
     /// nor shortened while it is mapped: the behaviour is undefined then.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
+        Self::open_as(path.as_ref(), File::open)
+    }
+
+    /// [`Model::open`], once the file is known to be what a trusted key has signed. This reads all
+    /// of it, unless [`Trust::checks_weights`] is off.
+    ///
+    /// `NotFound`, `Unreadable`, and what [`File::open_signed`] returns. What is altered after that
+    /// is not noticed: nobody but who is trusted may write to the file.
+    pub fn open_signed(path: impl AsRef<Path>, trust: &Trust<'_>) -> Result<Self> {
+        Self::open_as(path.as_ref(), |bytes| File::open_signed(bytes, trust))
+    }
+
+    fn open_as(
+        path: &Path,
+        open: impl FnOnce(&'static [u8]) -> Result<File<'static>>,
+    ) -> Result<Self> {
         let map = Mapping::open(path)?;
         let (start, length) = (map.bytes().as_ptr(), map.bytes().len());
         // SAFETY: `map` owns the bytes, does not move them, and is dropped after `file` (field
         // order).
         let bytes = unsafe { std::slice::from_raw_parts::<'static, u8>(start, length) };
-        let file = File::open(bytes).map_err(|error| {
+        let file = open(bytes).map_err(|error| {
             let message = format_args!("{}: {}", path.display(), error.message());
             Error::new(error.code(), message)
         })?;

@@ -22,10 +22,11 @@ from ._errors import (
 from ._generation import Generation, Generations
 from ._library import version
 from ._messages import Message
-from ._model import Model, ModelInfo, TokenInfo
+from ._model import Model, ModelInfo, Signature, TokenInfo
 from ._piece import Candidate, Piece, Result, StopReason
 from ._sampling import Sampling
 from ._session import Prompt, Session, SessionInfo
+from ._trust import Trust
 
 __version__: str = version()
 
@@ -51,7 +52,9 @@ __all__ = [
     "Sampling",
     "Session",
     "SessionInfo",
+    "Signature",
     "StopReason",
     "TokenInfo",
+    "Trust",
     "version",
 ]

@@ -18,13 +18,17 @@ from ._library import library
 class ModelHandle:
     """A model of the library."""
 
-    def __init__(self, path: bytes) -> None:
+    def __init__(self, path: bytes, trust: Optional[layout.Trust]) -> None:
         self.address: Optional[int] = None
         # Also when modules are torn down at the end.
         self._close = library.kinglet_model_close
         self._is_abandoned = False
         place, message = c_void_p(), errors.message_buffer()
-        status = library.kinglet_model_open_path(path, None, 0, byref(place), message, len(message))
+        rest = (None, 0, byref(place), message, len(message))
+        if trust is None:
+            status = library.kinglet_model_open_path(path, *rest)
+        else:
+            status = library.kinglet_model_open_signed_path(path, byref(trust), *rest)
         errors.check(status, lambda: message.value)
         self.address = place.value
 

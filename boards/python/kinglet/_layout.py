@@ -35,6 +35,7 @@ NO_TOKEN = 4294967295
 KV_INT8 = 0
 KV_F16 = 1
 SESSION_SPECULATE = 2
+TRUST_SKIP_WEIGHTS = 1
 TOKENIZE_CONTROL = 1
 DETOKENIZE_SKIP_CONTROL = 1
 TOKEN_END = 1
@@ -73,6 +74,28 @@ class ModelInfo(ctypes.Structure):
         ("fingerprint", c_uint8 * 32),
         ("embedding_size", c_uint32),
         ("reserved", c_uint32),
+    ]
+
+
+class Trust(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("key", c_char_p),
+        ("model_id", c_char_p),
+        ("reserved", c_size_t),
+        ("least_version", c_uint64),
+        ("flags", c_uint32),
+        ("reserved_flags", c_uint32),
+    ]
+
+
+class SignatureInfo(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("reserved", c_size_t),
+        ("version", c_uint64),
+        ("key_id", c_uint64),
+        ("model_id", c_char * 72),
     ]
 
 

@@ -23,6 +23,16 @@ _Replies = POINTER(layout.Reply)
 # The arguments of functions that return a status. Handles are plain addresses.
 _FUNCTIONS = {
     "model_open_path": (c_char_p, c_void_p, c_size_t, _Handle, c_char_p, c_size_t),
+    "model_open_signed_path": (
+        c_char_p,
+        POINTER(layout.Trust),
+        c_void_p,
+        c_size_t,
+        _Handle,
+        c_char_p,
+        c_size_t,
+    ),
+    "model_describe_signature": (c_void_p, POINTER(layout.SignatureInfo)),
     "model_close": (c_void_p,),
     "model_describe": (c_void_p, POINTER(layout.ModelInfo)),
     "model_verify": (c_void_p,),

@@ -14,6 +14,7 @@ from . import _layout as layout
 from ._handles import ModelHandle
 from ._library import library
 from ._messages import Message, messages
+from ._trust import Trust
 from ._values import tokens, unsigned
 
 
@@ -41,6 +42,16 @@ class ModelInfo(NamedTuple):
     """Numbers of an embedding."""
 
 
+class Signature(NamedTuple):
+    """Who vouches for a model, and for which version of it."""
+
+    model_id: str
+    version: int
+    """A number that only grows: with it as `Trust.least_version` no older file is accepted."""
+    key_id: str
+    """The number of the key that has signed, as minisign writes it."""
+
+
 class TokenInfo(NamedTuple):
     """What a token of the vocabulary is."""
 
@@ -59,21 +70,35 @@ class Model:
     modified nor shortened while it is open: to replace it, write another one and rename it. Raises
     `NotFoundError`, and `KingletError` for files that are damaged or not Kinglet's (2xx).
 
+    With `trust` the file must be signed, and is checked before anything of it is parsed; all of it
+    is read for that. `KingletError` 206 for a file without a signature, 207 for a wrong one, and
+    208 for an older version or another model.
+
     All methods can be called from several threads at once. Closing a model closes its sessions;
     what runs on another thread ends first, and the memory goes with the last call that uses it.
     """
 
-    def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
+    def __init__(
+        self, path: Union[str, os.PathLike[str]], *, trust: Optional[Trust] = None
+    ) -> None:
         name = os.fsencode(path)
         if b"\0" in name:
             raise errors.error(errors.BAD_ARGUMENT, "the path has a zero character")
-        self._handle: Optional[ModelHandle] = ModelHandle(name)
+        trusted = None if trust is None else trust.to_layout()
+        self._handle: Optional[ModelHandle] = ModelHandle(name, trusted)
         self._path = os.fspath(path)
         self._sessions: weakref.WeakSet[Closes] = weakref.WeakSet()
         # Whoever opens a session or closes the model.
         self._lock = threading.RLock()
         self.info: ModelInfo = self._describe()
         """What the model is."""
+        self.signature: Optional[Signature] = None if trust is None else self._signature()
+        """What it was signed as, if it was opened with `trust`."""
+
+    def _signature(self) -> Signature:
+        handle, info = self._use(), layout.sized(layout.SignatureInfo())
+        handle.check(library.kinglet_model_describe_signature(handle.address, byref(info)))
+        return Signature(info.model_id.decode(), info.version, f"{info.key_id:016X}")
 
     def _use(self) -> ModelHandle:
         """The handle, kept by whoever calls the library with it."""

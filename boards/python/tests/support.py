@@ -12,6 +12,8 @@ import kinglet
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = os.path.realpath(os.environ["KINGLET_TEST_MODEL"])
 """`tests/goldens/models/gqa3-head64`, converted to q8: a random model that writes nonsense."""
+SIGNED = os.environ["KINGLET_TEST_SIGNED"]
+"""The same, signed as version 7 of `bird` by the key `tests/keys/fleet.pub`."""
 SCHEMA = Path(os.environ["KINGLET_TEST_SCHEMA"])
 """The table of `order.json`."""
 

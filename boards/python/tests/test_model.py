@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 import kinglet
-from support import MODEL, PROMPT, USER, Case
+from support import MODEL, PROMPT, ROOT, SIGNED, USER, Case
 
 
 class Files(Case):
@@ -44,6 +44,44 @@ class Files(Case):
             error = kinglet._errors.error(code, "what was found")
             copy = pickle.loads(pickle.dumps(error))
             self.assertEqual((type(copy), copy.code, str(copy)), (type(error), code, str(error)))
+
+
+class Signed(Case):
+    KEY = (ROOT / "tests/keys/fleet.pub").read_text()
+
+    def refused(self, code: int, path: str, trust: kinglet.Trust) -> None:
+        with self.assertRaises(kinglet.KingletError) as caught:
+            kinglet.Model(path, trust=trust)
+        self.assertEqual(caught.exception.code, code)
+
+    def test_signed_models_are_opened(self) -> None:
+        for key in (self.KEY, self.KEY.splitlines()[1]):
+            trust = kinglet.Trust(key, model_id="bird", least_version=7)
+            with kinglet.Model(SIGNED, trust=trust) as model:
+                wanted = kinglet.Signature("bird", 7, "ECF451784A7C464C")
+                self.assertEqual(model.signature, wanted)
+                self.assertEqual(model.info, self.model.info)
+        self.assertIsNone(self.model.signature)
+
+    def test_all_others_are_refused(self) -> None:
+        self.refused(206, MODEL, kinglet.Trust(self.KEY))
+        other = (ROOT / "tests/keys/other.pub").read_text()
+        self.refused(207, SIGNED, kinglet.Trust(other))
+        self.refused(208, SIGNED, kinglet.Trust(self.KEY, least_version=8))
+        self.refused(208, SIGNED, kinglet.Trust(self.KEY, model_id="bat"))
+        self.refused(404, SIGNED, kinglet.Trust("no key"))
+        self.refused(404, SIGNED, kinglet.Trust(self.KEY + "\0"))
+        self.refused(404, SIGNED, kinglet.Trust(self.KEY, least_version=-1))
+        self.refused(404, SIGNED, kinglet.Trust(self.KEY, least_version=1 << 64))
+
+    def test_weights_are_checked_unless_told_otherwise(self) -> None:
+        content = bytearray(Path(SIGNED).read_bytes())
+        content[-1] ^= 1
+        with tempfile.NamedTemporaryFile(suffix=".kinglet") as file:
+            file.write(content)
+            file.flush()
+            self.refused(204, file.name, kinglet.Trust(self.KEY))
+            kinglet.Model(file.name, trust=kinglet.Trust(self.KEY, skip_weights=True)).close()
 
 
 class Tokens(Case):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import kinglet
-from support import MODEL, ROOT, SCHEMA
+from support import MODEL, ROOT, SCHEMA, SIGNED
 
 
 class Documentation(unittest.TestCase):
@@ -29,6 +29,8 @@ class Documentation(unittest.TestCase):
             try:
                 Path("smollm2-135m-instruct.kinglet").symlink_to(MODEL)
                 shutil.copy(SCHEMA, "order.kschema")
+                Path("signed.kinglet").symlink_to(SIGNED)
+                shutil.copy(ROOT / "tests/keys/fleet.pub", "fleet.pub")
                 for snippet in snippets:
                     exec(compile(snippet, "README.md", "exec"), names)
             finally:

@@ -1,6 +1,6 @@
 //! The arguments of `kinglet bench`.
 
-use super::{Format, KvArg, MemoryArgs, TypeArg};
+use super::{Format, KvArg, MemoryArgs, TrustArgs, TypeArg};
 use crate::bench::list::{Pair, Values};
 use crate::units;
 use clap::{Args, ValueHint};
@@ -66,6 +66,9 @@ pub struct BenchArgs {
     /// Number format when a model is converted on the way [default: q8]
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<TypeArg>,
+    /// What models must be signed with
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Tokens of a prompt; 0 leaves this test out
     #[arg(short = 'p', long, value_name = "N", default_value = "512")]
     pub n_prompt: Vec<Values>,

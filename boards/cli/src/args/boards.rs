@@ -1,6 +1,6 @@
 //! The flags of what is known about boards and machines.
 
-use crate::args::{SessionArgs, TypeArg};
+use crate::args::{SessionArgs, TrustArgs, TypeArg};
 use clap::{Args, Subcommand, ValueHint};
 
 /// Arguments of `kinglet plan`.
@@ -21,6 +21,9 @@ pub struct PlanArgs {
     /// Number format when a model is converted on the way [default: q8]
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<TypeArg>,
+    /// What models must be signed with
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Plan for this board: a name that `kinglet boards` lists, or the path of a profile
     #[arg(long, value_name = "BOARD", conflicts_with = "all_boards")]
     pub board: Option<String>,
@@ -93,6 +96,9 @@ pub struct DoctorArgs {
     /// Number format when MODEL is converted on the way [default: q8]
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<TypeArg>,
+    /// What models must be signed with
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

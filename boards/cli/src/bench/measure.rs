@@ -57,7 +57,7 @@ pub struct Measured {
 /// Runs a test.
 pub fn measure(test: &Test, settings: &Settings<'_>) -> Result<Measured> {
     // Fetching and converting the model do not count as loading it.
-    models::open_named(&test.model, settings.kind)?;
+    models::open_named(&test.model, settings.kind, settings.trust)?;
     Run::new(test, settings)?.finish(settings)
 }
 
@@ -75,7 +75,7 @@ impl Run {
     fn new(test: &Test, settings: &Settings<'_>) -> Result<Self> {
         system::reset_peak_rss();
         let (started, start) = (SystemTime::now(), Instant::now());
-        let model = models::open_named(&test.model, settings.kind)?;
+        let model = models::open_named(&test.model, settings.kind, settings.trust)?;
         let options = settings::fitted(&model, &test.session_options(), &settings.memory)?;
         let batch = model.batch(&options)?;
         let load = start.elapsed();

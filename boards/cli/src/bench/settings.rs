@@ -1,6 +1,6 @@
 //! How tests are run, and how long they go on.
 
-use crate::args::MemoryArgs;
+use crate::args::{MemoryArgs, TrustArgs};
 use crate::bench::energy::Power;
 use kinglet_machine::Root;
 use kinglet_quant::arrange::Preset;
@@ -42,6 +42,8 @@ pub struct Settings<'a> {
     pub warmup: bool,
     /// Number format of models that are converted on the way.
     pub kind: Option<Preset>,
+    /// What models must be signed with.
+    pub trust: &'a TrustArgs,
     /// How long tests go on.
     pub goal: Goal,
     /// The sensor, where energy is measured.

@@ -1,6 +1,6 @@
 //! `kinglet bench`: speed, with the flags and fields of llama-bench.
 
-use crate::args::{BenchArgs, MemoryArgs};
+use crate::args::BenchArgs;
 use crate::bench::energy::Power;
 use crate::bench::measure::{Measured, measure};
 use crate::bench::plan::{self, Test};
@@ -18,7 +18,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     interrupt::install();
     let root = system::root();
     let kind = args.kind.map(Preset::from);
-    check(&tests, kind, &args.memory)?;
+    check(&tests, kind, args)?;
     let phase = Duration::from_secs(args.power_seconds.into());
     let repeats = args.repetitions as usize;
     let power = args.power.as_ref().map(|sensor| Power::start(sensor, phase, repeats, &root));
@@ -31,6 +31,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         repetitions: args.repetitions,
         warmup: !args.no_warmup,
         kind,
+        trust: &args.trust,
         goal: Goal { each: power.is_some().then_some(phase), sustained: args.sustain },
         power: power.as_ref(),
         cool: args.cool.map(f64::from),
@@ -52,12 +53,12 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 
 /// Whether all tests can run, before any does: a document that ends in the middle is none. What
 /// must be fetched and converted is so beforehand, and does not warm a board that is to be idle.
-fn check(tests: &[Test], kind: Option<Preset>, memory: &MemoryArgs) -> Result<()> {
+fn check(tests: &[Test], kind: Option<Preset>, args: &BenchArgs) -> Result<()> {
     // The tests of a model follow one another.
     for tests in tests.chunk_by(|a, b| a.model == b.model) {
-        let model = models::open_named(&tests[0].model, kind)?;
+        let model = models::open_named(&tests[0].model, kind, &args.trust)?;
         for test in tests {
-            let options = settings::fitted(&model, &test.session_options(), memory)?;
+            let options = settings::fitted(&model, &test.session_options(), &args.memory)?;
             model.plan(&options)?;
         }
     }

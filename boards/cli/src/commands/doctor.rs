@@ -56,7 +56,8 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     let lack = device.as_ref().err().map(String::as_str);
     let advice = advice(&machine, cpus.default_threads(&system::root()), lack);
     let model = args.model.as_deref().map(|name| {
-        Fit::new(name, &models::open_named(name, args.kind.map(Into::into))?, &options)
+        let kind = args.kind.map(Into::into);
+        Fit::new(name, &models::open_named(name, kind, &args.trust)?, &options)
     });
     let document = Document {
         version: env!("CARGO_PKG_VERSION"),

@@ -61,8 +61,9 @@ fn score(args: &EvalArgs, path: &Path) -> Result<()> {
     ensure!(context >= 4, Code::BadArgument, "a context of {context} is too short: take 4 or more");
     interrupt::install();
     let model = models::open(&args.model)?;
-    let reference =
-        args.reference.as_ref().map(|name| models::open_named(name, None)).transpose()?;
+    let trust = args.model.trust.of_any_model();
+    let open = |name: &String| models::open_named(name, None, &trust);
+    let reference = args.reference.as_ref().map(open).transpose()?;
     if let Some(reference) = &reference {
         check_same_vocabulary(&model, reference)?;
     }

@@ -19,11 +19,15 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     if args.verify {
         file.verify()?;
     }
+    // Wrong signatures and checksums are errors by now.
+    let trust = args.model.trust.trust()?;
+    let is_checked = trust.is_some();
+    let is_verified = args.verify || trust.is_some_and(|trust| trust.checks_weights);
     if args.json {
-        return out::json(&document(&model, args.verify));
+        return out::json(&document(&model, is_verified, is_checked));
     }
-    let mut text = describe(&model);
-    if args.verify {
+    let mut text = describe(&model, is_checked);
+    if is_verified {
         text.push_str("checksums  all sections are intact\n");
     }
     out::text(&text)
@@ -59,7 +63,7 @@ fn adapters<'a>(file: &File<'a>) -> impl Iterator<Item = &'a str> {
     file.text(TextKey::Adapters).unwrap_or_default().lines()
 }
 
-fn describe(model: &Model) -> String {
+fn describe(model: &Model, is_checked: bool) -> String {
     let (file, config) = (model.file(), model.config());
     let first_line = |key| file.text(key).and_then(|text| text.lines().find(|l| !l.is_empty()));
     let mut text = String::new();
@@ -74,6 +78,7 @@ fn describe(model: &Model) -> String {
     line("licence", first_line(TextKey::Licence).unwrap_or("unknown").trim());
     let size = Bytes(model.file_bytes() as u64);
     line("file", &format!("{size}, {} bytes, version {VERSION}", model.file_bytes()));
+    line("signature", &signed(&file, is_checked));
     let read = model.read_bytes_per_token();
     line("token", &format!("reads {}, {read} bytes", Bytes(read as u64)));
     line("weights", &format!("{:.1} million", config.parameters() as f64 / 1e6));
@@ -131,7 +136,15 @@ fn tensor_table(file: &File<'_>) -> String {
     table
 }
 
-fn document(model: &Model, verified: bool) -> Value {
+/// Who has signed what, as far as that is known.
+fn signed(file: &File<'_>, is_checked: bool) -> String {
+    let Some(signature) = file.signature() else { return "none".to_owned() };
+    let (id, version, key) = (signature.model_id(), signature.version(), signature.key_id());
+    let verdict = if is_checked { "right" } else { "not checked, which needs --require-key" };
+    format!("{id}, version {version}, by key {key}: {verdict}")
+}
+
+fn document(model: &Model, verified: bool, is_checked: bool) -> Value {
     let (file, config) = (model.file(), model.config());
     let tensor = |(role, layer, record): (Role, u16, &Record)| {
         json!({
@@ -153,6 +166,10 @@ fn document(model: &Model, verified: bool) -> Value {
         "file_bytes": model.file_bytes(),
         "read_bytes_per_token": model.read_bytes_per_token(),
         "verified": verified,
+        "signature": file.signature().map(|signature| json!({
+            "model_id": signature.model_id(), "version": signature.version(),
+            "key_id": signature.key_id().to_string(), "checked": is_checked,
+        })),
         "name": file.text(TextKey::Name),
         "provenance": file.text(TextKey::Provenance),
         "adapters": adapters(&file).collect::<Vec<_>>(),

@@ -18,4 +18,5 @@ pub mod report;
 pub mod run;
 #[cfg(feature = "serve")]
 pub mod serve;
+pub mod sign;
 pub mod tokenize;

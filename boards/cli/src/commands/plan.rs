@@ -16,7 +16,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     let texts = args.texts as usize;
     let options = SessionOptions { texts, ..settings::session_options(&args.session)? };
     interrupt::install();
-    let open = |name: &String| models::open_named(name, args.kind.map(Into::into));
+    let open = |name: &String| models::open_named(name, args.kind.map(Into::into), &args.trust);
     let models: Vec<Model> = args.models.iter().map(open).collect::<Result<_>>()?;
     if args.all_boards {
         return matrix::print(&args.models, &models, &options, args.json);
