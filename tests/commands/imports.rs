@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// The cases that must be read; all others are refused.
-const READ: [&str; 38] = [
+const READ: [&str; 40] = [
     "base",
     "cfg_bias_null",
     "cfg_bom",
@@ -25,6 +25,8 @@ const READ: [&str; 38] = [
     "chat_tojson",
     "chat_tools_not_none",
     "extra_buffers",
+    "gguf_IQ4_NL",
+    "gguf_Q2_K",
     "gguf_base",
     "gguf_rope_freqs",
     "gguf_split",

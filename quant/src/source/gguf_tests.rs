@@ -113,9 +113,8 @@ fn what_would_compute_something_else_is_refused_by_name() {
             "gguf-new-metadata --pre-tokenizer",
         ),
         (refused(entry("general.alignment", Entry::U32(48))), 305, "power of two"),
-        (refused(quantized(20, 64 * 96 / 32 * 18)), 302, "stored as IQ4_NL"),
         (refused(quantized(39, 64 * 96 / 32 * 17)), 302, "stored as MXFP4"),
-        (refused(quantized(10, 64 * 96 / 256 * 84)), 302, "stored as Q2_K"),
+        (refused(quantized(35, 64 * 96 / 256 * 66)), 302, "stored as TQ2_0"),
         (refused(quantized(99, 64)), 302, "the type 99, which GGUF does not define"),
     ] {
         assert_eq!(code as i32, wanted, "{message}");

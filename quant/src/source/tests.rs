@@ -38,7 +38,7 @@ fn every_gguf_type_decodes_as_the_reference_does() {
 fn gguf_metadata_becomes_the_configuration() {
     let source = Source::open(&every_type()).unwrap();
     let config = source.config();
-    assert_eq!((config.hidden, config.ffn, config.layers), (256, 32, 2));
+    assert_eq!((config.hidden, config.ffn, config.layers), (256, 32, 3));
     assert_eq!((config.heads, config.kv_heads, config.head_dim), (2, 1, 16));
     assert_eq!((config.vocab_size, config.tied, config.max_context), (260, 0, 512));
     assert_eq!((config.bos, config.pad, config.eos_tokens()), (1, 2, &[2, 0][..]));
