@@ -3,7 +3,7 @@
 use kinglet::{KvType, Model, Session, SessionOptions, Tier, Type};
 use kinglet_tests::compare::{argmax, max_distance, relative_rms};
 use kinglet_tests::goldens::{self, Golden};
-use kinglet_tests::models::{REAL, SMALL, real, small};
+use kinglet_tests::models::{REAL, RELATIVES, SMALL, real, small};
 use kinglet_tests::tiers;
 
 /// What a logit may be off.
@@ -70,7 +70,7 @@ fn compare(name: &str, model: &Model, tier: Tier) {
 
 #[test]
 fn small_models_compute_what_transformers_computes() {
-    for name in SMALL {
+    for name in SMALL.into_iter().chain(RELATIVES) {
         let model = small(name, Type::Bf16);
         tiers::each(|tier| compare(name, &model, tier));
     }

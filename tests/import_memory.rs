@@ -45,7 +45,7 @@ fn write_checkpoint(folder: &Path, shapes: &Config) {
     let mut end = 0;
     for (role, layer) in tensor::order(shapes) {
         let (rows, cols) = role.shape(shapes);
-        let shape = if role.is_norm() { vec![cols] } else { vec![rows, cols] };
+        let shape = if role.is_vector() { vec![cols] } else { vec![rows, cols] };
         let start = end;
         end += rows * cols * 2;
         let entry = json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]});

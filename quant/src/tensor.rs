@@ -1,8 +1,10 @@
 //! Which tensors a model has, and the record that describes each in the `TENSORS` section.
 //!
 //! The records come in one fixed order, so a tensor is found by arithmetic: embedding, head (only
-//! when untied), final norm, then nine for each layer.
+//! when untied), final norm, rotary frequencies (only where the model has its own), then those of
+//! each layer: nine, and the biases that the model has.
 
+use crate::config::{FEATURE_ATTENTION_BIAS, FEATURE_FFN_BIAS, FEATURE_ROTARY_FREQUENCIES};
 use crate::{Code, Config, Result, ensure};
 use bytemuck::{Pod, Zeroable};
 use core::fmt;
@@ -20,6 +22,8 @@ pub enum Role {
     Head = 1,
     /// Gain of the last RMSNorm `[hidden]`.
     FinalNorm = 2,
+    /// How fast each pair of a head turns, in radians for each position `[head_dim / 2]`.
+    RotaryFrequencies = 3,
     /// Gain of the RMSNorm before attention `[hidden]`.
     AttnNorm = 16,
     /// Query projection `[heads × head_dim, hidden]`, halves rotated as in the paper's
@@ -39,9 +43,23 @@ pub enum Role {
     Up = 23,
     /// Down projection `[hidden, ffn]`.
     Down = 24,
+    /// Added to the queries `[heads × head_dim]`.
+    QBias = 25,
+    /// Added to the keys `[kv_heads × head_dim]`.
+    KBias = 26,
+    /// Added to the values `[kv_heads × head_dim]`.
+    VBias = 27,
+    /// Added to the attention output `[hidden]`.
+    OBias = 28,
+    /// Added to the output of gate `[ffn]`.
+    GateBias = 29,
+    /// Added to the output of up `[ffn]`.
+    UpBias = 30,
+    /// Added to the output of down `[hidden]`.
+    DownBias = 31,
 }
 
-/// The tensors of one layer, in file order.
+/// The tensors that every layer has, in the order of their records.
 pub const LAYER_ROLES: [Role; 9] = [
     Role::AttnNorm,
     Role::Q,
@@ -53,6 +71,11 @@ pub const LAYER_ROLES: [Role; 9] = [
     Role::Up,
     Role::Down,
 ];
+
+/// The biases of a layer behind them, in models with [`FEATURE_ATTENTION_BIAS`].
+const ATTENTION_BIASES: [Role; 4] = [Role::QBias, Role::KBias, Role::VBias, Role::OBias];
+/// The biases of a layer behind these, in models with [`FEATURE_FFN_BIAS`].
+const FFN_BIASES: [Role; 3] = [Role::GateBias, Role::UpBias, Role::DownBias];
 
 impl Role {
     /// The name that reports print.
@@ -70,15 +93,47 @@ impl Role {
             Role::Gate => "gate",
             Role::Up => "up",
             Role::Down => "down",
+            Role::RotaryFrequencies => "rotary_frequencies",
+            Role::QBias => "q_bias",
+            Role::KBias => "k_bias",
+            Role::VBias => "v_bias",
+            Role::OBias => "o_bias",
+            Role::GateBias => "gate_bias",
+            Role::UpBias => "up_bias",
+            Role::DownBias => "down_bias",
         }
     }
 
-    /// Whether the tensor is a vector of F32 gains instead of a matrix.
+    /// Whether the tensor is the gain of a norm.
     pub fn is_norm(self) -> bool {
         matches!(self, Role::FinalNorm | Role::AttnNorm | Role::FfnNorm)
     }
 
-    /// `(rows, cols)` in a model of this shape; `(1, hidden)` for norms.
+    /// Whether the tensor is a vector of F32 (gains, biases, frequencies) instead of a matrix.
+    pub fn is_vector(self) -> bool {
+        self.is_norm() || self.of_bias().is_some() || self == Role::RotaryFrequencies
+    }
+
+    /// The matrix whose outputs this bias is added to; none for what is no bias.
+    pub fn of_bias(self) -> Option<Role> {
+        Some(match self {
+            Role::QBias => Role::Q,
+            Role::KBias => Role::K,
+            Role::VBias => Role::V,
+            Role::OBias => Role::O,
+            Role::GateBias => Role::Gate,
+            Role::UpBias => Role::Up,
+            Role::DownBias => Role::Down,
+            _ => return None,
+        })
+    }
+
+    /// The bias of a matrix of a layer, in a model of this shape that has it.
+    pub fn bias(self, config: &Config) -> Option<Role> {
+        biases(config).find(|bias| bias.of_bias() == Some(self))
+    }
+
+    /// `(rows, cols)` in a model of this shape; one row for vectors.
     pub fn shape(self, config: &Config) -> (usize, usize) {
         let (hidden, ffn) = (config.hidden as usize, config.ffn as usize);
         match self {
@@ -89,6 +144,11 @@ impl Role {
             Role::O => (hidden, config.q_dim()),
             Role::Gate | Role::Up => (ffn, hidden),
             Role::Down => (hidden, ffn),
+            Role::RotaryFrequencies => (1, config.head_dim as usize / 2),
+            Role::QBias => (1, config.q_dim()),
+            Role::KBias | Role::VBias => (1, config.kv_dim()),
+            Role::GateBias | Role::UpBias => (1, ffn),
+            Role::OBias | Role::DownBias => (1, hidden),
         }
     }
 }
@@ -114,37 +174,52 @@ impl fmt::Display for Name {
     }
 }
 
-/// Every tensor of a model in the order of its records: `(role, layer)`.
-pub fn order(config: &Config) -> impl Iterator<Item = (Role, u16)> + use<> {
-    let outer = [Role::Embedding, Role::Head, Role::FinalNorm];
-    let tied = config.tied == 1;
-    let layers = config.layers as u16;
-    let outer = outer
-        .into_iter()
-        .filter(move |&role| !(tied && role == Role::Head))
-        .map(|role| (role, NO_LAYER));
-    outer
-        .chain((0..layers).flat_map(|layer| LAYER_ROLES.into_iter().map(move |role| (role, layer))))
+/// The biases of a layer, in the order of their records.
+fn biases(config: &Config) -> impl Iterator<Item = Role> + Clone + use<> {
+    let with = |feature, roles: &'static [Role]| {
+        let roles = if config.has(feature) { roles } else { &[] };
+        roles.iter().copied()
+    };
+    with(FEATURE_ATTENTION_BIAS, &ATTENTION_BIASES).chain(with(FEATURE_FFN_BIAS, &FFN_BIASES))
 }
 
-/// Position of a tensor's record.
+/// The tensors of a layer, in the order of their records.
+pub fn layer_roles(config: &Config) -> impl Iterator<Item = Role> + Clone + use<> {
+    LAYER_ROLES.into_iter().chain(biases(config))
+}
+
+/// The tensors that belong to no layer, in the order of their records.
+fn outer_roles(config: &Config) -> impl Iterator<Item = Role> + use<> {
+    let (tied, scaled) = (config.tied == 1, config.has(FEATURE_ROTARY_FREQUENCIES));
+    let outer = [Role::Embedding, Role::Head, Role::FinalNorm, Role::RotaryFrequencies];
+    outer.into_iter().filter(move |&role| match role {
+        Role::Head => !tied,
+        Role::RotaryFrequencies => scaled,
+        _ => true,
+    })
+}
+
+/// Every tensor of a model in the order of its records: `(role, layer)`.
+pub fn order(config: &Config) -> impl Iterator<Item = (Role, u16)> + use<> {
+    let of_layer = layer_roles(config);
+    let layers = (0..config.layers as u16)
+        .flat_map(move |layer| of_layer.clone().map(move |role| (role, layer)));
+    outer_roles(config).map(|role| (role, NO_LAYER)).chain(layers)
+}
+
+/// Position of a tensor's record. Panics for one that the model does not have.
 pub fn index(config: &Config, role: Role, layer: u16) -> usize {
-    let outer = 3 - config.tied as usize;
-    match role {
-        Role::Embedding => 0,
-        Role::Head => 1,
-        Role::FinalNorm => outer - 1,
-        role => {
-            let within =
-                LAYER_ROLES.iter().position(|&r| r == role).expect("every other role is a layer's");
-            outer + usize::from(layer) * LAYER_ROLES.len() + within
-        }
+    if let Some(at) = outer_roles(config).position(|other| other == role) {
+        return at;
     }
+    let within = layer_roles(config).position(|other| other == role);
+    let within = within.expect("the model has the tensor");
+    outer_roles(config).count() + usize::from(layer) * layer_roles(config).count() + within
 }
 
 /// Records that a model has.
 pub fn count(config: &Config) -> usize {
-    3 - config.tied as usize + config.layers as usize * LAYER_ROLES.len()
+    outer_roles(config).count() + config.layers as usize * layer_roles(config).count()
 }
 
 /// One tensor in the `TENSORS` section: 64 bytes, little-endian.
@@ -168,7 +243,7 @@ pub struct Record {
     /// First byte, counted from the start of the `WEIGHTS` section; a multiple of 64.
     pub offset: u64,
     /// Bytes from one tile to the next; larger than a tile where two tensors interleave. 0 for
-    /// norms.
+    /// vectors.
     pub stride: u64,
     /// What the 4-bit codes stand for; zeros for other types.
     pub table: [i8; 16],

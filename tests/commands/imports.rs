@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// The cases that must be read; all others are refused.
-const READ: [&str; 40] = [
+const READ: [&str; 41] = [
     "base",
     "cfg_bias_null",
     "cfg_bom",
@@ -29,6 +29,7 @@ const READ: [&str; 40] = [
     "gguf_Q2_K",
     "gguf_base",
     "gguf_rope_freqs",
+    "gguf_scale_linear",
     "gguf_split",
     "hub",
     "lic_latin1",

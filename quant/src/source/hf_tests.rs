@@ -305,8 +305,8 @@ fn refusals_name_what_was_found_and_what_to_do() {
             ["quantized already (awq)", "dequantize()"],
         ),
         (
-            message(config("rope_scaling", json!({"type": "linear", "factor": 2}))),
-            ["rope_scaling of config.json", "(linear, factor 2)"],
+            message(config("rope_scaling", json!({"type": "yarn", "factor": 2}))),
+            ["rope_scaling of config.json", "(yarn, factor 2)"],
         ),
     ] {
         for part in parts {

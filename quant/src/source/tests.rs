@@ -170,11 +170,13 @@ fn unusable_checkpoints_say_why() {
     let config = |key: &'static str, value: Value| move |c: &mut Checkpoint| c.config[key] = value;
     let architecture = Code::UnsupportedArchitecture;
     assert_eq!(rejected(config("model_type", json!("qwen2"))), architecture);
-    assert_eq!(rejected(config("attention_bias", json!(true))), architecture);
-    assert_eq!(rejected(config("mlp_bias", json!(true))), architecture);
+    assert_eq!(rejected(config("attention_bias", json!(true))), Code::MissingTensor);
+    assert_eq!(rejected(config("mlp_bias", json!(true))), Code::MissingTensor);
     assert_eq!(rejected(config("hidden_act", json!("gelu"))), architecture);
     assert_eq!(rejected(config("rope_scaling", json!({"type": "linear"}))), architecture);
-    assert_eq!(rejected(config("head_dim", json!(24))), architecture);
+    assert_eq!(rejected(config("head_dim", json!(24))), Code::WrongShape);
+    assert_eq!(rejected(config("head_dim", json!(31))), architecture);
+    assert_eq!(rejected(config("head_dim", json!(1024))), architecture);
     assert_eq!(rejected(config("num_attention_heads", json!(0))), Code::BadSource);
     assert_eq!(rejected(config("hidden_size", json!("wide"))), Code::BadSource);
     assert_eq!(rejected(config("hidden_size", json!(1u64 << 40))), Code::BadSource);
