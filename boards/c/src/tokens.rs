@@ -47,7 +47,7 @@ pub unsafe extern "C" fn kinglet_tokenize(
         };
         let outcome = model.tokenizer.encode(text, specials, tokens);
         let enough = || match core::str::from_utf8(text) {
-            Ok(_) => text.len(),
+            Ok(_) => text.len() + model.tokenizer.put_before(),
             Err(_) => Tokenizer::max_tokens(text.len()),
         };
         let needed = outcome.as_ref().map_or_else(|_| enough(), |count| *count);

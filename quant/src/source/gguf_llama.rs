@@ -1,11 +1,11 @@
 //! Llama models in GGUF files.
 
 use super::frequencies::{self, Scaling};
-use super::gguf::{Gguf, Value};
-use super::gguf_parts;
+use super::gguf::Gguf;
 use super::permuted::permuted_row;
 use super::update::no_model;
 use super::{Kind, Opened, Texts, checked, set_eos, to_u32};
+use super::{gguf_parts, gguf_tokenizer};
 use crate::config::{Config, FEATURE_ATTENTION_BIAS, FEATURE_FFN_BIAS, NO_TOKEN};
 use crate::tensor;
 use crate::vocab_build::TokenizerTables;
@@ -46,7 +46,7 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     for (role, layer) in tensor::order(&config) {
         model.check(&config, role, layer)?;
     }
-    let tokenizer = read_tokenizer(&model.gguf)?;
+    let tokenizer = gguf_tokenizer::read(&model.gguf)?;
     let texts = read_texts(&model.gguf, &tokenizer);
     let kind = Kind::Gguf(model);
     Ok(Opened { config, frequencies, texts, tokenizer, kind, notes: Vec::new() })
@@ -202,45 +202,6 @@ fn read_config(gguf: &Gguf) -> Result<Config> {
         set_eos(&mut config, Some(token).filter(|&token| token != NO_TOKEN))?;
     }
     Ok(config)
-}
-
-fn read_tokenizer(gguf: &Gguf) -> Result<TokenizerTables> {
-    let name = gguf.file().name();
-    let model = gguf.text("tokenizer.ggml.model").unwrap_or("missing");
-    ensure!(
-        model == "gpt2",
-        Code::UnsupportedTokenizer,
-        "the tokenizer of {name} is of the kind {model}: only byte-level BPE (gpt2) is supported"
-    );
-    for key in ["tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"] {
-        ensure!(
-            !gguf.flag(key),
-            Code::UnsupportedTokenizer,
-            "{name} sets {key}, so that llama.cpp puts a token to every text, which Kinglet does \
-             not: if the model was trained without, run `gguf-set-metadata {name} {key} ''`"
-        );
-    }
-    let texts = |key: &str| match gguf.get(key) {
-        Some(Value::Texts(texts)) => Ok(texts.as_slice()),
-        _ => fail!(Code::UnsupportedTokenizer, "{name} lacks the list {key}"),
-    };
-    let token_types = match gguf.get("tokenizer.ggml.token_type") {
-        Some(Value::Integers(types)) => types.as_slice(),
-        _ => fail!(Code::UnsupportedTokenizer, "{name} lacks the list tokenizer.ggml.token_type"),
-    };
-    let Some(pre) = gguf.text("tokenizer.ggml.pre") else {
-        fail!(
-            Code::UnsupportedTokenizer,
-            "{name} does not say how words are split (tokenizer.ggml.pre): convert the model again \
-             with a newer llama.cpp, or add it with `gguf-new-metadata --pre-tokenizer smollm`"
-        );
-    };
-    TokenizerTables::from_gguf(
-        texts("tokenizer.ggml.tokens")?,
-        texts("tokenizer.ggml.merges")?,
-        token_types,
-        pre,
-    )
 }
 
 fn read_texts(gguf: &Gguf, tokenizer: &TokenizerTables) -> Texts {

@@ -91,6 +91,48 @@ fn positions_are_scaled_as_llama_cpp_does() {
 }
 
 #[test]
+fn the_token_before_texts_is_that_of_llama_cpp() {
+    let begin = |bend: &dyn Fn(&mut GgufFile)| open(bend).unwrap().tokenizer().begin();
+    assert_eq!(begin(&|_| ()), None);
+    let add = |file: &mut GgufFile| file.set("tokenizer.ggml.add_bos_token", Entry::Bool(true));
+    assert_eq!(begin(&add), Some(1));
+    let pre = |file: &mut GgufFile| file.set("tokenizer.ggml.pre", Entry::Text("llama-bpe"));
+    assert_eq!(begin(&pre), Some(1));
+    let pieces = |file: &mut GgufFile| {
+        let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+        let tokens = ["<unk>", "<s>", "</s>", "▁"].map(str::to_owned).into_iter().chain(bytes);
+        let names = (260..970).map(|token| format!("token{token}"));
+        let tokens: Vec<String> = tokens.chain(names).collect();
+        let types = (0..tokens.len()).map(|token| match token {
+            0 => 2,
+            1 | 2 => 3,
+            4..260 => 6,
+            _ => 1,
+        });
+        file.set("tokenizer.ggml.model", Entry::Text("llama"));
+        file.set("tokenizer.ggml.token_type", Entry::Integers(types.collect()));
+        file.set("tokenizer.ggml.scores", Entry::Floats(vec![0.0; tokens.len()]));
+        file.set("tokenizer.ggml.tokens", Entry::Texts(tokens));
+    };
+    assert_eq!(begin(&pieces), Some(1));
+    let without = |file: &mut GgufFile| {
+        pieces(file);
+        file.set("tokenizer.ggml.add_bos_token", Entry::Bool(false));
+    };
+    assert_eq!(begin(&without), None);
+    let (code, message) = refused(|file| {
+        pieces(file);
+        file.entries.remove("tokenizer.ggml.scores");
+    });
+    assert_eq!(code, Code::UnsupportedTokenizer, "{message}");
+    let (code, message) = refused(|file| {
+        add(file);
+        file.entries.remove("tokenizer.ggml.bos_token_id");
+    });
+    assert_eq!(code, Code::UnsupportedTokenizer, "{message}");
+}
+
+#[test]
 fn biases_are_read_each_by_itself() {
     let values: Vec<f32> = (0..96).map(|row| row as f32).collect();
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -145,7 +187,6 @@ fn what_would_compute_something_else_is_refused_by_name() {
         (refused(entry("llama.rope.freq_base", Entry::Text("1e5"))), 305, "freq_base"),
         (refused(entry(eps, Entry::Text("1e-5"))), 305, "epsilon"),
         (refused(|file| drop(file.entries.remove(eps))), 305, "lacks the entry"),
-        (refused(entry("tokenizer.ggml.add_bos_token", Entry::Bool(true))), 306, "add_bos_token"),
         (refused(entry("tokenizer.ggml.add_eos_token", Entry::Bool(true))), 306, "add_eos_token"),
         (
             refused(entry("llama.attention.head_count_kv", Entry::Integers(vec![1, 3]))),

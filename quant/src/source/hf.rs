@@ -22,8 +22,11 @@ const TOKENIZER: &str = "tokenizer.json";
 /// Tokenizers in other files, with what to do about them.
 const OTHER_TOKENIZERS: [(&str, &str); 3] = [
     ("vocab.json", "load it with AutoTokenizer of transformers and save it with save_pretrained"),
-    ("tokenizer.model", "it is of the kind sentencepiece, and only byte-level BPE is supported"),
-    ("spiece.model", "it is of the kind sentencepiece, and only byte-level BPE is supported"),
+    (
+        "tokenizer.model",
+        "load it with AutoTokenizer of transformers and save it with save_pretrained",
+    ),
+    ("spiece.model", "load it with AutoTokenizer of transformers and save it with save_pretrained"),
 ];
 
 /// Weights of head and embedding that are compared at a time.
@@ -55,8 +58,17 @@ pub(super) fn open(folder: &Path) -> Result<Opened> {
     let model = ModelConfig::parse(&read_text(&path)?)?;
     let (generation, generation_text) = read_generation(folder)?;
     let names = TokenizerConfig::open(folder)?;
-    names.reject_frames()?;
-    let tokenizer = read_tokenizer(folder)?;
+    let mut tokenizer = read_tokenizer(folder)?;
+    if let Some(begin) = names.begin()? {
+        let Some(token) = tokenizer.token_id(begin) else {
+            fail!(
+                Code::UnsupportedTokenizer,
+                "every text begins with the token {begin}, which the tokenizer does not have: \
+                 correct bos_token in its settings"
+            );
+        };
+        tokenizer.begin_with(token);
+    }
     let shards = Shards::open(folder)?;
     let embedding = embedding_name(&shards, model.is_tied()?)?;
     let mut config = model.to_config(&generation, &names, &tokenizer)?;

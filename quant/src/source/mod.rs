@@ -17,6 +17,7 @@ mod gguf_lora;
 mod gguf_parts;
 #[cfg(test)]
 mod gguf_tests;
+mod gguf_tokenizer;
 mod hf;
 mod hf_config;
 mod hf_names;
