@@ -76,6 +76,22 @@ fn small_models_compute_what_transformers_computes() {
     }
 }
 
+/// Zeros that fill up widths have no scale of their own, and biases are not quantized.
+#[test]
+fn relatives_in_eight_bits_stay_close() {
+    for name in RELATIVES {
+        let model = small(name, Type::Q8);
+        tiers::each(|tier| {
+            let mut session = session(&model, tier);
+            for (i, golden) in goldens::read(name).iter().enumerate() {
+                let relative = relative_rms(&logits(&mut session, golden), &golden.logits);
+                println!("{name}, prompt {i}, {}: {relative:.1e} relative", tier.name());
+                assert!(relative < 0.1, "{name}, prompt {i}, {}: {relative}", tier.name());
+            }
+        });
+    }
+}
+
 #[test]
 fn the_real_model_computes_what_transformers_computes() {
     let test = "the_real_model_computes_what_transformers_computes";

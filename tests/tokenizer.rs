@@ -275,7 +275,10 @@ fn words_of_llama_3_agree() {
 
 #[test]
 fn pieces_of_characters_agree() {
-    let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false});
+    let metaspace = |scheme: &str| {
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme,
+               "split": false})
+    };
     let edit = |scheme: &str| {
         let mut json: Value = serde_json::from_str(PIECES).unwrap();
         json["normalizer"] = Value::Null;

@@ -1,8 +1,8 @@
 //! Builds the `VOCAB` section from a checkpoint's tokenizer: `tokenizer.json` or GGUF metadata.
 //!
-//! Byte-level BPE, and BPE of characters as sentencepiece has it. Anything that would make Kinglet split text differently from the
-//! checkpoint's own tokenizer is refused, so that a model never silently gets other tokens than it
-//! was trained on.
+//! Byte-level BPE, and BPE of characters as sentencepiece has it. Anything that would make Kinglet
+//! split text differently from the checkpoint's own tokenizer is refused, so that a model never
+//! silently gets other tokens than it was trained on.
 
 mod json;
 mod pieces;
@@ -88,8 +88,8 @@ impl TokenizerTables {
             _ if is_llama3(pre) => FLAG_LLAMA3_SPLIT,
             _ => fail!(
                 Code::UnsupportedTokenizer,
-                "the GGUF file splits words as {pre:?}: only \"smollm\", \"gpt-2\" and \"llama-bpe\" \
-                 are supported"
+                "the GGUF file splits words as {pre:?}: only \"smollm\", \"gpt-2\" and \
+                 \"llama-bpe\" are supported"
             ),
         };
         let merges = (0..).zip(merges).map(|(rank, merge)| {

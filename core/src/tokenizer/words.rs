@@ -4,9 +4,10 @@
 //! each piece is cut by GPT-2's expression, here written as code:
 //! `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 //!
-//! Or a text is cut by the expression of Llama 3 (`(?i:'s|'t|'re|'ve|'m|'ll|'d)`, then
-//! `[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`), or before
-//! each space that follows something else, which sentencepiece never merges across.
+//! Or a text is cut by the expression of Llama 3, which has the parts
+//! `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}`, then
+//! `| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`. Or before each space that follows
+//! something else, which sentencepiece never merges across.
 
 use crate::unicode::Class;
 use kinglet_quant::Vocab;

@@ -24,8 +24,8 @@ pub(super) fn read(gguf: &Gguf) -> Result<TokenizerTables> {
     ensure!(
         !gguf.flag(key),
         Code::UnsupportedTokenizer,
-        "{name} sets {key}, so that llama.cpp ends every text with a token, which Kinglet does not: \
-         if the model was trained without, run `gguf-set-metadata {name} {key} ''`"
+        "{name} sets {key}, so that llama.cpp ends every text with a token, which Kinglet does \
+         not: if the model was trained without, run `gguf-set-metadata {name} {key} ''`"
     );
     let mut tables = if is_pieces { pieces(gguf)? } else { bytes(gguf)? };
     if let Some(token) = begin(gguf, is_pieces, tables.len() as u32)? {

@@ -59,8 +59,8 @@ pub(super) fn flags(ids: &HashMap<String, u32>) -> Result<u32> {
         (0..=u8::MAX).all(|byte| has(&byte_spelling(byte)))
             && has(SPACE_MARK.encode_utf8(&mut [0; 4])),
         Code::UnsupportedTokenizer,
-        "the tokenizer has no token for each byte (<0x00> to <0xFF>) and for a space, and would put \
-         an unknown token in its place, which is not supported"
+        "the tokenizer has no token for each byte (<0x00> to <0xFF>) and for a space, and would \
+         put an unknown token in its place, which is not supported"
     );
     // Where no token goes on behind a space, merging does not cross it, and texts can be cut there.
     let crosses = |text: &String| {

@@ -135,7 +135,10 @@ const LLAMA3: &str = include_str!("../../goldens/llama3-tokenizer.json");
 
 #[test]
 fn refuses_pieces_that_would_be_split_otherwise() {
-    let metaspace = |split: bool, scheme: &str| json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split});
+    let metaspace = |split: bool, scheme: &str| {
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme,
+               "split": split})
+    };
     let strip = json!({"type": "Strip", "strip_left": true, "strip_right": false});
     let whole: Value = serde_json::from_str(PIECES).unwrap();
     for (pointer, value) in [
