@@ -153,7 +153,7 @@ fn refuses_pieces_that_would_be_split_otherwise() {
         ("/decoder/decoders/0/content", json!("_")),
         ("/model/ignore_merges", json!(true)),
         ("/model/byte_fallback", json!(false)),
-        ("/added_tokens/1/normalized", json!(true)),
+        ("/added_tokens/1", json!({"id": 1, "content": "<s>", "normalized": true})),
     ] {
         let mut json = whole.clone();
         *json.pointer_mut(pointer).unwrap() = value.clone();
