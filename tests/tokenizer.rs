@@ -302,6 +302,28 @@ fn pieces_of_characters_agree() {
 }
 
 #[test]
+fn settled_tokens_stay_whatever_follows() {
+    let mut never: Value = serde_json::from_str(PIECES).unwrap();
+    never["normalizer"]["normalizers"].as_array_mut().unwrap().remove(0);
+    for (seed, json) in (30..).zip([SMALL, LLAMA3, &never.to_string()]) {
+        let section = Section::new(json);
+        let tokenizer = section.tokenizer().unwrap();
+        let (mut rng, mut settled_count) = (Rng::with_seed(seed), 0);
+        for _ in 0..3_000 {
+            let text = format!("{}\n {}", string(&mut rng), string(&mut rng));
+            let whole = encode_parts(&tokenizer, &[(&text, Specials::AsText)]);
+            let cut = text.floor_char_boundary(rng.usize(..=text.len()));
+            let mut out = vec![0; Tokenizer::max_tokens(cut)];
+            let beginning = &text.as_bytes()[..cut];
+            let count = tokenizer.encode_settled(beginning, false, &mut out).unwrap();
+            assert!(whole.starts_with(&out[..count]), "{:?} of {text:?}", &text[..cut]);
+            settled_count += count;
+        }
+        assert!(settled_count > 30_000, "only {settled_count} tokens were settled");
+    }
+}
+
+#[test]
 fn pieces_by_their_scores_agree_with_sentencepiece() {
     let table: Value = serde_json::from_str(PIECES_TABLE).unwrap();
     let list = |key: &str| table[key].as_array().unwrap().iter();

@@ -16,7 +16,7 @@ use crate::unicode::Class;
 use core::iter;
 use kinglet_quant::vocab::{
     FLAG_CHARACTERS, FLAG_LLAMA3_SPLIT, FLAG_PREFIX, FLAG_PREFIX_FIRST, FLAG_PREFIX_MISSING,
-    FLAG_WHOLE_WORDS, SPACE_MARK,
+    FLAG_WHOLE_WORDS,
 };
 use kinglet_quant::{Code, Result, Vocab, ensure};
 use merge::Merger;
@@ -26,6 +26,9 @@ use words::Words;
 /// Bytes that must be known behind a word to be sure of its end: an apostrophe is a word of its own
 /// or begins one, which the second letter behind it decides.
 const SETTLING_BYTES: usize = 2;
+
+/// What stands for a space in vocabularies of sentencepiece.
+const MARK: &[u8] = "\u{2581}".as_bytes();
 
 /// Tokens that a tokenizer puts before a text at most: the one that begins it, and a space.
 pub const PUT_BEFORE: usize = 2;
@@ -65,6 +68,7 @@ struct Output<'o> {
 
 impl Output<'_> {
     /// Appends a token. `PromptTooLong` when there is no room.
+    #[inline(never)]
     fn push(&mut self, token: u32) -> Result<()> {
         ensure!(
             self.len < self.tokens.len(),
@@ -248,8 +252,7 @@ impl<'a> Tokenizer<'a> {
         merger: &mut Merger<'_>,
         out: &mut Output<'_>,
     ) -> Result<()> {
-        let begins_with_space = text.starts_with(b" ")
-            || text.starts_with(SPACE_MARK.encode_utf8(&mut [0; 4]).as_bytes());
+        let begins_with_space = text.starts_with(b" ") || text.starts_with(MARK);
         let mut takes_space = self.vocab.has(FLAG_PREFIX)
             && (is_first || !self.vocab.has(FLAG_PREFIX_FIRST))
             && !(begins_with_space && self.vocab.has(FLAG_PREFIX_MISSING));
@@ -290,18 +293,28 @@ impl<'a> Tokenizer<'a> {
         if !self.vocab.has(FLAG_CHARACTERS) {
             return self.push_bytes(text.as_bytes(), out);
         }
-        text.chars().try_for_each(|character| {
-            let character = if character == SPACE_MARK { ' ' } else { character };
-            let mut utf8 = [0; 4];
-            let bytes = character.encode_utf8(&mut utf8).as_bytes();
-            match self.vocab.whole(bytes) {
-                Some(token) => out.push(token),
-                None => self.push_bytes(bytes, out),
+        self.push_characters(text.as_bytes(), out)
+    }
+
+    /// Appends the tokens of characters, or of their bytes. Few models come here, so that code for
+    /// all of them stays small.
+    #[cold]
+    fn push_characters(&self, mut text: &[u8], out: &mut Output<'_>) -> Result<()> {
+        while let Some(first) = text.first() {
+            // As many ones as bytes begin the first byte of a character of several.
+            let (character, rest) = text.split_at((first.leading_ones() as usize).max(1));
+            text = rest;
+            let character = if character == MARK { b" " } else { character };
+            match self.vocab.whole(character) {
+                Some(token) => out.push(token)?,
+                None => self.push_bytes(character, out)?,
             }
-        })
+        }
+        Ok(())
     }
 
     /// Appends the token of each byte that has one.
+    #[inline(never)]
     fn push_bytes(&self, bytes: &[u8], out: &mut Output<'_>) -> Result<()> {
         bytes
             .iter()

@@ -130,7 +130,17 @@ impl Role {
 
     /// The bias of a matrix of a layer, in a model of this shape that has it.
     pub fn bias(self, config: &Config) -> Option<Role> {
-        biases(config).find(|bias| bias.of_bias() == Some(self))
+        let (bias, feature) = match self {
+            Role::Q => (Role::QBias, FEATURE_ATTENTION_BIAS),
+            Role::K => (Role::KBias, FEATURE_ATTENTION_BIAS),
+            Role::V => (Role::VBias, FEATURE_ATTENTION_BIAS),
+            Role::O => (Role::OBias, FEATURE_ATTENTION_BIAS),
+            Role::Gate => (Role::GateBias, FEATURE_FFN_BIAS),
+            Role::Up => (Role::UpBias, FEATURE_FFN_BIAS),
+            Role::Down => (Role::DownBias, FEATURE_FFN_BIAS),
+            _ => return None,
+        };
+        config.has(feature).then_some(bias)
     }
 
     /// `(rows, cols)` in a model of this shape; one row for vectors.
@@ -174,52 +184,79 @@ impl fmt::Display for Name {
     }
 }
 
-/// The biases of a layer, in the order of their records.
-fn biases(config: &Config) -> impl Iterator<Item = Role> + Clone + use<> {
-    let with = |feature, roles: &'static [Role]| {
-        let roles = if config.has(feature) { roles } else { &[] };
-        roles.iter().copied()
-    };
-    with(FEATURE_ATTENTION_BIAS, &ATTENTION_BIASES).chain(with(FEATURE_FFN_BIAS, &FFN_BIASES))
-}
-
 /// The tensors of a layer, in the order of their records.
-pub fn layer_roles(config: &Config) -> impl Iterator<Item = Role> + Clone + use<> {
-    LAYER_ROLES.into_iter().chain(biases(config))
+pub fn layer_roles(config: &Config) -> impl Iterator<Item = Role> + use<> {
+    let config = *config;
+    (0..layer_count(&config)).map(move |within| layer_role(&config, within))
 }
 
-/// The tensors that belong to no layer, in the order of their records.
-fn outer_roles(config: &Config) -> impl Iterator<Item = Role> + use<> {
-    let (tied, scaled) = (config.tied == 1, config.has(FEATURE_ROTARY_FREQUENCIES));
-    let outer = [Role::Embedding, Role::Head, Role::FinalNorm, Role::RotaryFrequencies];
-    outer.into_iter().filter(move |&role| match role {
-        Role::Head => !tied,
-        Role::RotaryFrequencies => scaled,
-        _ => true,
-    })
+fn layer_role(config: &Config, within: usize) -> Role {
+    let behind = within.saturating_sub(LAYER_ROLES.len());
+    let attention = attention_bias_count(config);
+    match () {
+        () if within < LAYER_ROLES.len() => LAYER_ROLES[within],
+        () if behind < attention => ATTENTION_BIASES[behind],
+        () => FFN_BIASES[behind - attention],
+    }
 }
 
 /// Every tensor of a model in the order of its records: `(role, layer)`.
 pub fn order(config: &Config) -> impl Iterator<Item = (Role, u16)> + use<> {
-    let of_layer = layer_roles(config);
-    let layers = (0..config.layers as u16)
-        .flat_map(move |layer| of_layer.clone().map(move |role| (role, layer)));
-    outer_roles(config).map(|role| (role, NO_LAYER)).chain(layers)
+    let config = *config;
+    (0..count(&config)).map(move |place| at(&config, place))
 }
 
-/// Position of a tensor's record. Panics for one that the model does not have.
+/// The tensor whose record has this position.
+fn at(config: &Config, place: usize) -> (Role, u16) {
+    const OUTER: [Role; 4] =
+        [Role::Embedding, Role::Head, Role::FinalNorm, Role::RotaryFrequencies];
+    let Some(inner) = place.checked_sub(outer_count(config)) else {
+        let skipped = if place > 0 { config.tied as usize } else { 0 };
+        return (OUTER[place + skipped], NO_LAYER);
+    };
+    let of_layer = layer_count(config);
+    (layer_role(config, inner % of_layer), (inner / of_layer) as u16)
+}
+
+/// Records of tensors that belong to no layer.
+fn outer_count(config: &Config) -> usize {
+    3 - config.tied as usize + usize::from(config.has(FEATURE_ROTARY_FREQUENCIES))
+}
+
+/// Records of the biases of attention in each layer.
+fn attention_bias_count(config: &Config) -> usize {
+    if config.has(FEATURE_ATTENTION_BIAS) { ATTENTION_BIASES.len() } else { 0 }
+}
+
+/// Records of each layer.
+fn layer_count(config: &Config) -> usize {
+    let of_ffn = if config.has(FEATURE_FFN_BIAS) { FFN_BIASES.len() } else { 0 };
+    LAYER_ROLES.len() + attention_bias_count(config) + of_ffn
+}
+
+/// Position of a tensor's record in a model that has the tensor. Every step looks up many.
 pub fn index(config: &Config, role: Role, layer: u16) -> usize {
-    if let Some(at) = outer_roles(config).position(|other| other == role) {
-        return at;
-    }
-    let within = layer_roles(config).position(|other| other == role);
-    let within = within.expect("the model has the tensor");
-    outer_roles(config).count() + usize::from(layer) * layer_roles(config).count() + within
+    let behind = |first: Role| role as usize - first as usize;
+    let within = match role {
+        Role::Embedding => return 0,
+        Role::Head => return 1,
+        Role::FinalNorm => return 2 - config.tied as usize,
+        Role::RotaryFrequencies => return outer_count(config) - 1,
+        Role::QBias | Role::KBias | Role::VBias | Role::OBias => {
+            LAYER_ROLES.len() + behind(Role::QBias)
+        }
+        Role::GateBias | Role::UpBias | Role::DownBias => {
+            LAYER_ROLES.len() + attention_bias_count(config) + behind(Role::GateBias)
+        }
+        // Their numbers are in the order of records.
+        _ => behind(Role::AttnNorm),
+    };
+    outer_count(config) + usize::from(layer) * layer_count(config) + within
 }
 
 /// Records that a model has.
 pub fn count(config: &Config) -> usize {
-    outer_roles(config).count() + config.layers as usize * layer_roles(config).count()
+    outer_count(config) + config.layers as usize * layer_count(config)
 }
 
 /// One tensor in the `TENSORS` section: 64 bytes, little-endian.
@@ -273,5 +310,23 @@ impl Record {
             self.cols
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_lie_where_they_are_looked_up() {
+        for (features, tied) in (0..8).flat_map(|features| [(features, 0), (features, 1)]) {
+            let config = Config { features, tied, layers: 3, ..Config::zeroed() };
+            for (place, (role, layer)) in order(&config).enumerate() {
+                assert_eq!(index(&config, role, layer), place, "{role:?} of {features}");
+            }
+            assert_eq!(order(&config).count(), count(&config));
+            let biases = layer_roles(&config).filter_map(|role| role.bias(&config));
+            assert_eq!(biases.count(), layer_count(&config) - LAYER_ROLES.len());
+        }
     }
 }

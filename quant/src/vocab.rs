@@ -206,6 +206,7 @@ impl<'a> Vocab<'a> {
 
     /// The token that a word or a character is as a whole, if it is one of those that are looked
     /// up.
+    #[inline(never)]
     pub fn whole(&self, text: &[u8]) -> Option<u32> {
         let found = self.whole.binary_search_by_key(&text, |&token| self.text(token));
         found.ok().map(|at| self.whole[at])

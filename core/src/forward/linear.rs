@@ -31,9 +31,16 @@ impl<'a> Linear<'a> {
         let first = tiles.start * TILE_ROWS;
         kernels.matmul(&self.w, tiles, x, out, output, scratch);
         if let Some(b) = self.b {
-            for token in 0..x.tokens {
-                out.row(token).iter_mut().zip(&b[first..]).for_each(|(y, b)| *y += b);
-            }
+            add(&b[first..], x.tokens, out);
         }
+    }
+}
+
+/// Adds a vector to the outputs of so many tokens. Few models come here, so that code for all of
+/// them stays small.
+#[cold]
+fn add(b: &[f32], tokens: usize, out: &mut Columns<'_, f32>) {
+    for token in 0..tokens {
+        out.row(token).iter_mut().zip(b).for_each(|(y, b)| *y += b);
     }
 }

@@ -18,6 +18,9 @@ use kinglet_quant::vocab::{
 /// Endings that are words of their own.
 const CONTRACTIONS: [&[u8]; 7] = [b"'s", b"'d", b"'m", b"'t", b"'ll", b"'ve", b"'re"];
 
+/// Digits that Llama 3 has in a word at most.
+const NUMBERS: usize = 3;
+
 /// The words of a text, which together are the text.
 pub(super) struct Words<'t> {
     rest: &'t [u8],
@@ -67,6 +70,12 @@ impl<'t> Words<'t> {
         at
     }
 
+    /// The end of the characters from `at` on that are of a class.
+    #[inline(never)]
+    fn run_of(&self, at: usize, class: Class) -> usize {
+        self.run(at, |character| Class::of(character) == class)
+    }
+
     /// Bytes of the next word.
     fn word_bytes(&self) -> Option<usize> {
         let (first, first_bytes) = first_char(self.rest)?;
@@ -94,34 +103,37 @@ impl<'t> Words<'t> {
         };
         Some(match class {
             Class::Space => self.space_bytes(),
-            _ => self.run(start, |character| Class::of(character) == class),
+            _ => self.run_of(start, class),
         })
     }
 
     /// Bytes of the next word as Llama 3 has it, which begins with a character.
+    #[cold]
     fn llama3_bytes(&self, first: char, first_bytes: usize) -> usize {
         if let Some(ending) = self.contraction_bytes() {
             return ending;
         }
         let is_break = |character| matches!(character, '\r' | '\n');
-        let is = |class| move |character| Class::of(character) == class;
         let class = Class::of(first);
         let next = self.peek(first_bytes).map(|(next, _)| Class::of(next));
         if class == Class::Number {
-            let end = |at: usize| match self.peek(at) {
-                Some((next, length)) if is(Class::Number)(next) => at + length,
-                _ => at,
-            };
-            return end(end(first_bytes));
+            let mut end = first_bytes;
+            for _ in 1..NUMBERS {
+                match self.peek(end) {
+                    Some((next, length)) if Class::of(next) == Class::Number => end += length,
+                    _ => break,
+                }
+            }
+            return end;
         }
         if class == Class::Letter || (next == Some(Class::Letter) && !is_break(first)) {
-            return self.run(first_bytes, is(Class::Letter));
+            return self.run_of(first_bytes, Class::Letter);
         }
         if class == Class::Other || (next == Some(Class::Other) && first == ' ') {
-            return self.run(self.run(first_bytes, is(Class::Other)), is_break);
+            return self.run(self.run_of(first_bytes, Class::Other), is_break);
         }
         // Spaces up to their last line break, if they have one.
-        let spaces = &self.rest[..self.run(0, is(Class::Space))];
+        let spaces = &self.rest[..self.run_of(0, Class::Space)];
         match spaces.iter().rposition(|&byte| is_break(char::from(byte))) {
             Some(last) => last + 1,
             None => self.space_bytes(),
@@ -143,6 +155,7 @@ impl<'t> Words<'t> {
 
     /// Bytes of the spaces that make the next word: all of them at the end of a piece, otherwise
     /// all but the last, unless there is only one.
+    #[inline(never)]
     fn space_bytes(&self) -> usize {
         let mut last = 0;
         let mut end = 0;
