@@ -72,6 +72,7 @@ fn tensor_name(role: Role, layer: u16) -> String {
         Role::Gate => "mlp.gate_proj",
         Role::Up => "mlp.up_proj",
         Role::Down => "mlp.down_proj",
+        role => unreachable!("SmolLM has no {role:?}"),
     };
     format!("model.layers.{layer}.{part}.weight")
 }
