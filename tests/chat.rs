@@ -353,7 +353,7 @@ fn conversations_need_the_room_that_is_told() {
         let messages = [frame::Message { role: "user", content }];
         let message = |index: usize| messages[index];
         let conversation = Conversation { count: 1, message: &message, is_reply_next: true };
-        let room = chat::room(chat::text_bytes(&frame, &conversation).unwrap());
+        let room = chat::room(&tokenizer, chat::text_bytes(&frame, &conversation).unwrap());
         let mut tokens = vec![0; room];
         let count = chat::encode(&tokenizer, &frame, &conversation, &mut tokens).unwrap();
         let owned = [kinglet::template::Message { role: "user".into(), content: content.into() }];

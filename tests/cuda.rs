@@ -12,7 +12,7 @@ use kinglet_core::sample::Sampler;
 use kinglet_quant::Code;
 use kinglet_tests::aligned::Aligned;
 use kinglet_tests::devices::{kernels, on_board, on_device, texts};
-use kinglet_tests::models::{SMALL, converted_path, real, small};
+use kinglet_tests::models::{RELATIVES, SMALL, converted_path, real, small};
 use kinglet_tests::observe::{embedding, everything, limits};
 use kinglet_tests::stand_in::StandIn;
 use serde_json::Value;
@@ -58,6 +58,18 @@ fn keys_are_rotated_and_appended_as_scalar_does() {
 fn texts_of_unquantized_weights_are_those_of_the_processor() {
     let _stand_in = StandIn::take();
     texts::unquantized(Ptx::Tensor, &SMALL);
+}
+
+/// What a relative of SmolLM has, the device computes or refuses.
+#[test]
+fn relatives_are_computed_or_refused_by_name() {
+    let _stand_in = StandIn::take();
+    texts::unquantized(Ptx::Tensor, &RELATIVES[1..]);
+    let (model, limits) = (small(RELATIVES[0], Type::Q8), limits(KvType::Int8));
+    let plan = Plan::new(&model.file(), &limits).unwrap().without_engine();
+    let error = CudaEngine::new(Cuda::detect().unwrap(), model.file(), plan).unwrap_err();
+    assert_eq!(error.code(), Code::TierUnavailable);
+    assert!(error.message().contains("the model has biases"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use kinglet::{KvType, Model, SessionOptions, Type};
 use kinglet_quant::Source;
 use kinglet_quant::convert::{Options, convert};
 use kinglet_tests::compare::relative_rms;
-use kinglet_tests::models::{SMALL, small_source};
+use kinglet_tests::models::{RELATIVES, SMALL, small_source};
 use kinglet_tests::rescale::random_folds;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn logits(source: &Source, folder: &Path) -> Vec<f32> {
 #[test]
 fn folded_models_compute_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    for name in SMALL {
+    for name in SMALL.into_iter().chain(RELATIVES) {
         let mut source = Source::open(&small_source(name)).unwrap();
         let before = logits(&source, folder.path());
         source.fold(random_folds(source.config(), 11));
@@ -47,7 +47,7 @@ fn folded_tensors_differ_by_the_factors() {
         let (low, high) = ratios.fold((f32::MAX, 0f32), |(l, h), r| (l.min(r), h.max(r)));
         assert!(low < high && low > 0.7 && high < 1.4, "{role:?}: {low} to {high}");
         // Rows read alone get the same factors as rows of the whole tensor.
-        if !role.is_norm() {
+        if !role.is_vector() {
             let mut rows = Vec::new();
             source.load_rows(role, 1, 3..5, &mut rows).unwrap();
             let cols = role.shape(source.config()).1;

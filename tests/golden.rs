@@ -3,7 +3,7 @@
 use kinglet::{KvType, Model, Session, SessionOptions, Tier, Type};
 use kinglet_tests::compare::{argmax, max_distance, relative_rms};
 use kinglet_tests::goldens::{self, Golden};
-use kinglet_tests::models::{REAL, SMALL, real, small};
+use kinglet_tests::models::{REAL, RELATIVES, SMALL, real, small};
 use kinglet_tests::tiers;
 
 /// What a logit may be off.
@@ -70,9 +70,25 @@ fn compare(name: &str, model: &Model, tier: Tier) {
 
 #[test]
 fn small_models_compute_what_transformers_computes() {
-    for name in SMALL {
+    for name in SMALL.into_iter().chain(RELATIVES) {
         let model = small(name, Type::Bf16);
         tiers::each(|tier| compare(name, &model, tier));
+    }
+}
+
+/// Zeros that fill up widths have no scale of their own, and biases are not quantized.
+#[test]
+fn relatives_in_eight_bits_stay_close() {
+    for name in RELATIVES {
+        let model = small(name, Type::Q8);
+        tiers::each(|tier| {
+            let mut session = session(&model, tier);
+            for (i, golden) in goldens::read(name).iter().enumerate() {
+                let relative = relative_rms(&logits(&mut session, golden), &golden.logits);
+                println!("{name}, prompt {i}, {}: {relative:.1e} relative", tier.name());
+                assert!(relative < 0.1, "{name}, prompt {i}, {}: {relative}", tier.name());
+            }
+        });
     }
 }
 

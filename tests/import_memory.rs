@@ -45,7 +45,7 @@ fn write_checkpoint(folder: &Path, shapes: &Config) {
     let mut end = 0;
     for (role, layer) in tensor::order(shapes) {
         let (rows, cols) = role.shape(shapes);
-        let shape = if role.is_norm() { vec![cols] } else { vec![rows, cols] };
+        let shape = if role.is_vector() { vec![cols] } else { vec![rows, cols] };
         let start = end;
         end += rows * cols * 2;
         let entry = json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]});
@@ -72,6 +72,7 @@ fn tensor_name(role: Role, layer: u16) -> String {
         Role::Gate => "mlp.gate_proj",
         Role::Up => "mlp.up_proj",
         Role::Down => "mlp.down_proj",
+        role => unreachable!("SmolLM has no {role:?}"),
     };
     format!("model.layers.{layer}.{part}.weight")
 }

@@ -42,6 +42,7 @@ fn hub_name(role: Role, layer: u16) -> String {
         Role::Gate | Role::Up | Role::Down => {
             return format!("model.layers.{layer}.mlp.{}_proj.weight", role.name());
         }
+        role => unreachable!("SmolLM has no {role:?}"),
     };
     format!("model.layers.{layer}.{part}.weight")
 }

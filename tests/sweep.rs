@@ -50,7 +50,7 @@ fn use_file(bytes: &[u8], tier: Tier) -> Result<()> {
         let conversation = Conversation { count: 3, message: &message, is_reply_next: true };
         // A frame that was altered may want other roles.
         if let Ok(bytes) = chat::text_bytes(&frame, &conversation) {
-            let mut tokens = vec![0; chat::room(bytes)];
+            let mut tokens = vec![0; chat::room(&tokenizer, bytes)];
             chat::encode(&tokenizer, &frame, &conversation, &mut tokens)?;
         }
     }

@@ -1,7 +1,8 @@
 //! The tokenizer gives what the `tokenizers` library gives, and its output streams back.
 
 use fastrand::Rng;
-use kinglet_core::tokenizer::{Span, Specials, TextStream, Tokenizer};
+use kinglet_core::tokenizer::{PUT_BEFORE, Span, Specials, TextStream, Tokenizer};
+use kinglet_quant::vocab::{FLAG_CHARACTERS, SPACE_MARK};
 use kinglet_quant::{Code, Config, TokenizerTables, Vocab};
 use kinglet_tests::shared::shared;
 use kinglet_tests::strings::{break_bytes, string};
@@ -9,6 +10,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const SMALL: &str = include_str!("../quant/goldens/small-tokenizer.json");
+/// Words as in Llama 3, and a token before every text.
+const LLAMA3: &str = include_str!("../quant/goldens/llama3-tokenizer.json");
+/// Characters as in sentencepiece, and a token before every text.
+const PIECES: &str = include_str!("../quant/goldens/pieces-tokenizer.json");
+/// The same vocabulary as GGUF files have it, and texts with sentencepiece's own tokens.
+const PIECES_TABLE: &str = include_str!("../quant/goldens/pieces.json");
 const REAL: &str = "data/smollm2-135m-instruct/tokenizer.json";
 
 /// Generated strings for each of the two tokenizers, unless `KINGLET_TEST_STRINGS` says otherwise.
@@ -28,7 +35,10 @@ struct Section {
 
 impl Section {
     fn new(json: &str) -> Self {
-        let tables = TokenizerTables::from_tokenizer_json(json).unwrap();
+        Self::of(&TokenizerTables::from_tokenizer_json(json).unwrap())
+    }
+
+    fn of(tables: &TokenizerTables) -> Self {
         let section = tables.to_section();
         let mut words = vec![0u64; section.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut words)[..section.len()].copy_from_slice(&section);
@@ -96,11 +106,18 @@ fn check(tokenizer: &Tokenizer<'_>, reference: &Reference, text: &[u8]) {
         assert_eq!(tokens, expected, "{specials:?} of {:?}", String::from_utf8_lossy(text));
         let has_token = |&byte: &u8| tokenizer.vocab().byte_token(byte).is_some();
         let text = String::from_utf8_lossy(text);
-        let known: Vec<u8> = text.bytes().filter(has_token).collect();
-        let pieces = || tokens.iter().map(|&token| tokenizer.decode(token));
+        let mut known: Vec<u8> = text.bytes().filter(has_token).collect();
+        let begin = usize::from(tokenizer.vocab().begin().is_some());
+        let pieces = || tokens[begin..].iter().map(|&token| tokenizer.decode(token));
         let decoded: Vec<u8> = pieces().flatten().copied().collect();
         // Added tokens may be spelled with bytes that have no token of their own.
         if decoded.iter().all(has_token) {
+            let mut decoded = decoded.clone();
+            // Spaces are put before texts, and one character is another spelling of a space.
+            if tokenizer.vocab().has(FLAG_CHARACTERS) {
+                known = text.replace(SPACE_MARK, "").into_bytes();
+                [&mut known, &mut decoded].into_iter().for_each(|all| all.retain(|&b| b != b' '));
+            }
             assert_eq!(decoded, known);
         }
         assert_eq!(stream(pieces()), String::from_utf8_lossy(&decoded));
@@ -237,6 +254,92 @@ fn other_ways_to_split_agree() {
 }
 
 #[test]
+fn words_of_llama_3_agree() {
+    let section = Section::new(LLAMA3);
+    let (tokenizer, reference) = (section.tokenizer().unwrap(), Reference::new(LLAMA3));
+    // Words that merging does not make are in the vocabulary all the same.
+    assert!(tokenizer.vocab().whole(b"unmerged").is_some());
+    check_strings(LLAMA3, strings(), 14);
+    for text in [
+        "'S 'ſ 'Re 'LL 'x ''s 'é don't DON'T !\n\n x!\r\n \n\n  y \t\n",
+        "1234567 12 1 ²³¼½¾ -word\u{301}word \u{a0}word\u{a0}\u{a0}1\u{2028}x",
+        "<|begin_of_text|>x<|eot_id|> unmerged  wholly wholly12 12   3",
+    ] {
+        check(&tokenizer, &reference, text.as_bytes());
+    }
+}
+
+#[test]
+fn pieces_of_characters_agree() {
+    let metaspace = |scheme: &str| {
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme,
+               "split": false})
+    };
+    let edit = |scheme: &str| {
+        let mut json: Value = serde_json::from_str(PIECES).unwrap();
+        json["normalizer"] = Value::Null;
+        json["pre_tokenizer"] = metaspace(scheme);
+        json.to_string()
+    };
+    let forms = [PIECES.to_owned(), edit("first"), edit("always"), edit("never")];
+    for (seed, json) in (15..).zip(&forms) {
+        check_strings(json, strings() / 2, seed);
+        let section = Section::new(json);
+        let (tokenizer, reference) = (section.tokenizer().unwrap(), Reference::new(json));
+        for text in ["", " ", "  a", "▁a▁ ▁", "<s>a</s> b<s>c", "a<s>", "<s>", "\u{0}\u{7F}é"]
+        {
+            check(&tokenizer, &reference, text.as_bytes());
+        }
+    }
+    // A longer text takes time in proportion, as it is cut before spaces.
+    let long = "some words, again and again ".repeat(20_000);
+    let section = Section::new(PIECES);
+    check(&section.tokenizer().unwrap(), &Reference::new(PIECES), long.as_bytes());
+}
+
+#[test]
+fn settled_tokens_stay_whatever_follows() {
+    let mut never: Value = serde_json::from_str(PIECES).unwrap();
+    never["normalizer"]["normalizers"].as_array_mut().unwrap().remove(0);
+    for (seed, json) in (30..).zip([SMALL, LLAMA3, &never.to_string()]) {
+        let section = Section::new(json);
+        let tokenizer = section.tokenizer().unwrap();
+        let (mut rng, mut settled_count) = (Rng::with_seed(seed), 0);
+        for _ in 0..3_000 {
+            let text = format!("{}\n {}", string(&mut rng), string(&mut rng));
+            let whole = encode_parts(&tokenizer, &[(&text, Specials::AsText)]);
+            let cut = text.floor_char_boundary(rng.usize(..=text.len()));
+            let mut out = vec![0; Tokenizer::max_tokens(cut)];
+            let beginning = &text.as_bytes()[..cut];
+            let count = tokenizer.encode_settled(beginning, false, &mut out).unwrap();
+            assert!(whole.starts_with(&out[..count]), "{:?} of {text:?}", &text[..cut]);
+            settled_count += count;
+        }
+        assert!(settled_count > 30_000, "only {settled_count} tokens were settled");
+    }
+}
+
+#[test]
+fn pieces_by_their_scores_agree_with_sentencepiece() {
+    let table: Value = serde_json::from_str(PIECES_TABLE).unwrap();
+    let list = |key: &str| table[key].as_array().unwrap().iter();
+    let tokens: Vec<String> = list("tokens").map(|t| t.as_str().unwrap().to_owned()).collect();
+    let scores: Vec<f32> = list("scores").map(|score| score.as_f64().unwrap() as f32).collect();
+    let types: Vec<i32> = list("types").map(|kind| kind.as_i64().unwrap() as i32).collect();
+    let tables = TokenizerTables::from_gguf_pieces(&tokens, &scores, &types, true).unwrap();
+    let section = Section::of(&tables);
+    let tokenizer = section.tokenizer().unwrap();
+    assert!(list("texts").len() > 15);
+    for case in list("texts") {
+        let text = case["text"].as_str().unwrap();
+        let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+        assert_eq!(encode(&tokenizer, text.as_bytes(), Specials::AsText), ids, "{text:?}");
+    }
+    // What spells a control token stays text.
+    assert!(!encode(&tokenizer, b"<s></s>", Specials::AsText).iter().any(|&token| token < 3));
+}
+
+#[test]
 fn steps_that_change_nothing_agree() {
     let text = json!({"Sequence": {"id": "A", "type_id": 0}});
     let other = json!({"Sequence": {"id": "B", "type_id": 1}});
@@ -326,7 +429,7 @@ fn room_is_checked() {
     }
     let broken = [0xFF; 9];
     assert_eq!(encode(&tokenizer, &broken, Specials::Parse).len(), 9 * 3);
-    assert_eq!(Tokenizer::max_tokens(9), 9 * 3);
+    assert_eq!(Tokenizer::max_tokens(9), 9 * 3 + PUT_BEFORE);
 }
 
 #[test]

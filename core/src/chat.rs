@@ -14,10 +14,11 @@ pub fn text_bytes<'a>(frame: &Frame<'a>, conversation: &Conversation<'a>) -> Res
     Ok(frame.pieces(conversation)?.map(|piece| piece.text.len()).sum())
 }
 
-/// Entries that [`encode`] needs for a text of as many bytes: one for each byte's token, and the
-/// text itself behind them.
-pub const fn room(text_bytes: usize) -> usize {
-    text_bytes.saturating_add(text_bytes.div_ceil(size_of::<u32>()))
+/// Entries that [`encode`] needs for a text of as many bytes: one for each byte's token, those that
+/// the tokenizer puts before texts, and the text itself behind them.
+pub fn room(tokenizer: &Tokenizer<'_>, text_bytes: usize) -> usize {
+    let tokens = text_bytes.saturating_add(tokenizer.put_before());
+    tokens.saturating_add(text_bytes.div_ceil(size_of::<u32>()))
 }
 
 /// Writes the tokens of a conversation to the front of `out` and returns their number.
@@ -32,14 +33,15 @@ pub fn encode<'a>(
 ) -> Result<usize> {
     let pieces = frame.pieces(conversation)?;
     let bytes = text_bytes(frame, conversation)?;
+    let needed = room(tokenizer, bytes);
     ensure!(
-        out.len() >= room(bytes),
+        out.len() >= needed,
         Code::PromptTooLong,
-        "the conversation needs room for {} tokens while it is tokenized, there is room for {}",
-        room(bytes),
+        "the conversation needs room for {needed} tokens while it is tokenized, there is room for \
+         {}",
         out.len()
     );
-    let (tokens, behind) = out.split_at_mut(bytes);
+    let (tokens, behind) = out.split_at_mut(bytes + tokenizer.put_before());
     let text = &mut bytemuck::cast_slice_mut::<u32, u8>(behind)[..bytes];
     let mut end = 0;
     for piece in pieces.clone() {

@@ -13,6 +13,8 @@
 //! logits = W_head · rms_norm(x)
 //! ```
 //!
+//! A product with `W` also adds the bias of `W` in models that have one.
+//!
 //! Behind the cache of the last layer only tokens that get logits go on: nothing reads what the
 //! others would become.
 //!
@@ -21,6 +23,7 @@
 
 mod attention;
 mod head;
+mod linear;
 
 use crate::arena::{Columns, SharedColumns, SharedRows, SharedScratch, Shares, Split};
 use crate::engine::{Chunk, Observer, Place, Site};
@@ -31,6 +34,7 @@ use crate::rotary;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::tensor::NO_LAYER;
 use kinglet_quant::{Config, File, Matrix, Role};
+use linear::Linear;
 
 /// So many tokens wait for bytes more than for products.
 const FEW_TOKENS: usize = 8;
@@ -59,14 +63,14 @@ impl<K: Kernels> Step<'_, '_, K> {
     pub fn run(&mut self, is_screened: bool) {
         let config = self.model.config();
         self.embed(config);
-        self.rotary_angles(config);
+        self.rotary_angles();
         for layer in 0..config.layers as u16 {
-            let matrix = |role| self.model.matrix(role, layer);
-            let [q, k, v, o] = [Role::Q, Role::K, Role::V, Role::O].map(matrix);
-            let [gate, up, down] = [Role::Gate, Role::Up, Role::Down].map(matrix);
+            let linear = |role| Linear::of(self.model, role, layer);
+            let [q, k, v, o] = [Role::Q, Role::K, Role::V, Role::O].map(linear);
+            let [gate, up, down] = [Role::Gate, Role::Up, Role::Down].map(linear);
 
-            self.norm(self.model.norm(Role::AttnNorm, layer));
-            self.observe(Site::Attention, layer, q.cols());
+            self.norm(self.model.vector(Role::AttnNorm, layer));
+            self.observe(Site::Attention, layer, q.w.cols());
             self.project_qkv(&[q, k, v]);
             self.append(config, layer);
             if layer + 1 == config.layers as u16 && self.observer.is_none() {
@@ -76,16 +80,16 @@ impl<K: Kernels> Step<'_, '_, K> {
                 }
             }
             self.attend(config, layer);
-            self.observe(Site::Output, layer, o.cols());
+            self.observe(Site::Output, layer, o.w.cols());
             self.project_attended(&o);
 
-            self.norm(self.model.norm(Role::FfnNorm, layer));
-            self.observe(Site::FeedForward, layer, gate.cols());
+            self.norm(self.model.vector(Role::FfnNorm, layer));
+            self.observe(Site::FeedForward, layer, gate.w.cols());
             self.gate_and_up(&gate, &up);
-            self.observe(Site::Down, layer, down.cols());
+            self.observe(Site::Down, layer, down.w.cols());
             self.project_down(&down);
         }
-        self.norm(self.model.norm(Role::FinalNorm, NO_LAYER));
+        self.norm(self.model.vector(Role::FinalNorm, NO_LAYER));
         if self.observer.is_some() {
             self.observe(Site::Head, NO_LAYER, config.hidden as usize);
         } else {
@@ -151,10 +155,10 @@ impl<K: Kernels> Step<'_, '_, K> {
     }
 
     /// Cosines and sines of every token's position.
-    fn rotary_angles(&mut self, config: &Config) {
+    fn rotary_angles(&mut self) {
         let places = self.chunks.iter().flat_map(|chunk| chunk.places());
         let b = self.buffers.layers();
-        rotary::angles(config, places.map(|place| place.position), b.cos, b.sin);
+        rotary::angles(self.model, places.map(|place| place.position), b.cos, b.sin);
     }
 
     /// `input = rms_norm(x)`, and quantizes it.
@@ -177,7 +181,8 @@ impl<K: Kernels> Step<'_, '_, K> {
     }
 
     /// `q, k, v = W_qkv · input`: one pass over the tiles of three matrices.
-    fn project_qkv(&mut self, [q, k, v]: &[Matrix<'_>; 3]) {
+    fn project_qkv(&mut self, linear: &[Linear<'_>; 3]) {
+        let [q, k, v] = linear.each_ref().map(|linear| &linear.w);
         let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.count);
         let b = self.buffers.layers();
         let x = activations(count, q.cols(), b.input, b.codes, b.scales, b.starts);
@@ -198,31 +203,31 @@ impl<K: Kernels> Step<'_, '_, K> {
         let panels = SharedScratch::new(b.panels, self.workers.count());
         self.workers.run(shares.count(), &|part| {
             let scratch = &mut panels.lend();
-            for ((w, out), split) in [q, k, v].into_iter().zip(&outs).zip(&splits) {
+            for ((linear, out), split) in linear.iter().zip(&outs).zip(&splits) {
                 let mut out = out.take(part);
-                kernels.matmul(w, split.range(part), &x, &mut out, Output::Store, scratch);
+                linear.apply(kernels, split.range(part), &x, &mut out, Output::Store, scratch);
             }
         });
     }
 
     /// `x += W_o · input`.
-    fn project_attended(&mut self, o: &Matrix<'_>) {
+    fn project_attended(&mut self, o: &Linear<'_>) {
         let shares = self.tile_shares();
         let b = self.buffers.layers();
-        let x = activations(self.count, o.cols(), b.input, b.codes, b.scales, b.starts);
+        let x = activations(self.count, o.w.cols(), b.input, b.codes, b.scales, b.starts);
         add_product(self.kernels, self.workers, shares, o, &x, b.x, b.panels);
     }
 
     /// `gate = silu(W_gate · input) · (W_up · input)`: each worker owns both halves of its
     /// columns.
-    fn gate_and_up(&mut self, gate: &Matrix<'_>, up: &Matrix<'_>) {
+    fn gate_and_up(&mut self, gate: &Linear<'_>, up: &Linear<'_>) {
         let (kernels, shares, count) = (self.kernels, self.tile_shares(), self.count);
         let b = self.buffers.layers();
-        let x = activations(count, gate.cols(), b.input, b.codes, b.scales, b.starts);
+        let x = activations(count, gate.w.cols(), b.input, b.codes, b.scales, b.starts);
         const { assert!(K::GATE_RUN <= PROMPT_RUN) };
         let run = if count <= FEW_TOKENS { K::GATE_RUN } else { PROMPT_RUN };
-        let split = Split::whole(gate.tile_count(), shares);
-        let (ffn, workers) = (gate.rows(), self.workers.count());
+        let split = Split::whole(gate.w.tile_count(), shares);
+        let (ffn, workers) = (gate.w.rows(), self.workers.count());
         let gates = SharedColumns::new(&mut b.gate[..count * ffn], ffn, TILE_ROWS, split);
         let ups = SharedScratch::new(b.up, workers);
         let panels = SharedScratch::new(b.panels, workers);
@@ -235,8 +240,8 @@ impl<K: Kernels> Step<'_, '_, K> {
                 let (start, width) = ((run.start - tiles.start) * TILE_ROWS, run.len() * TILE_ROWS);
                 let mut g = gates.narrow(start..start + width);
                 let mut u = Columns::all(&mut ups[..count * width], width);
-                kernels.matmul(gate, run.clone(), &x, &mut g, Output::Store, scratch);
-                kernels.matmul(up, run, &x, &mut u, Output::Store, scratch);
+                gate.apply(kernels, run.clone(), &x, &mut g, Output::Store, scratch);
+                up.apply(kernels, run, &x, &mut u, Output::Store, scratch);
                 for token in 0..count {
                     kernels.silu_mul(g.row(token), u.row(token));
                 }
@@ -245,11 +250,11 @@ impl<K: Kernels> Step<'_, '_, K> {
     }
 
     /// `x += W_down · gate`.
-    fn project_down(&mut self, down: &Matrix<'_>) {
-        self.quantize(Source::Gate, down.cols());
+    fn project_down(&mut self, down: &Linear<'_>) {
+        self.quantize(Source::Gate, down.w.cols());
         let shares = self.tile_shares();
         let b = self.buffers.layers();
-        let x = activations(self.count, down.cols(), b.gate, b.codes, b.scales, b.starts);
+        let x = activations(self.count, down.w.cols(), b.gate, b.codes, b.scales, b.starts);
         add_product(self.kernels, self.workers, shares, down, &x, b.x, b.panels);
     }
 
@@ -313,23 +318,23 @@ fn activations<'a>(
     }
 }
 
-/// `x += W · input`, dealt by tiles.
+/// `x += W · input`, dealt by tiles, with the bias of `W` where it has one.
 fn add_product<K: Kernels>(
     kernels: K,
     workers: &dyn Workers,
     shares: Shares,
-    w: &Matrix<'_>,
+    linear: &Linear<'_>,
     input: &Activations<'_>,
     x: &mut [f32],
     panels: &mut [f32],
 ) {
-    let rows = w.rows();
-    let split = Split::whole(w.tile_count(), shares);
+    let rows = linear.w.rows();
+    let split = Split::whole(linear.w.tile_count(), shares);
     let out = SharedColumns::new(&mut x[..input.tokens * rows], rows, TILE_ROWS, split);
     let panels = SharedScratch::new(panels, workers.count());
     workers.run(shares.count(), &|part| {
         let mut out: Columns<'_, f32> = out.take(part);
-        kernels.matmul(w, split.range(part), input, &mut out, Output::Add, &mut panels.lend());
+        linear.apply(kernels, split.range(part), input, &mut out, Output::Add, &mut panels.lend());
     });
 }
 

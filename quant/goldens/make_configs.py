@@ -83,10 +83,10 @@ def read(change):
     settings = {key: value for key, value in (BASE | change).items() if value is not ...}
     config = LlamaConfig.from_dict(json.loads(json.dumps(settings)))
     rope = config.rope_parameters
-    is_scaled = rope["rope_type"] != "default" and rope["factor"] != 1
+    is_refused = rope["rope_type"] not in ("default", "linear", "llama3")
     return {
         "settings": settings,
-        "is_scaled": is_scaled,
+        "is_refused": is_refused,
         "heads": config.num_attention_heads,
         "kv_heads": config.num_key_value_heads,
         "head_dim": config.head_dim,

@@ -15,12 +15,13 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as T
 
-HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, LAYERS = 256, 32, 2, 1, 16, 2
+HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, LAYERS = 256, 32, 2, 1, 16, 3
 DATA = Path(__file__).parent
 # Where the f16 scales lie in a block.
 SCALES = {
     T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0],
-    T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
+    T.Q2_K: [80, 82], T.Q3_K: [108], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
+    T.IQ4_NL: [0], T.IQ4_XS: [0],
 }
 # Matrices of 32 columns cannot have the types with blocks of 256.
 TYPES = {
@@ -28,6 +29,8 @@ TYPES = {
         "ffn_gate": T.Q4_1, "ffn_up": T.Q5_0, "ffn_down": T.Q5_1},
     1: {"attn_q": T.F16, "attn_k": T.BF16, "attn_v": T.Q4_K, "attn_output": T.F32,
         "ffn_gate": T.Q6_K, "ffn_up": T.Q5_K, "ffn_down": T.Q8_0},
+    2: {"attn_q": T.Q2_K, "attn_k": T.Q3_K, "attn_v": T.IQ4_XS, "attn_output": T.IQ4_NL,
+        "ffn_gate": T.Q3_K, "ffn_up": T.Q2_K, "ffn_down": T.IQ4_NL},
 }
 random = np.random.default_rng(1)
 

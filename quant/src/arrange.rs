@@ -5,9 +5,10 @@
 //! Query, key and value follow each other without a gap. The tiles of quantized gate and up
 //! matrices alternate, so that one thread reads both halves of a SwiGLU product from one place.
 
+use crate::config::FEATURE_ROTARY_FREQUENCIES;
 use crate::format::{ALIGN, TILE_ROWS, Type};
 use crate::quantize::Scheme;
-use crate::tensor::{self, LAYER_ROLES, NO_LAYER, Record};
+use crate::tensor::{self, NO_LAYER, Record};
 use crate::{Code, Config, Result, Role, ensure, fail};
 use bytemuck::Zeroable;
 
@@ -101,7 +102,7 @@ impl Mix {
         self.preset
     }
 
-    /// How tensors of this role are stored; norms are always F32.
+    /// How tensors of this role are stored; vectors are always F32.
     pub fn scheme(&self, role: Role) -> Scheme {
         let class = CLASSES.iter().position(|&class| class == role);
         class.map_or(Scheme::F32, |class| self.schemes[class])
@@ -136,10 +137,10 @@ impl Mix {
         Ok(())
     }
 
-    /// Stores tensors of this role differently. Panics for norms.
+    /// Stores tensors of this role differently. Panics for vectors.
     pub fn set(&mut self, role: Role, scheme: Scheme) {
         let class = CLASSES.iter().position(|&class| class == role);
-        self.schemes[class.expect("norms are always F32")] = scheme;
+        self.schemes[class.expect("vectors are always F32")] = scheme;
     }
 }
 
@@ -184,7 +185,7 @@ pub(crate) struct Step {
     pub layer: u16,
     /// The tensors, one, or gate and up, and how they are stored.
     pub tensors: Vec<(Role, Scheme)>,
-    /// Bytes from one tile of a tensor to the next; 0 for norms.
+    /// Bytes from one tile of a tensor to the next; 0 for vectors.
     pub stride: usize,
 }
 
@@ -196,7 +197,7 @@ impl Arrangement {
         let is_quantized = |role| mix.scheme(role).kind().is_quantized();
         let interleave = is_quantized(Role::Gate) && is_quantized(Role::Up);
         for layer in 0..config.layers as u16 {
-            for role in LAYER_ROLES {
+            for role in tensor::layer_roles(config) {
                 match role {
                     Role::Gate if interleave => {
                         all.place(config, mix, layer, &[Role::Gate, Role::Up]);
@@ -207,6 +208,9 @@ impl Arrangement {
             }
         }
         all.place(config, mix, NO_LAYER, &[Role::FinalNorm]);
+        if config.has(FEATURE_ROTARY_FREQUENCIES) {
+            all.place(config, mix, NO_LAYER, &[Role::RotaryFrequencies]);
+        }
         if config.tied == 0 {
             all.place(config, mix, NO_LAYER, &[Role::Head]);
         }
@@ -216,7 +220,7 @@ impl Arrangement {
 
     fn place(&mut self, config: &Config, mix: &Mix, layer: u16, roles: &[Role]) {
         let tensors: Vec<_> = roles.iter().map(|&role| (role, mix.scheme(role))).collect();
-        let tile_bytes = |&(role, scheme): &(Role, Scheme)| match role.is_norm() {
+        let tile_bytes = |&(role, scheme): &(Role, Scheme)| match role.is_vector() {
             true => 0,
             false => scheme.layout(role.shape(config).1).bytes,
         };
@@ -248,7 +252,7 @@ impl Arrangement {
 /// Bytes of a tensor with its padding.
 pub(crate) fn tensor_bytes(record: &Record, role: Role, scheme: &Scheme) -> u64 {
     let (rows, cols) = (record.rows as usize, record.cols as usize);
-    let bytes = match role.is_norm() {
+    let bytes = match role.is_vector() {
         true => (cols * size_of::<f32>()).next_multiple_of(ALIGN),
         false => rows.div_ceil(TILE_ROWS) * scheme.layout(cols).stored_bytes(),
     };

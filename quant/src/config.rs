@@ -5,6 +5,14 @@ use bytemuck::{Pod, Zeroable};
 
 /// End-of-text tokens that a model can have.
 pub const MAX_EOS: usize = 8;
+/// The model has rotary frequencies of its own: [`crate::Role::RotaryFrequencies`].
+pub const FEATURE_ROTARY_FREQUENCIES: u32 = 1;
+/// The projections of attention have biases.
+pub const FEATURE_ATTENTION_BIAS: u32 = 2;
+/// The projections of the feed-forward layer have biases.
+pub const FEATURE_FFN_BIAS: u32 = 4;
+/// Features that this reader knows.
+const KNOWN_FEATURES: u32 = FEATURE_ROTARY_FREQUENCIES | FEATURE_ATTENTION_BIAS | FEATURE_FFN_BIAS;
 /// Written where there is no token: none of a kind in a model, none for a byte in its vocabulary.
 pub const NO_TOKEN: u32 = u32::MAX;
 
@@ -45,8 +53,12 @@ pub struct Config {
     pub eos_count: u32,
     /// Tokens that end a reply.
     pub eos: [u32; MAX_EOS],
+    /// `FEATURE_…` bits.
+    pub features: u32,
+    /// Width of a head without the zeros that fill it up to `head_dim`; 0 where there are none.
+    pub bare_head_dim: u32,
     /// Zero.
-    pub reserved: [u32; 10],
+    pub reserved: [u32; 8],
 }
 
 const _: () = assert!(size_of::<Config>() == 128);
@@ -54,10 +66,16 @@ const _: () = assert!(size_of::<Config>() == 128);
 impl Config {
     /// Checks every limit that other code relies on. `Corrupt` when one is broken.
     pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.features & !KNOWN_FEATURES == 0,
+            Code::UnknownVersion,
+            "the model has features that need a newer Kinglet"
+        );
         in_range("vocabulary size", self.vocab_size, 1, 1 << 24)?;
         in_range("hidden size", self.hidden, 32, 1 << 16)?;
         in_range("feed-forward size", self.ffn, 32, 1 << 18)?;
         in_range("head size", self.head_dim, 16, 256)?;
+        in_range("head size without zeros", self.bare_head_dim, 0, self.head_dim)?;
         in_range("number of heads", self.heads, 1, 1 << 10)?;
         in_range("number of key-value heads", self.kv_heads, 1, self.heads)?;
         in_range("number of layers", self.layers, 1, 1 << 10)?;
@@ -97,6 +115,16 @@ impl Config {
         &self.eos[..(self.eos_count as usize).min(MAX_EOS)]
     }
 
+    /// Whether the model has a feature, one of the `FEATURE_…` bits.
+    pub fn has(&self, feature: u32) -> bool {
+        self.features & feature != 0
+    }
+
+    /// Width of a head without zeros that fill it up, whose root attention divides by.
+    pub fn attended_dim(&self) -> u32 {
+        if self.bare_head_dim == 0 { self.head_dim } else { self.bare_head_dim }
+    }
+
     /// Width of all query heads together.
     pub fn q_dim(&self) -> usize {
         self.heads as usize * self.head_dim as usize
@@ -129,7 +157,13 @@ impl Config {
     pub fn parameters(&self) -> u64 {
         let (hidden, ffn) = (u64::from(self.hidden), u64::from(self.ffn));
         let attention = hidden * 2 * (self.q_dim() + self.kv_dim()) as u64;
-        let layer = attention + 3 * hidden * ffn + 2 * hidden;
+        let mut layer = attention + 3 * hidden * ffn + 2 * hidden;
+        if self.has(FEATURE_ATTENTION_BIAS) {
+            layer += (self.q_dim() + 2 * self.kv_dim()) as u64 + hidden;
+        }
+        if self.has(FEATURE_FFN_BIAS) {
+            layer += 2 * ffn + hidden;
+        }
         let embedding = u64::from(self.vocab_size) * hidden;
         u64::from(self.layers) * layer + hidden + embedding * u64::from(2 - self.tied)
     }

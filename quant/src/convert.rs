@@ -250,8 +250,8 @@ impl Conversion<'_> {
     /// Reads, encodes and writes the tensors of a step; returns their errors.
     fn step(&mut self, step: &Step) -> Result<Vec<Errors>> {
         let (first, scheme) = step.tensors[0];
-        if first.is_norm() {
-            return self.norm(first, step.layer);
+        if first.is_vector() {
+            return self.vector(first, step.layer);
         }
         let (rows, cols) = first.shape(self.source.config());
         let metric = match &mut self.calibrated {
@@ -293,9 +293,9 @@ impl Conversion<'_> {
         Ok(all)
     }
 
-    fn norm(&mut self, role: Role, layer: u16) -> Result<Vec<Errors>> {
-        let gains = self.source.load(role, layer)?;
-        self.writer.write(&norm_bytes(&gains))?;
+    fn vector(&mut self, role: Role, layer: u16) -> Result<Vec<Errors>> {
+        let values = self.source.load(role, layer)?;
+        self.writer.write(&vector_bytes(&values))?;
         self.report(role, layer)?;
         Ok(vec![Errors::default()])
     }
@@ -312,9 +312,9 @@ impl Conversion<'_> {
     }
 }
 
-/// Gains with the padding behind them.
-fn norm_bytes(gains: &[f32]) -> Vec<u8> {
-    let mut bytes = bytemuck::cast_slice::<f32, u8>(gains).to_vec();
+/// A vector with the padding behind it.
+fn vector_bytes(values: &[f32]) -> Vec<u8> {
+    let mut bytes = bytemuck::cast_slice::<f32, u8>(values).to_vec();
     bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
     bytes
 }

@@ -1,6 +1,6 @@
 //! The container: header, section table, and the checked view of a whole file.
 
-use crate::config::Config;
+use crate::config::{Config, FEATURE_ROTARY_FREQUENCIES};
 use crate::frame::Frame;
 use crate::matrix::Matrix;
 use crate::tensor::{self, NO_LAYER, Record, Role};
@@ -10,8 +10,11 @@ use sha2::{Digest, Sha256};
 
 /// The first bytes of every file.
 pub const MAGIC: [u8; 8] = *b"KINGLET\n";
-/// The version that this reader and writer speak.
+/// The version of files that every reader since the first reads.
 pub const VERSION: u32 = 2;
+/// The version of files of models with features or padded heads, which older readers would compute
+/// wrongly.
+pub const VERSION_WITH_FEATURES: u32 = 3;
 /// Sections start at multiples of this, so that boards with any page size can map them.
 pub const SECTION_ALIGN: u64 = 64 * 1024;
 /// Sections that a file may have.
@@ -48,7 +51,7 @@ pub const SECTIONS: [(SectionKind, &str); 5] = [
 pub struct Header {
     /// [`MAGIC`].
     pub magic: [u8; 8],
-    /// [`VERSION`].
+    /// [`VERSION`], or [`VERSION_WITH_FEATURES`].
     pub version: u32,
     /// Entries of the section table that follows.
     pub sections: u32,
@@ -192,8 +195,8 @@ impl<'a> File<'a> {
     fn check_tensors(&self) -> Result<()> {
         for (record, (role, layer)) in self.records.iter().zip(tensor::order(self.config)) {
             record.check(self.config, role, layer)?;
-            if role.is_norm() {
-                self.checked_norm(record)?;
+            if role.is_vector() {
+                self.checked_vector(record)?;
             } else {
                 self.checked_matrix(record)?;
             }
@@ -235,13 +238,13 @@ impl<'a> File<'a> {
         )
     }
 
-    fn checked_norm(&self, record: &Record) -> Result<&'a [f32]> {
-        ensure!(record.kind == Type::F32 as u8, Code::Corrupt, "norm gains must be f32");
+    fn checked_vector(&self, record: &Record) -> Result<&'a [f32]> {
+        ensure!(record.kind == Type::F32 as u8, Code::Corrupt, "vectors must be f32");
         match self.tensor_bytes(record)?.get(..record.cols as usize * size_of::<f32>()) {
             Some(bytes) => Ok(bytemuck::cast_slice(bytes)),
             None => fail!(
                 Code::Truncated,
-                "norm gains reach behind the end of the file: fetch or convert it again"
+                "a vector reaches behind the end of the file: fetch or convert it again"
             ),
         }
     }
@@ -261,19 +264,30 @@ impl<'a> File<'a> {
         self.records
     }
 
-    /// The matrix with this role. Panics for norms and for layers that the model does not have.
+    /// The matrix with this role. Panics for vectors and for layers that the model does not have.
     pub fn matrix(&self, role: Role, layer: u16) -> Matrix<'a> {
-        assert!(!role.is_norm());
+        assert!(!role.is_vector());
         let role = if role == Role::Head && self.config.tied == 1 { Role::Embedding } else { role };
         let record = &self.records[tensor::index(self.config, role, layer)];
         self.checked_matrix(record).expect("checked when the file was opened")
     }
 
-    /// The gains with this role. Panics for matrices and for layers that the model does not have.
-    pub fn norm(&self, role: Role, layer: u16) -> &'a [f32] {
-        assert!(role.is_norm());
+    /// The vector with this role. Panics for matrices and for what the model does not have.
+    pub fn vector(&self, role: Role, layer: u16) -> &'a [f32] {
+        assert!(role.is_vector());
         let record = &self.records[tensor::index(self.config, role, layer)];
-        self.checked_norm(record).expect("checked when the file was opened")
+        self.checked_vector(record).expect("checked when the file was opened")
+    }
+
+    /// What is added to the outputs of a layer's matrix, if anything is.
+    pub fn bias(&self, role: Role, layer: u16) -> Option<&'a [f32]> {
+        role.bias(self.config).map(|bias| self.vector(bias, layer))
+    }
+
+    /// How fast each pair of a head turns, where that does not follow from the model's theta.
+    pub fn rotary_frequencies(&self) -> Option<&'a [f32]> {
+        let has_own = self.config.has(FEATURE_ROTARY_FREQUENCIES);
+        has_own.then(|| self.vector(Role::RotaryFrequencies, NO_LAYER))
     }
 
     /// The matrix that turns a hidden state into logits: the embedding when tied.
@@ -285,7 +299,7 @@ impl<'a> File<'a> {
     /// the high one. One row of the embedding and the few rows of the low plane do not count.
     pub fn read_bytes_per_token(&self) -> usize {
         let layer = |layer: u16| {
-            let matrices = tensor::LAYER_ROLES.iter().filter(|role| !role.is_norm());
+            let matrices = tensor::LAYER_ROLES.iter().filter(|role| !role.is_vector());
             matrices.map(move |&role| self.matrix(role, layer).read_bytes()).sum::<usize>()
         };
         self.head().read_bytes() + (0..self.config.layers as u16).map(layer).sum::<usize>()
@@ -361,6 +375,12 @@ impl<'a> File<'a> {
         Signature::of(self.bytes)
     }
 
+    /// The version of its format.
+    pub fn version(&self) -> u32 {
+        let header: Header = bytemuck::pod_read_unaligned(&self.bytes[..size_of::<Header>()]);
+        header.version
+    }
+
     /// The section table.
     pub fn sections(&self) -> &'a [Section] {
         self.sections
@@ -396,9 +416,10 @@ fn open_header(bytes: &[u8]) -> Result<&[Section]> {
     let (head, rest) = bytes.split_at(size_of::<Header>());
     let header: &Header = bytemuck::from_bytes(head);
     ensure!(
-        header.version == VERSION,
+        matches!(header.version, VERSION | VERSION_WITH_FEATURES),
         Code::UnknownVersion,
-        "the file has version {}, this program reads {VERSION}: convert the model again",
+        "the file has version {}, this program reads {VERSION} and {VERSION_WITH_FEATURES}: \
+         convert the model again, or take a newer Kinglet",
         header.version
     );
     ensure!(

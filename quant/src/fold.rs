@@ -69,7 +69,11 @@ impl LayerFolds {
                 divide_rows(weights, &self.up[rows]);
             }
             Role::Down => multiply_columns(weights, &self.up),
-            Role::Embedding | Role::Head | Role::FinalNorm => {}
+            Role::VBias => divide(weights, &self.value),
+            Role::UpBias => divide(weights, &self.up),
+            Role::Embedding | Role::Head | Role::FinalNorm | Role::RotaryFrequencies => {}
+            // What the factors are of is not changed by what is added to other outputs.
+            Role::QBias | Role::KBias | Role::OBias | Role::GateBias | Role::DownBias => {}
         }
     }
 }

@@ -8,8 +8,27 @@ use bytemuck::{Pod, Zeroable};
 pub const FLAG_SINGLE_DIGITS: u32 = 1;
 /// Words are split as GPT-2 does.
 pub const FLAG_GPT2_SPLIT: u32 = 2;
-/// Splitting flags that this reader knows.
-const KNOWN_FLAGS: u32 = FLAG_SINGLE_DIGITS | FLAG_GPT2_SPLIT;
+/// Words are split as Llama 3 does.
+pub const FLAG_LLAMA3_SPLIT: u32 = 4;
+/// A word ends where a space follows that is not the word's own.
+pub const FLAG_SPACE_SPLIT: u32 = 8;
+/// A word that is the text of a token of [`Vocab::whole`] is this token.
+pub const FLAG_WHOLE_WORDS: u32 = 16;
+/// A character that is the text of a token of [`Vocab::whole`] begins as this token, and U+2581 is
+/// a space: sentencepiece.
+pub const FLAG_CHARACTERS: u32 = 32;
+/// A space is put before a text, and before what follows a special token.
+pub const FLAG_PREFIX: u32 = 64;
+/// Of these, only the one before a text is put.
+pub const FLAG_PREFIX_FIRST: u32 = 128;
+/// Of these, none is put before a space.
+pub const FLAG_PREFIX_MISSING: u32 = 256;
+/// The token [`Header::begin`] is put before a text.
+pub const FLAG_BEGIN: u32 = 512;
+/// Flags that this reader knows: all up to the last.
+const KNOWN_FLAGS: u32 = 2 * FLAG_BEGIN - 1;
+/// The character that stands for a space in the vocabularies of sentencepiece.
+pub const SPACE_MARK: char = '\u{2581}';
 /// Longest token that streaming output must hold.
 pub const MAX_TOKEN_BYTES: u32 = 1 << 10;
 
@@ -29,8 +48,12 @@ pub struct Header {
     pub text_bytes: u32,
     /// Bytes of the longest token.
     pub longest: u32,
+    /// Tokens that are found by the text of a whole word or character.
+    pub whole: u32,
+    /// The token that is put before a text, with [`FLAG_BEGIN`].
+    pub begin: u32,
     /// Zero.
-    pub reserved: [u32; 10],
+    pub reserved: [u32; 8],
 }
 
 const _: () = assert!(size_of::<Header>() == 64);
@@ -66,6 +89,7 @@ pub struct Vocab<'a> {
     merge_ends: &'a [u32],
     merges: &'a [Merge],
     specials: &'a [Special],
+    whole: &'a [u32],
     text: &'a [u8],
 }
 
@@ -110,8 +134,10 @@ impl<'a> Vocab<'a> {
         let merge_ends = take::<u32>(&mut bytes, header.tokens)?;
         let merges = take::<Merge>(&mut bytes, header.merges)?;
         let specials = take::<Special>(&mut bytes, header.specials)?;
+        let whole = take::<u32>(&mut bytes, header.whole)?;
         let text = take::<u8>(&mut bytes, header.text_bytes)?;
-        let vocab = Self { header, byte_tokens, text_ends, merge_ends, merges, specials, text };
+        let vocab =
+            Self { header, byte_tokens, text_ends, merge_ends, merges, specials, whole, text };
         vocab.check()?;
         Ok(vocab)
     }
@@ -149,6 +175,12 @@ impl<'a> Vocab<'a> {
             Code::Corrupt,
             "a special token is unknown or empty"
         );
+        let begin = self.begin().into_iter();
+        ensure!(
+            self.whole.iter().copied().chain(begin).all(known),
+            Code::Corrupt,
+            "the tokenizer puts in a token that is unknown"
+        );
         Ok(())
     }
 
@@ -162,14 +194,22 @@ impl<'a> Vocab<'a> {
         self.len() == 0
     }
 
-    /// Whether every digit is a word of its own.
-    pub fn single_digits(&self) -> bool {
-        self.header.flags & FLAG_SINGLE_DIGITS != 0
+    /// Whether the tokenizer has one of the `FLAG_…` bits.
+    pub fn has(&self, flag: u32) -> bool {
+        self.header.flags & flag != 0
     }
 
-    /// Whether words are split as GPT-2 does; otherwise a text without digits is one word.
-    pub fn gpt2_split(&self) -> bool {
-        self.header.flags & FLAG_GPT2_SPLIT != 0
+    /// The token that is put before a text.
+    pub fn begin(&self) -> Option<u32> {
+        self.has(FLAG_BEGIN).then_some(self.header.begin)
+    }
+
+    /// The token that a word or a character is as a whole, if it is one of those that are looked
+    /// up.
+    #[inline(never)]
+    pub fn whole(&self, text: &[u8]) -> Option<u32> {
+        let found = self.whole.binary_search_by_key(&text, |&token| self.text(token));
+        found.ok().map(|at| self.whole[at])
     }
 
     /// Bytes of the longest token.

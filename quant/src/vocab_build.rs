@@ -1,17 +1,18 @@
 //! Builds the `VOCAB` section from a checkpoint's tokenizer: `tokenizer.json` or GGUF metadata.
 //!
-//! Byte-level BPE only. Anything that would make Kinglet split text differently from the
-//! checkpoint's own tokenizer is refused, so that a model never silently gets other tokens than it
-//! was trained on.
+//! Byte-level BPE, and BPE of characters as sentencepiece has it. Anything that would make Kinglet
+//! split text differently from the checkpoint's own tokenizer is refused, so that a model never
+//! silently gets other tokens than it was trained on.
 
 mod json;
+mod pieces;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 use crate::config::NO_TOKEN;
-use crate::vocab::{FLAG_GPT2_SPLIT, FLAG_SINGLE_DIGITS, Header, MAX_TOKEN_BYTES};
-use crate::vocab::{Merge, Special};
+use crate::vocab::{FLAG_BEGIN, FLAG_GPT2_SPLIT, FLAG_SINGLE_DIGITS, Header, MAX_TOKEN_BYTES};
+use crate::vocab::{FLAG_LLAMA3_SPLIT, FLAG_WHOLE_WORDS, Merge, Special};
 use crate::{Code, Error, Result, ensure, fail};
 use bytemuck::Zeroable;
 use std::collections::HashMap;
@@ -34,19 +35,36 @@ pub struct TokenizerTables {
     merges: Vec<(u32, Merge)>,
     /// By token.
     specials: Vec<Special>,
+    /// Tokens that are found by the text of a whole word or character, by this text.
+    whole: Vec<u32>,
+    begin: u32,
     flags: u32,
 }
 
-/// A tokenizer as its source spells it: tokens in GPT-2's printable form of bytes.
+/// How a tokenizer spells the bytes of its tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Alphabet {
+    /// GPT-2's printable form of bytes.
+    Printable,
+    /// Characters, with U+2581 for spaces and `<0x0A>` for single bytes: sentencepiece.
+    Pieces,
+}
+
+/// A tokenizer as its source spells it.
 struct Spelling {
+    alphabet: Alphabet,
     /// By token; empty where the ids have a hole.
     tokens: Vec<String>,
     /// The tokens that merging can reach.
     ids: HashMap<String, u32>,
     /// Token, literal content, whether it is a control token.
     added: Vec<(u32, String, bool)>,
-    /// Left and right token of each merge, by rank.
-    merges: Vec<(String, String)>,
+    /// Rank, left and right token of each merge.
+    merges: Vec<(u32, String, String)>,
+    /// The token that is put before every text.
+    begin: Option<u32>,
+    /// Whether a word that is a token is this token, whatever merging makes of it.
+    has_whole_words: bool,
     flags: u32,
 }
 
@@ -56,8 +74,8 @@ impl TokenizerTables {
         Self::build(json::parse(json)?)
     }
 
-    /// Reads GGUF's `tokenizer.ggml.tokens`, `.merges`, `.token_type` and `.pre`.
-    /// `BadSource` or `UnsupportedTokenizer`.
+    /// Reads byte-level BPE from GGUF's `tokenizer.ggml.tokens`, `.merges`, `.token_type` and
+    /// `.pre`. `BadSource` or `UnsupportedTokenizer`.
     pub fn from_gguf(
         tokens: &[String],
         merges: &[String],
@@ -67,11 +85,43 @@ impl TokenizerTables {
         let flags = match pre {
             "smollm" => FLAG_SINGLE_DIGITS | FLAG_GPT2_SPLIT,
             "gpt-2" | "gpt2" => FLAG_GPT2_SPLIT,
+            _ if is_llama3(pre) => FLAG_LLAMA3_SPLIT,
             _ => fail!(
                 Code::UnsupportedTokenizer,
-                "the GGUF file splits words as {pre:?}: only \"smollm\" and \"gpt-2\" are supported"
+                "the GGUF file splits words as {pre:?}: only \"smollm\", \"gpt-2\" and \
+                 \"llama-bpe\" are supported"
             ),
         };
+        let merges = (0..).zip(merges).map(|(rank, merge)| {
+            let (left, right) = split_merge(merge)?;
+            Ok((rank, left, right))
+        });
+        let merges = merges.collect::<Result<_>>()?;
+        let mut spelling = Self::gguf_tokens(tokens, token_types, Alphabet::Printable, flags)?;
+        spelling.has_whole_words = is_llama3(pre);
+        Self::build(Spelling { merges, ..spelling })
+    }
+
+    /// Reads sentencepiece's BPE from GGUF's `tokenizer.ggml.tokens`, `.scores` and `.token_type`;
+    /// `has_prefix` is `.add_space_prefix`. `BadSource` or `UnsupportedTokenizer`.
+    pub fn from_gguf_pieces(
+        tokens: &[String],
+        scores: &[f32],
+        token_types: &[i32],
+        has_prefix: bool,
+    ) -> Result<Self> {
+        let mut spelling = Self::gguf_tokens(tokens, token_types, Alphabet::Pieces, 0)?;
+        pieces::read_gguf(&mut spelling, scores, token_types, has_prefix)?;
+        Self::build(spelling)
+    }
+
+    /// What both kinds of tokenizers have in a GGUF file; without merges.
+    fn gguf_tokens(
+        tokens: &[String],
+        token_types: &[i32],
+        alphabet: Alphabet,
+        flags: u32,
+    ) -> Result<Spelling> {
         ensure!(
             tokens.len() == token_types.len() && tokens.len() < MAX_TOKENS as usize,
             Code::BadSource,
@@ -80,10 +130,13 @@ impl TokenizerTables {
             token_types.len()
         );
         let mut spelling = Spelling {
+            alphabet,
             tokens: tokens.to_vec(),
             ids: HashMap::with_capacity(tokens.len()),
             added: Vec::new(),
-            merges: merges.iter().map(|merge| split_merge(merge)).collect::<Result<_>>()?,
+            merges: Vec::new(),
+            begin: None,
+            has_whole_words: false,
             flags,
         };
         for (id, (text, &kind)) in (0..).zip(tokens.iter().zip(token_types)) {
@@ -102,13 +155,16 @@ impl TokenizerTables {
                 "the GGUF file has the token {text:?} twice: fetch it again"
             );
         }
-        Self::build(spelling)
+        Ok(spelling)
     }
 
     fn build(spelling: Spelling) -> Result<Self> {
         let bytes_of = byte_alphabet();
-        let mut texts: Vec<Vec<u8>> =
-            spelling.tokens.iter().map(|token| token_bytes(token, &bytes_of)).collect();
+        let text = |token: &String| match spelling.alphabet {
+            Alphabet::Printable => token_bytes(token, &bytes_of),
+            Alphabet::Pieces => pieces::text(token),
+        };
+        let mut texts: Vec<Vec<u8>> = spelling.tokens.iter().map(text).collect();
         let mut specials = Vec::new();
         for (token, content, control) in &spelling.added {
             let text = &mut texts[*token as usize];
@@ -124,7 +180,10 @@ impl TokenizerTables {
             specials.push(Special { token: *token, control: u32::from(*control) });
         }
         specials.sort_by_key(|special| special.token);
-        let byte_tokens = byte_tokens(&spelling.ids);
+        let byte_tokens = match spelling.alphabet {
+            Alphabet::Printable => byte_tokens(&spelling.ids),
+            Alphabet::Pieces => pieces::byte_tokens(&spelling.ids),
+        };
         if let Some(text) = texts.iter().find(|text| text.len() > MAX_TOKEN_BYTES as usize) {
             fail!(
                 Code::UnsupportedTokenizer,
@@ -133,7 +192,32 @@ impl TokenizerTables {
             );
         }
         let merges = merges(&spelling)?;
-        Ok(Self { texts, byte_tokens, merges, specials, flags: spelling.flags })
+        let (begin, mut flags) = (spelling.begin.unwrap_or(0), spelling.flags);
+        let mut whole = match spelling.alphabet {
+            Alphabet::Pieces => pieces::characters(&spelling.ids),
+            Alphabet::Printable if spelling.has_whole_words => {
+                unmerged(&texts, &byte_tokens, &merges, &spelling.ids)
+            }
+            Alphabet::Printable => Vec::new(),
+        };
+        // Control tokens are never made of text, whatever it spells.
+        whole.retain(|&token| specials.iter().all(|special: &Special| special.token != token));
+        whole.sort_by_key(|&token| &texts[token as usize]);
+        let has_whole_words = spelling.alphabet == Alphabet::Printable && !whole.is_empty();
+        flags |= if has_whole_words { FLAG_WHOLE_WORDS } else { 0 };
+        flags |= if spelling.begin.is_some() { FLAG_BEGIN } else { 0 };
+        Ok(Self { texts, byte_tokens, merges, specials, whole, begin, flags })
+    }
+
+    /// The token that is put before every text.
+    pub fn begin(&self) -> Option<u32> {
+        (self.flags & FLAG_BEGIN != 0).then_some(self.begin)
+    }
+
+    /// Makes a token the one that is put before every text.
+    pub(crate) fn begin_with(&mut self, token: u32) {
+        self.begin = token;
+        self.flags |= FLAG_BEGIN;
     }
 
     /// Tokens in the vocabulary.
@@ -174,6 +258,8 @@ impl TokenizerTables {
             flags: self.flags,
             text_bytes: text.len() as u32,
             longest: longest as u32,
+            whole: self.whole.len() as u32,
+            begin: self.begin,
             ..Header::zeroed()
         };
         let merge_counts = self.merges.iter().fold(vec![0; self.len()], |mut counts, (left, _)| {
@@ -188,6 +274,7 @@ impl TokenizerTables {
             bytemuck::cast_slice(&ends(merge_counts)),
             bytemuck::cast_slice(&merges),
             bytemuck::cast_slice(&self.specials),
+            bytemuck::cast_slice(&self.whole),
             &text,
         ]
         .concat()
@@ -255,11 +342,40 @@ fn merges(spelling: &Spelling) -> Result<Vec<(u32, Merge)>> {
         })
     };
     let mut by_pair = HashMap::with_capacity(spelling.merges.len());
-    for (rank, (left, right)) in (0..).zip(&spelling.merges) {
-        let merge = Merge { right: id(right)?, rank, token: id(&format!("{left}{right}"))? };
+    for (rank, left, right) in &spelling.merges {
+        let merge = Merge { right: id(right)?, rank: *rank, token: id(&format!("{left}{right}"))? };
         by_pair.insert((id(left)?, merge.right), merge);
     }
     let mut merges: Vec<_> = by_pair.into_iter().map(|((left, _), merge)| (left, merge)).collect();
     merges.sort_unstable_by_key(|&(left, merge)| (left, merge.right));
     Ok(merges)
+}
+
+/// Whether this is a name of llama.cpp for the way that Llama 3 splits words.
+pub(crate) fn is_llama3(pre: &str) -> bool {
+    matches!(pre, "llama-bpe" | "llama3" | "llama-v3")
+}
+
+/// The tokens that merging does not make of their own bytes.
+fn unmerged(
+    texts: &[Vec<u8>],
+    byte_tokens: &[u32; 256],
+    merges: &[(u32, Merge)],
+    ids: &HashMap<String, u32>,
+) -> Vec<u32> {
+    let by_pair = merges.iter().map(|&(left, merge)| ((left, merge.right), merge));
+    let by_pair: HashMap<(u32, u32), Merge> = by_pair.collect();
+    let is_unmerged = |token: &u32| {
+        let bytes = texts[*token as usize].iter();
+        let mut word: Vec<u32> = bytes.map(|&byte| byte_tokens[usize::from(byte)]).collect();
+        loop {
+            let pairs = word.windows(2).map(|pair| by_pair.get(&(pair[0], pair[1])));
+            let pairs = pairs.enumerate().filter_map(|(at, merge)| Some((merge?.rank, at, merge?)));
+            let Some((_, at, merge)) = pairs.min_by_key(|&(rank, at, _)| (rank, at)) else { break };
+            word[at] = merge.token;
+            word.remove(at + 1);
+        }
+        word != [*token]
+    };
+    ids.values().copied().filter(is_unmerged).collect()
 }

@@ -6,6 +6,7 @@
 use crate::config::Config;
 use crate::file::{
     self, Header, MAGIC, SECTION_ALIGN, SECTIONS, Section, SectionKind, TextKey, VERSION,
+    VERSION_WITH_FEATURES,
 };
 use crate::partial;
 use crate::signature::{self, Signature};
@@ -105,7 +106,7 @@ impl Writer {
         let file_bytes = self.weights_start + self.weights_bytes;
         let mut header = Header {
             magic: MAGIC,
-            version: VERSION,
+            version: version(&self.config),
             sections: sections.len() as u32,
             file_bytes,
             ..Header::zeroed()
@@ -198,6 +199,12 @@ pub fn text_section(texts: &[(TextKey, &str)]) -> Vec<u8> {
         section.resize(section.len().next_multiple_of(4), 0);
     }
     section
+}
+
+/// The version of the file of a model of this shape.
+fn version(config: &Config) -> u32 {
+    let is_plain = config.features == 0 && config.bare_head_dim == 0;
+    if is_plain { VERSION } else { VERSION_WITH_FEATURES }
 }
 
 /// The error for an output that cannot be written.

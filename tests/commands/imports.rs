@@ -3,14 +3,14 @@
 
 use kinglet_quant::Source;
 use kinglet_tests::command::{Said, kinglet};
-use kinglet_tests::models::{SMALL, small_source};
+use kinglet_tests::models::{RELATIVES, SMALL, small_source};
 use kinglet_tests::shared::shared;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// The cases that must be read; all others are refused.
-const READ: [&str; 38] = [
+const READ: [&str; 43] = [
     "base",
     "cfg_bias_null",
     "cfg_bom",
@@ -25,8 +25,12 @@ const READ: [&str; 38] = [
     "chat_tojson",
     "chat_tools_not_none",
     "extra_buffers",
+    "gguf_IQ4_NL",
+    "gguf_Q2_K",
+    "gguf_add_bos",
     "gguf_base",
     "gguf_rope_freqs",
+    "gguf_scale_linear",
     "gguf_split",
     "hub",
     "lic_latin1",
@@ -41,6 +45,7 @@ const READ: [&str; 38] = [
     "re_5.24.0_official_nopost",
     "rope_scaling_both_default",
     "rope_scaling_linear1",
+    "shape_stories260k",
     "tc_bom",
     "tc_pad_false",
     "tied_only_head",
@@ -83,6 +88,42 @@ fn checkpoints_of_people_are_read_or_refused_in_plain_words() {
         seen += usize::from(READ.contains(&case_name));
     }
     assert_eq!(seen, READ.len(), "a case is missing");
+}
+
+/// Llamas with what SmolLM does not have go all the way, calibration included.
+#[test]
+fn relatives_are_converted_and_run() {
+    let tokenizers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../quant/goldens");
+    for (name, tokenizer) in [
+        (RELATIVES[0], None),
+        (RELATIVES[1], None),
+        (SMALL[3], Some("pieces-tokenizer.json")),
+        (SMALL[3], Some("llama3-tokenizer.json")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(small_source(name)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+        if let Some(tokenizer) = tokenizer {
+            let to = folder.path().join("tokenizer.json");
+            fs::copy(tokenizers.join(tokenizer), to).unwrap();
+        }
+        let (home, output) = (folder.path().join("home"), folder.path().join("out.kinglet"));
+        let text = folder.path().join("text");
+        fs::write(&text, "It was a day like any other, 12 of them. ".repeat(40)).unwrap();
+        let mut convert = kinglet(&home);
+        convert.arg("convert").arg(folder.path()).arg("-o").arg(&output);
+        Said::by(convert.args(["--type", "q4", "--calibrate"]).arg(&text)).ok();
+        let mut run = kinglet(&home);
+        run.arg("run").arg(&output).args(["-p", "It was", "-n", "8", "--ignore-eos", "--json"]);
+        let reply = Said::by(run.stdin(Stdio::null())).json();
+        assert_eq!(reply["tokens"].as_array().unwrap().len(), 8, "{name}: {reply}");
+        let mut inspect = kinglet(&home);
+        let report = Said::by(inspect.arg("inspect").arg(&output).arg("--json")).json();
+        let version = if tokenizer.is_none() { 3 } else { 2 };
+        assert_eq!(report["version"], version, "{name}: {report}");
+    }
 }
 
 #[test]

@@ -19,6 +19,10 @@ use std::sync::{Mutex, PoisonError};
 pub const SMALL: [&str; 5] =
     ["mha-head32", "gqa3-head64", "gqa3-head32-untied", "mqa4-head32", "gqa2-head128"];
 
+/// Small models that are Llamas with what SmolLM does not have: biases, scaled positions, widths
+/// that fill no blocks. `goldens/make_relatives.py` has their shapes.
+pub const RELATIVES: [&str; 2] = ["llama3-biases", "narrow-linear"];
+
 /// The name of the real model.
 pub const REAL: &str = "smollm2-135m-instruct";
 

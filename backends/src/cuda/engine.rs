@@ -9,12 +9,14 @@ use super::probe::Cuda;
 use super::ptx::Ptx;
 use super::shapes::{Row, Wanted};
 use super::step::Step;
+use crate::tier::Tier;
 use kinglet_core::engine::{BlockPrefix, Chunk, Engine, LogitRows, OnStates};
 use kinglet_core::plan::{Part, Plan};
 use kinglet_core::rotary;
 use kinglet_core::screen::{Screen, rows_of};
+use kinglet_quant::config::{FEATURE_ATTENTION_BIAS, FEATURE_FFN_BIAS};
 use kinglet_quant::format::TILE_ROWS;
-use kinglet_quant::{File, Result};
+use kinglet_quant::{Code, File, Result, ensure};
 use std::sync::Arc;
 use std::vec::Vec;
 
@@ -92,6 +94,14 @@ impl<'a> CudaEngine<'a> {
 
     /// [`CudaEngine::new`] with these kernels, whatever the device could take.
     pub(super) fn of_kernels(cuda: Cuda, ptx: Ptx, model: File<'a>, plan: Plan) -> Result<Self> {
+        let config = model.config();
+        ensure!(
+            !config.has(FEATURE_ATTENTION_BIAS) && !config.has(FEATURE_FFN_BIAS),
+            Code::TierUnavailable,
+            "the model has biases, which the kernels for NVIDIA devices do not add: choose the \
+             tier {}",
+            Tier::best().name()
+        );
         let device = Device::open(cuda)?;
         let functions = Functions::load(&device, ptx)?;
         let device_plan = DevicePlan::new(&model, &plan);
@@ -159,7 +169,7 @@ impl<'a> CudaEngine<'a> {
 
     /// Writes what a pass uploads to the pinned memory.
     fn describe(&mut self, pass: &[Chunk<'_>]) -> Result<()> {
-        let (uploads, config) = (self.uploads(), self.model.config());
+        let uploads = self.uploads();
         let bytes = &mut self.pinned.bytes()?[..uploads.end];
         let (rows, rest) = bytes.split_at_mut(uploads.kept);
         let (kept, rest) = rest.split_at_mut(uploads.wanted - uploads.kept);
@@ -171,7 +181,7 @@ impl<'a> CudaEngine<'a> {
         let places = pass.iter().flat_map(|chunk| chunk.places());
         let positions = places.map(|place| place.position);
         let [cos, sin] = [cos, sin].map(bytemuck::cast_slice_mut);
-        rotary::angles(config, positions, cos, sin);
+        rotary::angles(&self.model, positions, cos, sin);
         let mut row = 0;
         for chunk in pass {
             let first_kept = chunk.tokens.len() - chunk.logits.rows(chunk.tokens.len());

@@ -166,7 +166,7 @@ impl Step<'_> {
     fn norm(&self, role: Role, layer: u16, rows: Rows) -> Result<()> {
         let o = &self.device_plan.offsets;
         let (x, input) = (self.at(o.x), self.at(o.input));
-        let gain = self.weights.pointer_of(bytemuck::cast_slice(self.model.norm(role, layer)));
+        let gain = self.weights.pointer_of(bytemuck::cast_slice(self.model.vector(role, layer)));
         let Config { hidden, rms_eps, .. } = *self.model.config();
         let codes = self.codes();
         let launch = self.launch([rows.count, 1, 1], 256);
@@ -235,7 +235,7 @@ impl Step<'_> {
         let [q, k, v] = [o.q, o.k, o.v].map(|start| self.at(start));
         let cos = self.at(o.upload + uploads.cos);
         let sin = self.at(o.upload + uploads.sin);
-        let scale = 1.0 / (config.head_dim as f32).sqrt();
+        let scale = 1.0 / (config.attended_dim() as f32).sqrt();
         let cache = self.cache(layer);
         let launch = self.launch([config.kv_heads, rows.count, 1], 64);
         let launch = launch.with(&q).with(&k).with(&v).with(&cos).with(&sin);

@@ -825,6 +825,9 @@ kinglet_status kinglet_model_describe_signature(const struct kinglet_model *mode
 // UTF-8, three times as many for any bytes. `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was too
 // little; `count` is then what is always enough.
 //
+// Some models, none of SmolLM's, begin every text with a token of its own or with a space: these
+// come first, and need room for two tokens more.
+//
 // Threads: any number at once.
 kinglet_status kinglet_tokenize(const struct kinglet_model *model,
                                 const char *text,

@@ -17,6 +17,9 @@ use kinglet_quant::{Code, Error, Result, ensure, fail};
 /// UTF-8, three times as many for any bytes. `KINGLET_STATUS_BUFFER_TOO_SMALL` when there was too
 /// little; `count` is then what is always enough.
 ///
+/// Some models, none of SmolLM's, begin every text with a token of its own or with a space: these
+/// come first, and need room for two tokens more.
+///
 /// Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_tokenize(
@@ -47,7 +50,7 @@ pub unsafe extern "C" fn kinglet_tokenize(
         };
         let outcome = model.tokenizer.encode(text, specials, tokens);
         let enough = || match core::str::from_utf8(text) {
-            Ok(_) => text.len(),
+            Ok(_) => text.len() + model.tokenizer.put_before(),
             Err(_) => Tokenizer::max_tokens(text.len()),
         };
         let needed = outcome.as_ref().map_or_else(|_| enough(), |count| *count);
@@ -237,7 +240,7 @@ pub unsafe extern "C" fn kinglet_chat_tokens(
         let is_reply_next = read_chat_flags(flags)?;
         let (mut room, mut needed) = (0, 0);
         with_conversation(model, messages, is_reply_next, |frame, conversation| {
-            room = chat::room(chat::text_bytes(frame, conversation)?);
+            room = chat::room(&model.tokenizer, chat::text_bytes(frame, conversation)?);
             needed = room;
             if room <= capacity {
                 needed = chat::encode(&model.tokenizer, frame, conversation, out)?;

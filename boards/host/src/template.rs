@@ -106,7 +106,8 @@ impl Template {
                 let message = |index: usize| borrowed(&messages[index]);
                 let count = messages.len();
                 let conversation = Conversation { count, message: &message, is_reply_next };
-                let mut tokens = vec![0; chat::room(chat::text_bytes(&frame, &conversation)?)];
+                let mut tokens =
+                    vec![0; chat::room(tokenizer, chat::text_bytes(&frame, &conversation)?)];
                 let count = chat::encode(tokenizer, &frame, &conversation, &mut tokens)?;
                 tokens.truncate(count);
                 Ok(tokens)
@@ -147,7 +148,7 @@ pub(crate) fn guarded(
     write: impl FnOnce(&dyn Fn(&str) -> String) -> Result<String>,
 ) -> Result<Vec<u32>> {
     let (text, spans) = guard::render(template.source(), tokenizer, texts, write)?;
-    let mut tokens = vec![0; text.len()];
+    let mut tokens = vec![0; text.len() + tokenizer.put_before()];
     let count = tokenizer.encode_spans(text.as_bytes(), &mut spans.into_iter(), &mut tokens)?;
     tokens.truncate(count);
     Ok(tokens)

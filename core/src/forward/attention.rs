@@ -73,7 +73,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         let cache =
             &b.cache[place.text * self.text_cache_bytes..][layer_bytes(&layout, kv_heads, layer)];
         let queries = &mut b.q[..config.q_dim()];
-        rotate(kernels, queries, layout.head_dim, angles(b.cos, b.sin, 0, layout.head_dim));
+        rotate(kernels, queries, config, angles(b.cos, b.sin, 0, layout.head_dim));
         let queries = &*queries;
         let partials = SharedRows::new(&mut b.partials[..kv_heads * spans * width], width, split);
         self.workers.run(shares.count(), &|part| {
@@ -125,7 +125,7 @@ impl<K: Kernels> Step<'_, '_, K> {
                 let start = first_row + splits[half].range(part).start;
                 let (queries, attended) = (queries[half].take(part), attended[half].take(part));
                 for (row, queries) in (start..).zip(queries.chunks_exact_mut(width)) {
-                    rotate(kernels, queries, dim, angles(cos, sin, row / rows_of_token, dim));
+                    rotate(kernels, queries, config, angles(cos, sin, row / rows_of_token, dim));
                 }
                 // Head by head, whose keys and values stay in a cache.
                 for head in 0..kv_heads {
@@ -152,10 +152,16 @@ impl<K: Kernels> Step<'_, '_, K> {
     }
 }
 
-/// Rotates the queries of a token, `[heads][head_dim]`, and divides them by `√head_dim`.
-fn rotate<K: Kernels>(kernels: K, queries: &mut [f32], dim: usize, (cos, sin): (&[f32], &[f32])) {
-    let scale = 1.0 / libm::sqrtf(dim as f32);
-    for query in queries.chunks_exact_mut(dim) {
+/// Rotates the queries of a token, `[heads][head_dim]`, and divides them by `√head_dim`, counted
+/// without the zeros that fill a head up.
+fn rotate<K: Kernels>(
+    kernels: K,
+    queries: &mut [f32],
+    config: &Config,
+    (cos, sin): (&[f32], &[f32]),
+) {
+    let scale = 1.0 / libm::sqrtf(config.attended_dim() as f32);
+    for query in queries.chunks_exact_mut(config.head_dim as usize) {
         kernels.rope(query, cos, sin);
         query.iter_mut().for_each(|q| *q *= scale);
     }

@@ -13,7 +13,7 @@ use crate::fold::{LayerFolds, balance, by_value_channel, column_sizes, for_each_
 use crate::format::BLOCK;
 use crate::quantize::Scheme;
 use crate::source::Source;
-use crate::tensor::LAYER_ROLES;
+use crate::tensor;
 use crate::{Config, Result, Role};
 
 /// Exponents of input and weight sizes that are tried.
@@ -37,24 +37,26 @@ pub fn sensitivity(role: Role) -> f64 {
 /// The tensors of a layer in memory.
 pub(crate) struct Layer {
     config: Config,
-    tensors: Vec<Vec<f32>>,
+    tensors: Vec<(Role, Vec<f32>)>,
 }
 
 impl Layer {
     pub fn load(source: &Source, layer: u16) -> Result<Self> {
-        let tensors = LAYER_ROLES.iter().map(|&role| source.load(role, layer));
-        Ok(Self { config: *source.config(), tensors: tensors.collect::<Result<_>>()? })
+        let config = *source.config();
+        let load = |role| Ok((role, source.load(role, layer)?));
+        let tensors = tensor::layer_roles(&config).map(load).collect::<Result<_>>()?;
+        Ok(Self { config, tensors })
     }
 
     /// The values of a tensor, `[rows][cols]`.
     pub fn tensor(&self, role: Role) -> &[f32] {
-        let index = LAYER_ROLES.iter().position(|&other| other == role);
-        &self.tensors[index.expect("a role of layers")]
+        let found = self.tensors.iter().find(|(other, _)| *other == role);
+        &found.expect("a role of layers").1
     }
 
     /// Re-scales channels.
     pub fn fold(&mut self, folds: &LayerFolds) {
-        for (&role, tensor) in LAYER_ROLES.iter().zip(&mut self.tensors) {
+        for &mut (role, ref mut tensor) in &mut self.tensors {
             folds.apply(&self.config, role, 0..role.shape(&self.config).0, tensor);
         }
     }

@@ -1,7 +1,7 @@
 //! Layers that are re-scaled and rounded for the inputs that calibration has seen.
 
 use super::kept::{self, Kept};
-use super::norm_bytes;
+use super::vector_bytes;
 use crate::arrange::Step;
 use crate::calibrate::gptq::{self, Errors};
 use crate::calibrate::metric::{DAMPING, Metric};
@@ -65,7 +65,7 @@ impl<'a> Calibrated<'a> {
     fn step_bytes(&self, step: &Step) -> usize {
         let (role, _) = step.tensors[0];
         let (rows, cols) = role.shape(self.source.config());
-        match role.is_norm() {
+        match role.is_vector() {
             true => (cols * size_of::<f32>()).next_multiple_of(ALIGN),
             false => rows.div_ceil(TILE_ROWS) * step.stride,
         }
@@ -100,9 +100,9 @@ impl<'a> Calibrated<'a> {
         for step in steps {
             let start = bytes.len();
             if let [(role, _)] = step.tensors[..]
-                && role.is_norm()
+                && role.is_vector()
             {
-                bytes.extend(norm_bytes(layer.tensor(role)));
+                bytes.extend(vector_bytes(layer.tensor(role)));
                 errors.push(Errors::default());
                 continue;
             }

@@ -18,10 +18,18 @@ pub(crate) enum Encoding {
     Q4_1,
     Q5_0,
     Q5_1,
+    Q2K,
+    Q3K,
     Q4K,
     Q5K,
     Q6K,
+    Iq4Nl,
+    Iq4Xs,
 }
+
+/// What the codes of IQ4_NL and IQ4_XS stand for.
+const IQ4_VALUES: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 impl Encoding {
     /// The encoding with this number (`ggml_type`) in a GGUF file.
@@ -34,14 +42,18 @@ impl Encoding {
             6 => Self::Q5_0,
             7 => Self::Q5_1,
             8 => Self::Q8_0,
+            10 => Self::Q2K,
+            11 => Self::Q3K,
             12 => Self::Q4K,
             13 => Self::Q5K,
             14 => Self::Q6K,
+            20 => Self::Iq4Nl,
+            23 => Self::Iq4Xs,
             30 => Self::Bf16,
             _ => fail!(
                 Code::UnsupportedTensorType,
                 "tensor {tensor} is stored as {}: use a file in F32, F16, BF16, Q8_0, Q4_0, Q4_1, \
-                 Q5_0, Q5_1, Q4_K, Q5_K or Q6_K",
+                 Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL or IQ4_XS",
                 GgmlType::of(number).map_or("an unknown type", |kind| kind.name)
             ),
         })
@@ -57,9 +69,13 @@ impl Encoding {
             Self::Q4_1 => (32, 20),
             Self::Q5_0 => (32, 22),
             Self::Q5_1 => (32, 24),
+            Self::Q2K => (256, 84),
+            Self::Q3K => (256, 110),
             Self::Q4K => (256, 144),
             Self::Q5K => (256, 176),
             Self::Q6K => (256, 210),
+            Self::Iq4Nl => (32, 18),
+            Self::Iq4Xs => (256, 136),
         }
     }
 
@@ -86,9 +102,13 @@ impl Encoding {
                 Self::Q4_1 => q4_1(block, out),
                 Self::Q5_0 => q5_0(block, out),
                 Self::Q5_1 => q5_1(block, out),
+                Self::Q2K => q2_k(block, out),
+                Self::Q3K => q3_k(block, out),
                 Self::Q4K => q4_k(block, out),
                 Self::Q5K => q5_k(block, out),
                 Self::Q6K => q6_k(block, out),
+                Self::Iq4Nl => iq4(half_at(block, 0), &block[2..], out),
+                Self::Iq4Xs => iq4_xs(block, out),
             }
         }
     }
@@ -145,6 +165,36 @@ fn q5_1(block: &[u8], out: &mut [f32]) {
     }
 }
 
+/// Code `index` of 256, two bits each: four codes of a byte lie 32 apart.
+fn two_bits(codes: &[u8], index: usize) -> u8 {
+    codes[index / 128 * 32 + index % 32] >> (index % 128 / 32 * 2) & 3
+}
+
+fn q2_k(block: &[u8], out: &mut [f32]) {
+    let (groups, codes) = block.split_at(16);
+    let (scale, minimum) = (half_at(block, 80), half_at(block, 82));
+    for (i, out) in out.iter_mut().enumerate() {
+        let group = groups[i / 16];
+        let (scale, minimum) = (scale * f32::from(group & 15), minimum * f32::from(group >> 4));
+        *out = scale * f32::from(two_bits(codes, i)) - minimum;
+    }
+}
+
+fn q3_k(block: &[u8], out: &mut [f32]) {
+    let (high, rest) = block.split_at(32);
+    let (codes, packed) = rest.split_at(64);
+    let scale = half_at(block, 108);
+    for (i, out) in out.iter_mut().enumerate() {
+        let group = i / 16;
+        let low = packed[group % 8] >> (group / 8 * 4) & 15;
+        let bits = low | (packed[8 + group % 4] >> (group / 4 * 2) & 3) << 4;
+        // A code without its high bit is lower by 4.
+        let third = (high[i % 32] >> (i / 32) & 1) << 2;
+        let code = (two_bits(codes, i) | third) as i8 - 4;
+        *out = scale * f32::from(bits as i8 - 32) * f32::from(code);
+    }
+}
+
 /// The 6-bit scale and minimum of group `g` of 8, from 12 packed bytes.
 fn k_scale(packed: &[u8], g: usize) -> (u8, u8) {
     if g < 4 {
@@ -192,5 +242,22 @@ fn q6_k(block: &[u8], out: &mut [f32]) {
         let high = high[half * 32 + within % 32] >> (within / 32 * 2) & 3;
         let code = (low | high << 4) as i8 - 32;
         *out = scale * f32::from(scales[i / 16] as i8) * f32::from(code);
+    }
+}
+
+fn iq4(scale: f32, codes: &[u8], out: &mut [f32]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = scale * f32::from(IQ4_VALUES[usize::from(nibble(codes, i))]);
+    }
+}
+
+fn iq4_xs(block: &[u8], out: &mut [f32]) {
+    let high = u16::from_le_bytes([block[2], block[3]]);
+    let (low, codes) = block[4..].split_at(4);
+    let groups = codes.chunks_exact(16).zip(out.chunks_exact_mut(32));
+    for (g, (codes, out)) in groups.enumerate() {
+        let low = low[g / 2] >> (g % 2 * 4) & 15;
+        let bits = low | ((high >> (2 * g) & 3) as u8) << 4;
+        iq4(half_at(block, 0) * f32::from(bits as i8 - 32), codes, out);
     }
 }

@@ -52,6 +52,7 @@ impl<'a> Collector<'a> {
     ) -> Self {
         // The head has its name also where the model has none of its own.
         let tensors = tensor::order(config).chain([(Role::Head, NO_LAYER)]);
+        let tensors = tensors.filter(|(role, _)| role.is_norm() || !role.is_vector());
         let modules = tensors.map(|(role, layer)| (module_name(role, layer), (role, layer)));
         let trained_on = trained_on.map_or(String::new(), |name| format!(" ({name})"));
         Self { config, file, modules: modules.collect(), trained_on, parts: BTreeMap::new() }
@@ -75,7 +76,7 @@ impl<'a> Collector<'a> {
     pub fn add(&mut self, module: &str, part: Part, name: &str, stored: Stored) -> Result<()> {
         let (role, _) = self.find(module)?;
         ensure!(
-            !role.is_norm() || part == Part::Whole,
+            !role.is_vector() || part == Part::Whole,
             Code::WrongShape,
             "{} has an update of low rank for {module}, which is no matrix: save the adapter again",
             self.file.name()

@@ -27,6 +27,7 @@ pub(crate) enum Value {
     Text(String),
     Texts(Vec<String>),
     Integers(Vec<i32>),
+    Floats(Vec<f32>),
     Skipped,
 }
 
@@ -287,6 +288,10 @@ impl Reader<'_> {
         Ok(match kind {
             8 => Value::Texts((0..count).map(|_| self.string()).collect::<Result<_>>()?),
             4 | 5 | 10 | 11 => self.integers(kind, count)?,
+            6 => {
+                let all = (0..count).map(|_| self.array().map(f32::from_le_bytes));
+                Value::Floats(all.collect::<Result<_>>()?)
+            }
             9 => fail!(Code::BadSource, "the GGUF file has nested arrays"),
             _ => {
                 (0..count).try_for_each(|_| self.value(kind).map(drop))?;

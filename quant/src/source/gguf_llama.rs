@@ -1,11 +1,12 @@
 //! Llama models in GGUF files.
 
-use super::gguf::{Gguf, Value};
-use super::gguf_parts;
+use super::frequencies::{self, Scaling};
+use super::gguf::Gguf;
 use super::permuted::permuted_row;
 use super::update::no_model;
 use super::{Kind, Opened, Texts, checked, set_eos, to_u32};
-use crate::config::{Config, NO_TOKEN};
+use super::{gguf_parts, gguf_tokenizer};
+use crate::config::{Config, FEATURE_ATTENTION_BIAS, FEATURE_FFN_BIAS, NO_TOKEN};
 use crate::tensor;
 use crate::vocab_build::TokenizerTables;
 use crate::{Code, Result, Role, ensure, fail};
@@ -40,13 +41,15 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     }
     reject_unsupported(&gguf)?;
     let config = checked(read_config(&gguf)?, gguf.file().name())?;
+    let frequencies = read_frequencies(&gguf, &config)?;
     let model = Model { gguf };
     for (role, layer) in tensor::order(&config) {
         model.check(&config, role, layer)?;
     }
-    let tokenizer = read_tokenizer(&model.gguf)?;
+    let tokenizer = gguf_tokenizer::read(&model.gguf)?;
     let texts = read_texts(&model.gguf, &tokenizer);
-    Ok(Opened { config, texts, tokenizer, kind: Kind::Gguf(model), notes: Vec::new() })
+    let kind = Kind::Gguf(model);
+    Ok(Opened { config, frequencies, texts, tokenizer, kind, notes: Vec::new() })
 }
 
 /// Fails for everything that would change the arithmetic of the model.
@@ -58,24 +61,45 @@ fn reject_unsupported(gguf: &Gguf) -> Result<()> {
         Code::UnsupportedArchitecture,
         "{name} is a model of the architecture {architecture}: only llama can be converted"
     );
-    reject_scaling(gguf)?;
     let experts = gguf.unsigned("llama.expert_count")?.unwrap_or(0);
     ensure!(
         experts == 0,
         Code::UnsupportedArchitecture,
         "{name} is a mixture of {experts} experts, which Kinglet does not run"
     );
-    if let Some(bias) = gguf.tensor_names().find(|tensor| tensor.ends_with(".bias")) {
+    let is_other = |tensor: &&str| {
+        let part = tensor.rsplit('.').nth(1).unwrap_or_default();
+        tensor.ends_with(".bias") && !biased_parts().any(|(_, biased)| part == biased)
+    };
+    if let Some(bias) = gguf.tensor_names().find(is_other) {
         fail!(
             Code::UnsupportedArchitecture,
-            "{name} has the bias {bias}: only models without biases can be converted"
+            "{name} has the bias {bias}, which no Llama has: only biases of the projections can be \
+             converted"
         );
     }
     Ok(())
 }
 
-/// Fails for rotary positions that are scaled, by the rules of llama.cpp; a scaling by 1 is none.
-fn reject_scaling(gguf: &Gguf) -> Result<()> {
+/// The projections that may have biases, with the features that say so and their names.
+fn biased_parts() -> impl Iterator<Item = (u32, &'static str)> {
+    let attention = ["attn_q", "attn_k", "attn_v", "attn_output"].into_iter();
+    let ffn = ["ffn_gate", "ffn_up", "ffn_down"].into_iter();
+    let attention = attention.map(|part| (FEATURE_ATTENTION_BIAS, part));
+    attention.chain(ffn.map(|part| (FEATURE_FFN_BIAS, part)))
+}
+
+/// The `FEATURE_…` bits of the biases that a file has.
+fn biases(gguf: &Gguf) -> u32 {
+    let is_of = |tensor: &str, part: &str| tensor.ends_with(&format!(".{part}.bias"));
+    let found =
+        biased_parts().filter(|(_, part)| gguf.tensor_names().any(|name| is_of(name, part)));
+    found.fold(0, |features, (feature, _)| features | feature)
+}
+
+/// How fast each pair of a head turns where positions are scaled, by the rules of llama.cpp; a
+/// scaling by 1 is none.
+fn read_frequencies(gguf: &Gguf, config: &Config) -> Result<Option<Vec<f32>>> {
     let name = gguf.file().name();
     // Without a type, a factor means a linear scaling. The older key counts where the newer is not.
     let kind = gguf.text("llama.rope.scaling.type").unwrap_or("linear");
@@ -83,13 +107,19 @@ fn reject_scaling(gguf: &Gguf) -> Result<()> {
         Some(factor) => Some(factor),
         None => gguf.float("llama.rope.scale_linear")?,
     };
-    let is_one = factor.is_none_or(|factor| factor == 0.0 || factor == 1.0);
     ensure!(
-        kind == "none" || (kind == "linear" && is_one),
+        kind == "none" || kind == "linear",
         Code::UnsupportedArchitecture,
-        "{name} scales its rotary positions ({kind}{}), which Kinglet does not",
+        "{name} scales its rotary positions ({kind}{}): Kinglet knows linear scaling and \
+         {FREQUENCIES}",
         factor.map_or(String::new(), |factor| format!(", factor {factor}"))
     );
+    let scaling = match factor {
+        Some(factor) if kind == "linear" && factor != 0.0 && factor != 1.0 => {
+            Some(Scaling::Linear { factor: factor as f32 }.check(name)?)
+        }
+        _ => None,
+    };
     let attention = gguf.float("llama.rope.scaling.attn_factor")?.unwrap_or(1.0);
     ensure!(
         attention == 1.0,
@@ -97,7 +127,19 @@ fn reject_scaling(gguf: &Gguf) -> Result<()> {
         "{name} scales its attention (llama.rope.scaling.attn_factor {attention}), which Kinglet \
          does not"
     );
-    let Some(factors) = gguf.tensor(FREQUENCIES) else { return Ok(()) };
+    let factors = read_factors(gguf, config)?;
+    let is_plain = scaling.is_none() && factors.iter().all(|&factor| factor == 1.0);
+    let plain = frequencies::plain(config.rope_theta, config.head_dim).into_iter();
+    let scaled = |(pair, frequency): (usize, f32)| {
+        let frequency = scaling.map_or(frequency, |scaling| scaling.apply(frequency));
+        frequency / factors.get(pair).unwrap_or(&1.0)
+    };
+    Ok((!is_plain).then(|| plain.enumerate().map(scaled).collect()))
+}
+
+/// What the frequencies are divided by, one number for each pair of a head, or none at all.
+fn read_factors(gguf: &Gguf, config: &Config) -> Result<Vec<f32>> {
+    let Some(factors) = gguf.tensor(FREQUENCIES) else { return Ok(Vec::new()) };
     let encoding = factors.encoding(FREQUENCIES)?;
     let count = factors.shape().map_or(0, |(rows, cols)| rows.saturating_mul(cols));
     let mut values = Vec::new();
@@ -106,13 +148,15 @@ fn reject_scaling(gguf: &Gguf) -> Result<()> {
         gguf.read_tensor(factors, 0, &mut buffer)?;
         encoding.decode(&buffer, &mut values);
     }
+    let pairs = config.head_dim as usize / 2;
     ensure!(
-        !values.is_empty() && values.iter().all(|&factor| factor == 1.0),
-        Code::UnsupportedArchitecture,
-        "{name} scales its rotary positions by {FREQUENCIES}, as Llama 3.1 does, which Kinglet \
-         does not"
+        values.len() == pairs && values.iter().all(|factor| factor.is_finite() && *factor > 0.0),
+        Code::WrongShape,
+        "{FREQUENCIES} in {} must have a number above 0 for each of the {pairs} pairs of a head: \
+         convert the model again",
+        gguf.file().name()
     );
-    Ok(())
+    Ok(values)
 }
 
 fn read_config(gguf: &Gguf) -> Result<Config> {
@@ -148,6 +192,7 @@ fn read_config(gguf: &Gguf) -> Result<Config> {
         rope_theta: gguf.float("llama.rope.freq_base")?.unwrap_or(10_000.0) as f32,
         rms_eps: gguf.required_float("llama.attention.layer_norm_rms_epsilon")? as f32,
         tied: u32::from(gguf.tensor("output.weight").is_none()),
+        features: biases(gguf),
         bos: gguf.token("tokenizer.ggml.bos_token_id", vocab_size),
         pad: gguf.token("tokenizer.ggml.padding_token_id", vocab_size),
         ..Config::zeroed()
@@ -157,45 +202,6 @@ fn read_config(gguf: &Gguf) -> Result<Config> {
         set_eos(&mut config, Some(token).filter(|&token| token != NO_TOKEN))?;
     }
     Ok(config)
-}
-
-fn read_tokenizer(gguf: &Gguf) -> Result<TokenizerTables> {
-    let name = gguf.file().name();
-    let model = gguf.text("tokenizer.ggml.model").unwrap_or("missing");
-    ensure!(
-        model == "gpt2",
-        Code::UnsupportedTokenizer,
-        "the tokenizer of {name} is of the kind {model}: only byte-level BPE (gpt2) is supported"
-    );
-    for key in ["tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"] {
-        ensure!(
-            !gguf.flag(key),
-            Code::UnsupportedTokenizer,
-            "{name} sets {key}, so that llama.cpp puts a token to every text, which Kinglet does \
-             not: if the model was trained without, run `gguf-set-metadata {name} {key} ''`"
-        );
-    }
-    let texts = |key: &str| match gguf.get(key) {
-        Some(Value::Texts(texts)) => Ok(texts.as_slice()),
-        _ => fail!(Code::UnsupportedTokenizer, "{name} lacks the list {key}"),
-    };
-    let token_types = match gguf.get("tokenizer.ggml.token_type") {
-        Some(Value::Integers(types)) => types.as_slice(),
-        _ => fail!(Code::UnsupportedTokenizer, "{name} lacks the list tokenizer.ggml.token_type"),
-    };
-    let Some(pre) = gguf.text("tokenizer.ggml.pre") else {
-        fail!(
-            Code::UnsupportedTokenizer,
-            "{name} does not say how words are split (tokenizer.ggml.pre): convert the model again \
-             with a newer llama.cpp, or add it with `gguf-new-metadata --pre-tokenizer smollm`"
-        );
-    };
-    TokenizerTables::from_gguf(
-        texts("tokenizer.ggml.tokens")?,
-        texts("tokenizer.ggml.merges")?,
-        token_types,
-        pre,
-    )
 }
 
 fn read_texts(gguf: &Gguf, tokenizer: &TokenizerTables) -> Texts {
@@ -222,6 +228,9 @@ impl Model {
     fn check(&self, config: &Config, role: Role, layer: u16) -> Result<()> {
         let name = tensor_name(role, layer);
         let Some(tensor) = self.gguf.tensor(&name) else {
+            if role.of_bias().is_some() {
+                return Ok(());
+            }
             fail!(Code::MissingTensor, "{} has no tensor {name}", self.gguf.file().name());
         };
         let (rows, cols) = role.shape(config);
@@ -249,10 +258,15 @@ impl Model {
         out: &mut Vec<f32>,
     ) -> Result<()> {
         let name = tensor_name(role, layer);
-        let tensor = self.gguf.tensor(&name).expect("checked when the file was opened");
+        let (_, cols) = role.shape(config);
+        let Some(tensor) = self.gguf.tensor(&name) else {
+            // Of the biases, llama.cpp has each by itself.
+            assert!(role.of_bias().is_some(), "checked when the file was opened");
+            out.resize(out.len() + rows.len() * cols, 0.0);
+            return Ok(());
+        };
         let encoding = tensor.encoding(&name)?;
-        let row_bytes =
-            encoding.row_bytes(role.shape(config).1).expect("checked when the file was opened");
+        let row_bytes = encoding.row_bytes(cols).expect("checked when the file was opened");
         let read = |row: usize, buffer: &mut [u8]| {
             self.gguf.read_tensor(tensor, (row * row_bytes) as u64, buffer)
         };
@@ -265,7 +279,14 @@ impl Model {
         } else {
             let mut buffer = vec![0; rows.len() * row_bytes];
             read(rows.start, &mut buffer)?;
+            let start = out.len();
             encoding.decode(&buffer, out);
+            if matches!(role, Role::QBias | Role::KBias) {
+                let stored = out[start..].to_vec();
+                for (row, value) in out[start..].iter_mut().enumerate() {
+                    *value = stored[permuted_row(row, config.head_dim as usize)];
+                }
+            }
         }
         Ok(())
     }
@@ -273,6 +294,9 @@ impl Model {
 
 /// The name of a tensor in a GGUF file.
 pub(super) fn tensor_name(role: Role, layer: u16) -> String {
+    if let Some(matrix) = role.of_bias() {
+        return tensor_name(matrix, layer).replace(".weight", ".bias");
+    }
     let part = match role {
         Role::Embedding => return "token_embd.weight".to_owned(),
         Role::Head => return "output.weight".to_owned(),
@@ -286,6 +310,8 @@ pub(super) fn tensor_name(role: Role, layer: u16) -> String {
         Role::Gate => "ffn_gate",
         Role::Up => "ffn_up",
         Role::Down => "ffn_down",
+        Role::RotaryFrequencies => return FREQUENCIES.to_owned(),
+        bias => unreachable!("{bias:?} has the name of its matrix"),
     };
     format!("blk.{layer}.{part}.weight")
 }

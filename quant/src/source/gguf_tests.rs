@@ -2,7 +2,8 @@
 
 use super::testing_gguf::{Entry, GgufFile};
 use super::*;
-use crate::config::NO_TOKEN;
+use crate::config::{FEATURE_ATTENTION_BIAS, FEATURE_FFN_BIAS, NO_TOKEN};
+use crate::tensor::NO_LAYER;
 use std::fs;
 
 fn open_bytes(bytes: &[u8]) -> Result<Source> {
@@ -63,6 +64,96 @@ fn what_changes_nothing_is_read() {
 }
 
 #[test]
+fn positions_are_scaled_as_llama_cpp_does() {
+    let frequencies = |change: &dyn Fn(&mut GgufFile)| {
+        let source = open(change).unwrap();
+        assert!(source.config().has(FEATURE_ROTARY_FREQUENCIES));
+        source.load(Role::RotaryFrequencies, NO_LAYER).unwrap()
+    };
+    let plain: Vec<f32> = (0..16).map(|pair| 1.0 / 20_000_f32.powf(pair as f32 / 16.0)).collect();
+    let expect = |what: &str, found: Vec<f32>, factor: &dyn Fn(usize) -> f32| {
+        let wanted = plain.iter().enumerate().map(|(pair, plain)| plain / factor(pair));
+        assert_eq!(found, wanted.collect::<Vec<_>>(), "{what}");
+    };
+    for key in ["llama.rope.scale_linear", "llama.rope.scaling.factor"] {
+        expect(key, frequencies(&|file| file.set(key, Entry::F32(4.0))), &|_| 4.0);
+    }
+    let factors = |pair| 1.0 + pair as f32;
+    let data: Vec<u8> = (0..16).flat_map(|pair| factors(pair).to_le_bytes()).collect();
+    let tensor = ("rope_freqs.weight".to_owned(), vec![16], 0, data);
+    let with_tensor = |file: &mut GgufFile| file.tensors.push(tensor.clone());
+    expect("a tensor", frequencies(&with_tensor), &factors);
+    let both = |file: &mut GgufFile| {
+        with_tensor(file);
+        file.set("llama.rope.scaling.factor", Entry::F32(2.0));
+    };
+    expect("both", frequencies(&both), &|pair| 2.0 * factors(pair));
+}
+
+#[test]
+fn the_token_before_texts_is_that_of_llama_cpp() {
+    let begin = |bend: &dyn Fn(&mut GgufFile)| open(bend).unwrap().tokenizer().begin();
+    assert_eq!(begin(&|_| ()), None);
+    let add = |file: &mut GgufFile| file.set("tokenizer.ggml.add_bos_token", Entry::Bool(true));
+    assert_eq!(begin(&add), Some(1));
+    let pre = |file: &mut GgufFile| file.set("tokenizer.ggml.pre", Entry::Text("llama-bpe"));
+    assert_eq!(begin(&pre), Some(1));
+    let pieces = |file: &mut GgufFile| {
+        let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+        let tokens = ["<unk>", "<s>", "</s>", "▁"].map(str::to_owned).into_iter().chain(bytes);
+        let names = (260..970).map(|token| format!("token{token}"));
+        let tokens: Vec<String> = tokens.chain(names).collect();
+        let types = (0..tokens.len()).map(|token| match token {
+            0 => 2,
+            1 | 2 => 3,
+            4..260 => 6,
+            _ => 1,
+        });
+        file.set("tokenizer.ggml.model", Entry::Text("llama"));
+        file.set("tokenizer.ggml.token_type", Entry::Integers(types.collect()));
+        file.set("tokenizer.ggml.scores", Entry::Floats(vec![0.0; tokens.len()]));
+        file.set("tokenizer.ggml.tokens", Entry::Texts(tokens));
+    };
+    assert_eq!(begin(&pieces), Some(1));
+    let without = |file: &mut GgufFile| {
+        pieces(file);
+        file.set("tokenizer.ggml.add_bos_token", Entry::Bool(false));
+    };
+    assert_eq!(begin(&without), None);
+    let (code, message) = refused(|file| {
+        pieces(file);
+        file.entries.remove("tokenizer.ggml.scores");
+    });
+    assert_eq!(code, Code::UnsupportedTokenizer, "{message}");
+    let (code, message) = refused(|file| {
+        add(file);
+        file.entries.remove("tokenizer.ggml.bos_token_id");
+    });
+    assert_eq!(code, Code::UnsupportedTokenizer, "{message}");
+}
+
+#[test]
+fn biases_are_read_each_by_itself() {
+    let values: Vec<f32> = (0..96).map(|row| row as f32).collect();
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let source = open(|file| {
+        file.tensors.push(("blk.1.attn_q.bias".to_owned(), vec![96], 0, bytes(&values)));
+        file.tensors.push(("blk.0.attn_output.bias".to_owned(), vec![64], 0, bytes(&values[..64])));
+    });
+    let source = source.unwrap();
+    let config = source.config();
+    assert!(config.has(FEATURE_ATTENTION_BIAS) && !config.has(FEATURE_FFN_BIAS));
+    // llama.cpp's order has the two halves of each head in turns.
+    let halves: Vec<f32> =
+        (0..96).map(|row| (row / 32 * 32 + row % 16 * 2 + row / 16 % 2) as f32).collect();
+    assert_eq!(source.load(Role::QBias, 1).unwrap(), halves);
+    assert_eq!(source.load(Role::OBias, 0).unwrap(), values[..64]);
+    for (role, layer, count) in [(Role::QBias, 0, 96), (Role::VBias, 1, 32), (Role::OBias, 1, 64)] {
+        assert_eq!(source.load(role, layer).unwrap(), vec![0.0; count]);
+    }
+}
+
+#[test]
 fn tokens_that_no_vocabulary_has_are_left_out() {
     let source = open(|file| {
         file.set("tokenizer.ggml.bos_token_id", Entry::I32(-1));
@@ -80,7 +171,8 @@ fn tokens_that_no_vocabulary_has_are_left_out() {
 #[test]
 fn what_would_compute_something_else_is_refused_by_name() {
     let eps = "llama.attention.layer_norm_rms_epsilon";
-    let frequencies = ("rope_freqs.weight".to_owned(), vec![16], 0, 2_f32.to_le_bytes().repeat(16));
+    let frequencies = ("rope_freqs.weight".to_owned(), vec![8], 0, 2_f32.to_le_bytes().repeat(8));
+    let bias = ("blk.0.attn_norm.bias".to_owned(), vec![64], 0, vec![0; 256]);
     let quantized = |kind: u32, bytes: usize| {
         move |file: &mut GgufFile| {
             let (_, _, number, data) = file.tensor("blk.1.ffn_down.weight");
@@ -88,14 +180,13 @@ fn what_would_compute_something_else_is_refused_by_name() {
         }
     };
     for ((code, message), wanted, part) in [
-        (refused(entry("llama.rope.scale_linear", Entry::F32(2.0))), 301, "(linear, factor 2)"),
-        (refused(entry("llama.rope.scaling.factor", Entry::F32(4.0))), 301, "(linear, factor 4)"),
+        (refused(entry("llama.rope.scale_linear", Entry::F32(-2.0))), 305, "factor: -2.0"),
         (refused(entry("llama.rope.scaling.type", Entry::Text("yarn"))), 301, "(yarn)"),
-        (refused(|file| file.tensors.push(frequencies)), 301, "rope_freqs.weight"),
+        (refused(|file| file.tensors.push(frequencies)), 304, "each of the 16 pairs"),
+        (refused(|file| file.tensors.push(bias)), 301, "the bias blk.0.attn_norm.bias"),
         (refused(entry("llama.rope.freq_base", Entry::Text("1e5"))), 305, "freq_base"),
         (refused(entry(eps, Entry::Text("1e-5"))), 305, "epsilon"),
         (refused(|file| drop(file.entries.remove(eps))), 305, "lacks the entry"),
-        (refused(entry("tokenizer.ggml.add_bos_token", Entry::Bool(true))), 306, "add_bos_token"),
         (refused(entry("tokenizer.ggml.add_eos_token", Entry::Bool(true))), 306, "add_eos_token"),
         (
             refused(entry("llama.attention.head_count_kv", Entry::Integers(vec![1, 3]))),
@@ -113,9 +204,8 @@ fn what_would_compute_something_else_is_refused_by_name() {
             "gguf-new-metadata --pre-tokenizer",
         ),
         (refused(entry("general.alignment", Entry::U32(48))), 305, "power of two"),
-        (refused(quantized(20, 64 * 96 / 32 * 18)), 302, "stored as IQ4_NL"),
         (refused(quantized(39, 64 * 96 / 32 * 17)), 302, "stored as MXFP4"),
-        (refused(quantized(10, 64 * 96 / 256 * 84)), 302, "stored as Q2_K"),
+        (refused(quantized(35, 64 * 96 / 256 * 66)), 302, "stored as TQ2_0"),
         (refused(quantized(99, 64)), 302, "the type 99, which GGUF does not define"),
     ] {
         assert_eq!(code as i32, wanted, "{message}");

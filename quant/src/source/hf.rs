@@ -8,7 +8,7 @@ use super::place::SNAPSHOTS;
 use super::safetensors::{Found, Shards};
 use super::update::no_model;
 use super::{Kind, Opened, Texts};
-use crate::config::Config;
+use crate::config::{Config, FEATURE_ATTENTION_BIAS, FEATURE_FFN_BIAS};
 use crate::json::Object;
 use crate::tensor::{self, NO_LAYER};
 use crate::vocab_build::TokenizerTables;
@@ -22,8 +22,11 @@ const TOKENIZER: &str = "tokenizer.json";
 /// Tokenizers in other files, with what to do about them.
 const OTHER_TOKENIZERS: [(&str, &str); 3] = [
     ("vocab.json", "load it with AutoTokenizer of transformers and save it with save_pretrained"),
-    ("tokenizer.model", "it is of the kind sentencepiece, and only byte-level BPE is supported"),
-    ("spiece.model", "it is of the kind sentencepiece, and only byte-level BPE is supported"),
+    (
+        "tokenizer.model",
+        "load it with AutoTokenizer of transformers and save it with save_pretrained",
+    ),
+    ("spiece.model", "load it with AutoTokenizer of transformers and save it with save_pretrained"),
 ];
 
 /// Weights of head and embedding that are compared at a time.
@@ -55,8 +58,17 @@ pub(super) fn open(folder: &Path) -> Result<Opened> {
     let model = ModelConfig::parse(&read_text(&path)?)?;
     let (generation, generation_text) = read_generation(folder)?;
     let names = TokenizerConfig::open(folder)?;
-    names.reject_frames()?;
-    let tokenizer = read_tokenizer(folder)?;
+    let mut tokenizer = read_tokenizer(folder)?;
+    if let Some(begin) = names.begin()? {
+        let Some(token) = tokenizer.token_id(begin) else {
+            fail!(
+                Code::UnsupportedTokenizer,
+                "every text begins with the token {begin}, which the tokenizer does not have: \
+                 correct bos_token in its settings"
+            );
+        };
+        tokenizer.begin_with(token);
+    }
     let shards = Shards::open(folder)?;
     let embedding = embedding_name(&shards, model.is_tied()?)?;
     let mut config = model.to_config(&generation, &names, &tokenizer)?;
@@ -73,11 +85,19 @@ pub(super) fn open(folder: &Path) -> Result<Opened> {
         );
         config.tied = 0;
     }
-    ensure!(
-        !weights.shards.any_name_ends_with("_proj.bias"),
-        Code::UnsupportedArchitecture,
-        "the checkpoint has biases: only models without can be converted"
-    );
+    for (feature, part, key) in [
+        (FEATURE_ATTENTION_BIAS, ".self_attn.", "attention_bias"),
+        (FEATURE_FFN_BIAS, ".mlp.", "mlp_bias"),
+    ] {
+        let is_bias = |name: &str| name.contains(part) && name.ends_with("_proj.bias");
+        ensure!(
+            config.has(feature) || !weights.shards.any_name(is_bias),
+            Code::UnsupportedArchitecture,
+            "the checkpoint has biases that {} does not ask for: set {key} to true in it if they \
+             belong to the model",
+            hf_config::NAME
+        );
+    }
     let texts = Texts {
         name: name_of(folder),
         chat_template: names.chat_template(folder, &mut notes)?,
@@ -86,7 +106,9 @@ pub(super) fn open(folder: &Path) -> Result<Opened> {
         generation_config: generation_text,
         origin: weights.shards.origin(),
     };
-    Ok(Opened { config, texts, tokenizer, kind: Kind::Folder(weights), notes })
+    let frequencies = model.frequencies(&config);
+    let kind = Kind::Folder(weights);
+    Ok(Opened { config, frequencies, texts, tokenizer, kind, notes })
 }
 
 /// `generation_config.json`, parsed and as it is.
@@ -186,6 +208,10 @@ impl Folder {
 
 /// The name of a tensor in a Hugging Face checkpoint.
 pub(super) fn tensor_name(role: Role, layer: u16) -> String {
+    if let Some(matrix) = role.of_bias() {
+        let name = tensor_name(matrix, layer);
+        return name.replace(".weight", ".bias");
+    }
     let part = match role {
         Role::Embedding => return "model.embed_tokens.weight".to_owned(),
         Role::Head => return "lm_head.weight".to_owned(),
@@ -199,6 +225,7 @@ pub(super) fn tensor_name(role: Role, layer: u16) -> String {
         Role::Gate => "mlp.gate_proj",
         Role::Up => "mlp.up_proj",
         Role::Down => "mlp.down_proj",
+        role => unreachable!("no checkpoint has {role:?} by itself"),
     };
     format!("model.layers.{layer}.{part}.weight")
 }

@@ -1,8 +1,9 @@
 //! `config.json` and `generation_config.json` of a Hugging Face folder.
 
+use super::frequencies::{self, Scaling};
 use super::hf_tokenizer::TokenizerConfig;
 use super::{checked, set_eos, to_u32};
-use crate::config::{Config, NO_TOKEN};
+use crate::config::{Config, FEATURE_ATTENTION_BIAS, FEATURE_FFN_BIAS, NO_TOKEN};
 use crate::json::Object;
 use crate::vocab_build::TokenizerTables;
 use crate::{Code, Result, ensure, fail};
@@ -20,6 +21,7 @@ const OTHER_HEADS: [&str; 4] =
 pub(super) struct ModelConfig {
     settings: Object,
     rope: Object,
+    scaling: Option<Scaling>,
 }
 
 impl ModelConfig {
@@ -34,8 +36,9 @@ impl ModelConfig {
             Some(rope) => rope,
             None => settings.object("rope_parameters")?.unwrap_or_default(),
         };
-        let config = Self { settings, rope };
+        let mut config = Self { settings, rope, scaling: None };
         config.reject_unsupported()?;
+        config.scaling = config.read_scaling()?;
         Ok(config)
     }
 
@@ -52,14 +55,11 @@ impl ModelConfig {
             Code::UnsupportedArchitecture,
             "{NAME} asks for the activation {activation}: only silu is supported"
         );
-        self.reject_scaling()?;
-        for key in ["attention_bias", "mlp_bias", "rope_interleaved"] {
-            ensure!(
-                !settings.flag(key)?,
-                Code::UnsupportedArchitecture,
-                "{NAME} sets {key}, which Kinglet does not support"
-            );
-        }
+        ensure!(
+            !settings.flag("rope_interleaved")?,
+            Code::UnsupportedArchitecture,
+            "{NAME} sets rope_interleaved, which Kinglet does not support"
+        );
         if let Some(quantization) = settings.object("quantization_config")? {
             let method = quantization.text("quant_method")?.unwrap_or("a method without a name");
             fail!(
@@ -71,26 +71,29 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Fails for rotary positions that are scaled; a scaling by 1 is none.
-    fn reject_scaling(&self) -> Result<()> {
+    /// How rotary positions are scaled; a scaling by 1 is none.
+    fn read_scaling(&self) -> Result<Option<Scaling>> {
         let given = match self.rope.text("rope_type")? {
             Some(kind) => Some(kind),
             None => self.rope.text("type")?,
         };
         let kind = given.unwrap_or("default");
         let factor = self.rope.number("factor")?;
-        let is_none = match kind {
-            "default" => given.is_some() || factor.is_none_or(|factor| factor == 1.0),
-            "linear" | "llama3" => factor == Some(1.0),
-            _ => false,
+        let scaling = match (kind, factor) {
+            ("linear" | "llama3", Some(1.0)) => None,
+            ("linear", Some(factor)) => Some(Scaling::Linear { factor: factor as f32 }),
+            ("llama3", Some(factor)) => Some(self.llama3(factor as f32)?),
+            ("default", factor) if given.is_some() || factor.is_none_or(|factor| factor == 1.0) => {
+                None
+            }
+            _ => fail!(
+                Code::UnsupportedArchitecture,
+                "{} scales the rotary positions ({kind}{}): Kinglet knows linear and llama3, each \
+                 with a factor",
+                self.rope.name(),
+                factor.map_or(String::new(), |factor| format!(", factor {factor}"))
+            ),
         };
-        ensure!(
-            is_none,
-            Code::UnsupportedArchitecture,
-            "{} scales the rotary positions ({kind}{}), which Kinglet does not",
-            self.rope.name(),
-            factor.map_or(String::new(), |factor| format!(", factor {factor}"))
-        );
         for part in [&self.rope, &self.settings] {
             let share = part.number("partial_rotary_factor")?.unwrap_or(1.0);
             ensure!(
@@ -101,7 +104,45 @@ impl ModelConfig {
                 part.name()
             );
         }
-        Ok(())
+        scaling.map(|scaling| scaling.check(self.rope.name())).transpose()
+    }
+
+    /// The scaling of Llama 3.1.
+    fn llama3(&self, factor: f32) -> Result<Scaling> {
+        let required = |key: &str| match self.rope.number(key)? {
+            Some(number) => Ok(number as f32),
+            None => fail!(
+                Code::BadSource,
+                "{} does not say {key}: take the {NAME} that belongs to the weights",
+                self.rope.name()
+            ),
+        };
+        // As transformers has it: beside the scaling, in it, or the context as it is.
+        let key = "original_max_position_embeddings";
+        let original_context = match (self.settings.number(key)?, self.rope.number(key)?) {
+            (Some(context), _) | (None, Some(context)) => context as f32,
+            (None, None) => self.max_context()? as f32,
+        };
+        let (low, high) = (required("low_freq_factor")?, required("high_freq_factor")?);
+        Ok(Scaling::Llama3 { factor, low, high, original_context })
+    }
+
+    fn max_context(&self) -> Result<u32> {
+        Ok(self.count("max_position_embeddings")?.unwrap_or(2048))
+    }
+
+    /// How fast each pair of a head turns in a model of this shape, where positions are scaled.
+    pub fn frequencies(&self, config: &Config) -> Option<Vec<f32>> {
+        let scaling = self.scaling?;
+        let plain = frequencies::plain(config.rope_theta, config.head_dim).into_iter();
+        Some(plain.map(|frequency| scaling.apply(frequency)).collect())
+    }
+
+    /// The `FEATURE_…` bits of the biases that the model has.
+    fn biases(&self) -> Result<u32> {
+        let feature = |key: &str, feature| Ok(if self.settings.flag(key)? { feature } else { 0 });
+        Ok(feature("attention_bias", FEATURE_ATTENTION_BIAS)?
+            | feature("mlp_bias", FEATURE_FFN_BIAS)?)
     }
 
     /// The configuration of the weight file; special tokens that are given by name are looked up,
@@ -138,10 +179,11 @@ impl ModelConfig {
             kv_heads: self.count("num_key_value_heads")?.unwrap_or(heads),
             head_dim: self.count("head_dim")?.unwrap_or(hidden / heads),
             ffn: self.required("intermediate_size")?,
-            max_context: self.count("max_position_embeddings")?.unwrap_or(2048),
+            max_context: self.max_context()?,
             rope_theta: theta as f32,
             rms_eps: self.settings.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
             tied: self.is_tied()?.into(),
+            features: self.biases()?,
             bos: special("bos_token_id", "bos_token")?,
             pad: special("pad_token_id", "pad_token")?,
             ..Config::zeroed()
@@ -218,7 +260,7 @@ mod tests {
             serde_json::from_str(include_str!("../../goldens/configs.json")).unwrap();
         for (name, case) in cases.as_object().unwrap() {
             let found = read(&case["settings"]);
-            if case["is_scaled"] == true {
+            if case["is_refused"] == true {
                 let code = found.expect_err(name).code();
                 assert_eq!(code, Code::UnsupportedArchitecture, "{name}");
                 continue;

@@ -292,7 +292,7 @@ fn refusals_name_what_was_found_and_what_to_do() {
         (message(file("chat_template.jinja", pointer)), ["chat_template.jinja", "git lfs pull"]),
         (message(file("tokenizer.json", "{\"model\": {\"vocab\": 3}}")), ["pre-tokenizer", "BPE"]),
         (no_head, ["no lm_head.weight", "set tie_word_embeddings to true"]),
-        (sentencepiece, ["tokenizer.model", "only byte-level BPE"]),
+        (sentencepiece, ["tokenizer.model", "AutoTokenizer"]),
         (two_files, ["vocab.json but no tokenizer.json", "save_pretrained"]),
         (
             message(tensor("model.layers.0.mlp.up_proj.weight.absmax")),
@@ -305,8 +305,8 @@ fn refusals_name_what_was_found_and_what_to_do() {
             ["quantized already (awq)", "dequantize()"],
         ),
         (
-            message(config("rope_scaling", json!({"type": "linear", "factor": 2}))),
-            ["rope_scaling of config.json", "(linear, factor 2)"],
+            message(config("rope_scaling", json!({"type": "yarn", "factor": 2}))),
+            ["rope_scaling of config.json", "(yarn, factor 2)"],
         ),
     ] {
         for part in parts {
@@ -316,15 +316,19 @@ fn refusals_name_what_was_found_and_what_to_do() {
 }
 
 #[test]
-fn tokens_around_every_text_are_refused() {
+fn tokens_before_every_text_are_put_and_others_refused() {
     let settings = |switch: &str, token: Value| {
         json!({switch: true, "bos_token": token, "eos_token": token}).to_string()
     };
+    let message = message(|checkpoint| {
+        checkpoint.files.insert("tokenizer_config.json", settings("add_eos_token", json!("<s>")));
+    });
+    assert!(message.contains("sets add_eos_token, so that <s> is put"), "{message}");
+    let mut checkpoint = Checkpoint::new();
+    let begin = settings("add_bos_token", json!("<|im_start|>"));
+    checkpoint.files.insert("tokenizer_config.json", begin);
+    assert_eq!(open(&checkpoint).unwrap().tokenizer().begin(), Some(1));
     for switch in ["add_bos_token", "add_eos_token"] {
-        let message = message(|checkpoint| {
-            checkpoint.files.insert("tokenizer_config.json", settings(switch, json!("<s>")));
-        });
-        assert!(message.contains(&format!("sets {switch}, so that <s> is put")), "{message}");
         // The library adds nothing where there is no such token.
         let mut checkpoint = Checkpoint::new();
         checkpoint.files.insert("tokenizer_config.json", settings(switch, Value::Null));

@@ -69,20 +69,22 @@ impl TokenizerConfig {
         Some(all.filter_map(|name| Some((name, self.special(name)?))).collect())
     }
 
-    /// Fails where the library puts a token around every text, which Kinglet does not.
-    pub fn reject_frames(&self) -> Result<()> {
-        let Some(settings) = &self.settings else { return Ok(()) };
-        for (switch, key) in [("add_bos_token", "bos_token"), ("add_eos_token", "eos_token")] {
+    /// The token that the library puts before every text, where it does.
+    /// `UnsupportedTokenizer` where it puts one behind, which Kinglet does not.
+    pub fn begin(&self) -> Result<Option<&str>> {
+        let Some(settings) = &self.settings else { return Ok(None) };
+        let token = |switch: &str, key: &str| {
             let is_on = settings.get(switch) == Some(&Value::Bool(true));
-            if let Some(token) = self.special(key).filter(|_| is_on) {
-                fail!(
-                    Code::UnsupportedTokenizer,
-                    "{NAME} sets {switch}, so that {token} is put to every text, which Kinglet \
-                     does not: set it to false if the model was trained without"
-                );
-            }
+            self.special(key).filter(|_| is_on)
+        };
+        if let Some(token) = token("add_eos_token", "eos_token") {
+            fail!(
+                Code::UnsupportedTokenizer,
+                "{NAME} sets add_eos_token, so that {token} is put to every text, which Kinglet \
+                 does not: set it to false if the model was trained without"
+            );
         }
-        Ok(())
+        Ok(token("add_bos_token", "bos_token"))
     }
 
     /// The chat template of a folder; of several, the one called `default`. `notes` takes what the

@@ -8,6 +8,7 @@ mod adapter;
 mod blocks;
 mod collector;
 mod disk;
+mod frequencies;
 mod ggml_types;
 mod gguf;
 mod gguf_head;
@@ -16,6 +17,7 @@ mod gguf_lora;
 mod gguf_parts;
 #[cfg(test)]
 mod gguf_tests;
+mod gguf_tokenizer;
 mod hf;
 mod hf_config;
 mod hf_names;
@@ -36,7 +38,9 @@ mod testing_gguf;
 #[cfg(test)]
 mod tests;
 mod update;
+mod widened;
 
+use crate::config::FEATURE_ROTARY_FREQUENCIES;
 use crate::fold::Folds;
 use crate::template::{SpecialTexts, Template};
 use crate::vocab_build::TokenizerTables;
@@ -47,6 +51,7 @@ pub use gguf_parts::parts;
 pub use place::locate;
 use std::ops::Range;
 use std::path::Path;
+use widened::{Widths, widened};
 
 /// The token that ends a document in every model of the family.
 const END_OF_TEXT: &str = "<|endoftext|>";
@@ -78,6 +83,10 @@ pub struct Texts {
 #[derive(Debug)]
 pub struct Source {
     config: Config,
+    /// The shape as the checkpoint has it.
+    stored: Config,
+    /// One for each pair of a head, where they do not follow from the model's theta.
+    frequencies: Option<Vec<f32>>,
     texts: Texts,
     tokenizer: TokenizerTables,
     kind: Kind,
@@ -96,7 +105,10 @@ enum Kind {
 
 /// What the readers of both kinds hand to [`Source`].
 struct Opened {
+    /// The shape as the checkpoint has it; the widened one was checked.
     config: Config,
+    /// How fast each pair of a head turns, where positions are scaled.
+    frequencies: Option<Vec<f32>>,
     texts: Texts,
     tokenizer: TokenizerTables,
     kind: Kind,
@@ -110,20 +122,41 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self> {
         let path = &locate(path)?;
         let opened = if path.is_dir() { hf::open(path)? } else { gguf_llama::open(path)? };
-        let Opened { mut config, texts, mut tokenizer, kind, mut notes } = opened;
-        let tokens = config.vocab_size as usize;
+        let Opened { config: mut stored, frequencies, texts, mut tokenizer, kind, mut notes } =
+            opened;
+        let tokens = stored.vocab_size as usize;
         check_vocabulary(&tokenizer, tokens)?;
         tokenizer.pad_to(tokens);
         // Replies of instruction-tuned models end with a token of their own, now and then with
         // this.
-        set_eos(&mut config, tokenizer.token_id(END_OF_TEXT))?;
-        let is_tied = config.tied == 1;
+        set_eos(&mut stored, tokenizer.token_id(END_OF_TEXT))?;
+        let is_tied = stored.tied == 1;
+        let mut config = widened(&stored);
+        // The format's formula takes the width of a head with its zeros.
+        let is_wider = config.head_dim != stored.head_dim;
+        let plain = || frequencies::plain(stored.rope_theta, stored.head_dim);
+        let frequencies = frequencies.or_else(|| is_wider.then(plain));
+        if frequencies.is_some() {
+            stored.features |= FEATURE_ROTARY_FREQUENCIES;
+            config.features |= FEATURE_ROTARY_FREQUENCIES;
+        }
         let (adapters, folds) = (Vec::new(), Vec::new());
         if let Some(Err(error)) = template_of(&texts, &config, &tokenizer) {
             let message = error.message();
             notes.push(format!("{message}: `kinglet run` works, `kinglet chat` does not"));
         }
-        Ok(Self { config, texts, tokenizer, kind, is_tied, adapters, folds, notes })
+        Ok(Self {
+            config,
+            stored,
+            frequencies,
+            texts,
+            tokenizer,
+            kind,
+            is_tied,
+            adapters,
+            folds,
+            notes,
+        })
     }
 
     /// The checkpoint's chat template, if it has one. `BadSource` when it needs something that
@@ -151,10 +184,11 @@ impl Source {
     /// Panics when channels have been re-scaled before.
     pub fn merge(&mut self, path: &Path, scale: f64) -> Result<()> {
         assert!(self.folds.is_empty(), "adapters come before re-scaling");
-        let adapter = Adapter::open(path, scale, &self.config)?;
+        let adapter = Adapter::open(path, scale, &self.stored)?;
         self.adapters.iter().try_for_each(|other| adapter.check_beside(other))?;
         if adapter.unties {
             self.config.tied = 0;
+            self.stored.tied = 0;
         }
         self.adapters.push(adapter);
         Ok(())
@@ -208,18 +242,47 @@ impl Source {
         rows: Range<usize>,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        let (all, cols) = role.shape(&self.config);
-        assert!(rows.start <= rows.end && rows.end <= all);
+        assert!(rows.start <= rows.end && rows.end <= role.shape(&self.config).0);
+        let widths = Widths { stored: &self.stored, wide: &self.config };
+        if role.shape(&self.stored) == role.shape(&self.config) {
+            self.load_stored(role, layer, rows.clone(), out)?;
+        } else {
+            let stored = widths.stored_rows(role, rows.clone());
+            self.load_stored(role, layer, stored, out)?;
+            *out = widths.widen(role, rows.clone(), out);
+        }
+        self.folds.iter().for_each(|folds| folds.apply(role, layer, rows.clone(), out));
+        ensure!(
+            is_finite(out),
+            Code::BadSource,
+            "tensor {} overflows with its adapters or re-scaled channels: take smaller scales",
+            crate::tensor::name(role, layer)
+        );
+        Ok(())
+    }
+
+    /// Replaces `out` by some rows of a tensor as the checkpoint has it, with its adapters.
+    fn load_stored(
+        &self,
+        role: Role,
+        layer: u16,
+        rows: Range<usize>,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        let cols = role.shape(&self.stored).1;
         out.clear();
         out.reserve_exact(rows.len() * cols);
+        if let (Role::RotaryFrequencies, Some(frequencies)) = (role, &self.frequencies) {
+            out.extend(frequencies);
+            return Ok(());
+        }
         // A head of its own that a tied model got from an adapter begins as the embedding.
         let from = if self.is_tied && role == Role::Head { Role::Embedding } else { role };
         let range = rows.clone();
         match &self.kind {
-            Kind::Folder(folder) => folder.load_rows(&self.config, from, layer, range, out)?,
-            Kind::Gguf(model) => model.load_rows(&self.config, from, layer, range, out)?,
+            Kind::Folder(folder) => folder.load_rows(&self.stored, from, layer, range, out)?,
+            Kind::Gguf(model) => model.load_rows(&self.stored, from, layer, range, out)?,
         }
-        let is_finite = |out: &Vec<f32>| out.iter().all(|value| value.is_finite());
         ensure!(
             is_finite(out),
             Code::BadSource,
@@ -232,15 +295,12 @@ impl Source {
         for adapter in &self.adapters {
             adapter.merge(role, layer, rows.clone(), out)?;
         }
-        self.folds.iter().for_each(|folds| folds.apply(role, layer, rows.clone(), out));
-        ensure!(
-            is_finite(out),
-            Code::BadSource,
-            "tensor {} overflows with its adapters or re-scaled channels: take smaller scales",
-            crate::tensor::name(role, layer)
-        );
         Ok(())
     }
+}
+
+fn is_finite(values: &[f32]) -> bool {
+    values.iter().all(|value| value.is_finite())
 }
 
 /// The chat template among these texts, tried on some conversations.
@@ -288,7 +348,7 @@ fn check_vocabulary(tokenizer: &TokenizerTables, rows: usize) -> Result<()> {
 
 /// Checks a configuration made from a checkpoint; the error names the checkpoint.
 fn checked(config: Config, name: &str) -> Result<Config> {
-    match config.check() {
+    match widened(&config).check() {
         Ok(()) => Ok(config),
         Err(e) => Err(Error::new(
             Code::UnsupportedArchitecture,

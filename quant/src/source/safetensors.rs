@@ -112,9 +112,9 @@ impl Shards {
         Ok(Found { shard, info, encoding })
     }
 
-    /// Whether some tensor's name ends like this.
-    pub fn any_name_ends_with(&self, end: &str) -> bool {
-        self.places.keys().any(|name| name.ends_with(end))
+    /// Whether some tensor's name passes a test.
+    pub fn any_name(&self, test: impl Fn(&str) -> bool) -> bool {
+        self.places.keys().any(|name| test(name))
     }
 
     /// Names and sizes of the files.

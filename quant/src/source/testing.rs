@@ -29,11 +29,37 @@ pub(crate) struct Checkpoint {
 impl Checkpoint {
     /// Two layers, odd shapes, a tied head, and a vocabulary that is no multiple of 16.
     pub fn new() -> Self {
-        let (vocab, hidden, ffn, q, kv) = (970, 64, 96, 96, 32);
+        Self::of_shape([64, 96, 32])
+    }
+
+    /// Widths that fill no blocks, biases, and positions that are scaled as in Llama 3.1.
+    pub fn relative() -> Self {
+        let mut relative = Self::of_shape([48, 80, 24]);
+        relative.config["attention_bias"] = json!(true);
+        relative.config["mlp_bias"] = json!(true);
+        relative.config["rope_scaling"] = json!({
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        });
+        let mut random = fastrand::Rng::with_seed(8);
+        let projections = relative.tensors.iter().filter(|(name, _)| name.contains("_proj."));
+        let biases = projections.map(|(name, (shape, _))| {
+            let values = (0..shape[0]).map(|_| random.f32() * 2.0 - 1.0).collect();
+            (name.replace(".weight", ".bias"), (vec![shape[0]], values))
+        });
+        let biases: Vec<_> = biases.collect();
+        relative.tensors.extend(biases);
+        relative
+    }
+
+    /// A checkpoint with these widths of the residual stream, of the feed-forward layer and of each
+    /// of its three heads, which share one key.
+    fn of_shape([hidden, ffn, head_dim]: [usize; 3]) -> Self {
+        let (vocab, q, kv) = (970, 3 * head_dim, head_dim);
         let config = json!({
             "model_type": "llama", "vocab_size": vocab, "hidden_size": hidden,
             "intermediate_size": ffn, "num_hidden_layers": 2, "num_attention_heads": 3,
-            "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 512,
+            "num_key_value_heads": 1, "head_dim": head_dim, "max_position_embeddings": 512,
             "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": null,
             "tie_word_embeddings": true, "attention_bias": false, "hidden_act": "silu",
             "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,

@@ -14,6 +14,7 @@ pub(crate) enum Entry {
     Texts(Vec<String>),
     Integers(Vec<i32>),
     Longs(Vec<u64>),
+    Floats(Vec<f32>),
 }
 
 /// A tensor: its name, its widths, the number of its type, and its bytes.
@@ -132,6 +133,11 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
             put(9, &8_u32.to_le_bytes());
             out.extend((texts.len() as u64).to_le_bytes());
             texts.iter().for_each(|text| put_text(out, text));
+        }
+        Entry::Floats(all) => {
+            put(9, &6_u32.to_le_bytes());
+            out.extend((all.len() as u64).to_le_bytes());
+            out.extend(all.iter().flat_map(|value| value.to_le_bytes()));
         }
         Entry::Longs(all) => {
             put(9, &10_u32.to_le_bytes());

@@ -38,7 +38,7 @@ fn every_gguf_type_decodes_as_the_reference_does() {
 fn gguf_metadata_becomes_the_configuration() {
     let source = Source::open(&every_type()).unwrap();
     let config = source.config();
-    assert_eq!((config.hidden, config.ffn, config.layers), (256, 32, 2));
+    assert_eq!((config.hidden, config.ffn, config.layers), (256, 32, 3));
     assert_eq!((config.heads, config.kv_heads, config.head_dim), (2, 1, 16));
     assert_eq!((config.vocab_size, config.tied, config.max_context), (260, 0, 512));
     assert_eq!((config.bos, config.pad, config.eos_tokens()), (1, 2, &[2, 0][..]));
@@ -170,11 +170,13 @@ fn unusable_checkpoints_say_why() {
     let config = |key: &'static str, value: Value| move |c: &mut Checkpoint| c.config[key] = value;
     let architecture = Code::UnsupportedArchitecture;
     assert_eq!(rejected(config("model_type", json!("qwen2"))), architecture);
-    assert_eq!(rejected(config("attention_bias", json!(true))), architecture);
-    assert_eq!(rejected(config("mlp_bias", json!(true))), architecture);
+    assert_eq!(rejected(config("attention_bias", json!(true))), Code::MissingTensor);
+    assert_eq!(rejected(config("mlp_bias", json!(true))), Code::MissingTensor);
     assert_eq!(rejected(config("hidden_act", json!("gelu"))), architecture);
     assert_eq!(rejected(config("rope_scaling", json!({"type": "linear"}))), architecture);
-    assert_eq!(rejected(config("head_dim", json!(24))), architecture);
+    assert_eq!(rejected(config("head_dim", json!(24))), Code::WrongShape);
+    assert_eq!(rejected(config("head_dim", json!(31))), architecture);
+    assert_eq!(rejected(config("head_dim", json!(1024))), architecture);
     assert_eq!(rejected(config("num_attention_heads", json!(0))), Code::BadSource);
     assert_eq!(rejected(config("hidden_size", json!("wide"))), Code::BadSource);
     assert_eq!(rejected(config("hidden_size", json!(1u64 << 40))), Code::BadSource);

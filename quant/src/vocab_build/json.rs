@@ -1,9 +1,9 @@
 //! Reads `tokenizer.json`, the file of the `tokenizers` library.
 
 use super::steps::{self, kind_of};
-use super::{MAX_TOKENS, Spelling, byte_tokens, split_merge};
+use super::{Alphabet, MAX_TOKENS, Spelling, byte_tokens, pieces, split_merge};
 use crate::config::NO_TOKEN;
-use crate::vocab::{FLAG_GPT2_SPLIT, FLAG_SINGLE_DIGITS};
+use crate::vocab::{FLAG_GPT2_SPLIT, FLAG_LLAMA3_SPLIT, FLAG_SINGLE_DIGITS};
 use crate::{Code, Error, Result, ensure, json};
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +14,12 @@ const MAX_HOLES: usize = 1 << 16;
 
 /// The file's name.
 const NAME: &str = "tokenizer.json";
+
+/// How Llama 3 splits words.
+const LLAMA3: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
 
 #[derive(Deserialize)]
 struct AddedToken {
@@ -59,7 +65,9 @@ enum MergeSpelling {
 fn unsupported(what: std::fmt::Arguments<'_>) -> Error {
     Error::new(
         Code::UnsupportedTokenizer,
-        format_args!("{what} is not supported: only byte-level BPE in the manner of GPT-2 is"),
+        format_args!(
+            "{what} is not supported: only BPE in the manner of GPT-2, Llama 3 and sentencepiece is"
+        ),
     )
 }
 
@@ -75,28 +83,57 @@ pub(super) fn parse(text: &str) -> Result<Spelling> {
     if let Some(kind) = model["type"].as_str().filter(|&kind| kind != "BPE") {
         return Err(unsupported(format_args!("a tokenizer of type {kind}")));
     }
-    if let Some(step) = part("normalizer").as_ref().and_then(steps::normalizes) {
-        return Err(unsupported(format_args!("the normalizer {step}")));
-    }
-    if let Some(step) = part("post_processor").as_ref().and_then(steps::adds) {
-        return Err(unsupported(format_args!("the post-processor {step}")));
-    }
-    if let Some(step) = part("decoder").as_ref().and_then(steps::decodes_otherwise) {
+    let begin = match part("post_processor").as_ref().map_or(Ok(None), steps::begins) {
+        Ok(begin) => begin,
+        Err(step) => return Err(unsupported(format_args!("the post-processor {step}"))),
+    };
+    let normalizer = part("normalizer").unwrap_or_default();
+    let pre_tokenizer = part("pre_tokenizer").unwrap_or_default();
+    let is_pieces = model["byte_fallback"] == true && !has_byte_level(&pre_tokenizer);
+    let alphabet = if is_pieces { Alphabet::Pieces } else { Alphabet::Printable };
+    let flags = match alphabet {
+        Alphabet::Pieces => steps::prefix(&normalizer, &pre_tokenizer)
+            .map_err(|what| unsupported(format_args!("{what}")))?,
+        Alphabet::Printable => {
+            if let Some(step) =
+                Some(&normalizer).filter(|n| !n.is_null()).and_then(steps::normalizes)
+            {
+                return Err(unsupported(format_args!("the normalizer {step}")));
+            }
+            split_flags(&pre_tokenizer)?
+        }
+    };
+    let otherwise = match alphabet {
+        Alphabet::Pieces => steps::decodes_pieces_otherwise,
+        Alphabet::Printable => steps::decodes_otherwise,
+    };
+    if let Some(step) = part("decoder").as_ref().and_then(otherwise) {
         return Err(unsupported(format_args!("the decoder {step}")));
     }
-    let flags = split_flags(part("pre_tokenizer").as_ref())?;
     let added: Vec<AddedToken> = match part("added_tokens") {
         Some(added) => serde_json::from_value(added).map_err(|_| malformed("added_tokens"))?,
         None => Vec::new(),
     };
     let model: Model = serde_json::from_value(model).map_err(|_| malformed("model"))?;
-    check_model(&model)?;
+    check_model(&model, alphabet)?;
     check_added(&added)?;
-    let merges = model.merges.into_iter().map(merge_pair).collect::<Result<_>>()?;
+    // Older files call control tokens normalized, too; transformers finds them as they are spelled.
+    let is_normalized =
+        |token: &&AddedToken| token.normalized && !token.special && !normalizer.is_null();
+    if let (true, Some(token)) = (is_pieces, added.iter().find(is_normalized)) {
+        return Err(unsupported(format_args!("the normalized added token {:?}", token.content)));
+    }
+    let flags = flags | if is_pieces { pieces::flags(&model.vocab)? } else { 0 };
+    let merges = (0..).zip(model.merges).map(|(rank, merge)| merge_pair(rank, merge));
+    let merges = merges.collect::<Result<_>>()?;
     let tokens = tokens(&model.vocab, &added)?;
     let added = added.into_iter().filter(|token| !token.content.is_empty());
     let added = added.map(|token| (token.id, token.content, token.special)).collect();
-    Ok(Spelling { tokens, ids: model.vocab, added, merges, flags })
+    if let Some(begin) = begin.filter(|&begin| begin as usize >= tokens.len()) {
+        return Err(unsupported(format_args!("token {begin} before texts, which is not there,")));
+    }
+    let (ids, has_whole_words) = (model.vocab, model.ignore_merges);
+    Ok(Spelling { alphabet, tokens, ids, added, merges, begin, has_whole_words, flags })
 }
 
 fn malformed(part: &str) -> Error {
@@ -109,16 +146,23 @@ fn malformed(part: &str) -> Error {
     )
 }
 
-fn merge_pair(merge: MergeSpelling) -> Result<(String, String)> {
-    match merge {
-        MergeSpelling::Pair(left, right) => Ok((left, right)),
-        MergeSpelling::Line(line) => split_merge(&line),
-    }
+fn merge_pair(rank: u32, merge: MergeSpelling) -> Result<(u32, String, String)> {
+    let (left, right) = match merge {
+        MergeSpelling::Pair(left, right) => (left, right),
+        MergeSpelling::Line(line) => split_merge(&line)?,
+    };
+    Ok((rank, left, right))
 }
 
-fn check_model(model: &Model) -> Result<()> {
+fn has_byte_level(pre_tokenizer: &Value) -> bool {
+    let mut steps = steps::flat(pre_tokenizer, "pretokenizers").into_iter();
+    steps.any(|step| kind_of(step) == "ByteLevel")
+}
+
+fn check_model(model: &Model, alphabet: Alphabet) -> Result<()> {
     let is_set = |affix: &Option<String>| affix.as_ref().is_some_and(|affix| !affix.is_empty());
-    let has_all_bytes = !byte_tokens(&model.vocab).contains(&NO_TOKEN);
+    let is_pieces = alphabet == Alphabet::Pieces;
+    let has_all_bytes = is_pieces || !byte_tokens(&model.vocab).contains(&NO_TOKEN);
     let refused = [
         (model.kind.is_none() && model.merges.is_empty(), "a tokenizer without merges"),
         (model.dropout.is_some_and(|dropout| dropout != 0.0), "BPE dropout"),
@@ -126,7 +170,7 @@ fn check_model(model: &Model) -> Result<()> {
         (is_set(&model.continuing_subword_prefix), "a prefix of continuing subwords"),
         (is_set(&model.end_of_word_suffix), "a suffix of words"),
         (model.byte_fallback && !has_all_bytes, "byte fallback"),
-        (model.ignore_merges, "whole words before merges (ignore_merges)"),
+        (model.ignore_merges && is_pieces, "whole texts before merges (ignore_merges)"),
     ];
     match refused.iter().find(|(is_refused, _)| *is_refused) {
         Some((_, what)) => Err(unsupported(format_args!("{what}"))),
@@ -165,13 +209,14 @@ fn may_overlap(a: &str, b: &str) -> bool {
 }
 
 /// The `FLAG_…` bits for a pre-tokenizer.
-fn split_flags(pre_tokenizer: Option<&Value>) -> Result<u32> {
-    let Some(root) = pre_tokenizer else {
+fn split_flags(root: &Value) -> Result<u32> {
+    if root.is_null() {
         return Err(unsupported(format_args!("a tokenizer without pre-tokenizer")));
-    };
+    }
     let all = steps::flat(root, "pretokenizers");
-    let (digits, byte_level) = match all[..] {
+    let (first, byte_level) = match all[..] {
         [byte_level] => (0, byte_level),
+        [split, byte_level] if is_llama3_split(split) => (FLAG_LLAMA3_SPLIT, byte_level),
         [digits, byte_level]
             if kind_of(digits) == "Digits" && digits["individual_digits"] == true =>
         {
@@ -189,7 +234,17 @@ fn split_flags(pre_tokenizer: Option<&Value>) -> Result<u32> {
         return Err(unsupported(format_args!("a space put before the text (add_prefix_space)")));
     }
     let uses_regex = byte_level["use_regex"].as_bool().unwrap_or(true);
-    Ok(digits | if uses_regex { FLAG_GPT2_SPLIT } else { 0 })
+    if uses_regex && first == FLAG_LLAMA3_SPLIT {
+        return Err(unsupported(format_args!("words that are split twice")));
+    }
+    Ok(first | if uses_regex { FLAG_GPT2_SPLIT } else { 0 })
+}
+
+fn is_llama3_split(step: &Value) -> bool {
+    kind_of(step) == "Split"
+        && step["pattern"]["Regex"] == LLAMA3
+        && step["behavior"] == "Isolated"
+        && step["invert"] == false
 }
 
 /// The tokens by id. `BadSource` when an id is taken twice.

@@ -59,7 +59,7 @@ fn reads_every_kind_of_entry() {
     assert_eq!(vocab.merge(2, 3), Some(Merge { right: 3, rank: 1, token: 4 }));
     assert_eq!(vocab.merge(1, 0), None);
     assert!(vocab.is_control(7) && !vocab.is_control(8));
-    assert!(vocab.single_digits() && vocab.gpt2_split());
+    assert!(vocab.has(FLAG_SINGLE_DIGITS) && vocab.has(FLAG_GPT2_SPLIT));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn gguf_gives_the_same_tables() {
     let json = TokenizerTables::from_tokenizer_json(&small().to_string()).unwrap();
     assert_eq!(gguf.to_section(), json.to_section());
     let code = |result: Result<TokenizerTables>| result.unwrap_err().code();
-    let other_split = TokenizerTables::from_gguf(&tokens, &merges, &types, "llama-bpe");
+    let other_split = TokenizerTables::from_gguf(&tokens, &merges, &types, "qwen2");
     assert_eq!(code(other_split), Code::UnsupportedTokenizer);
     let few_types = TokenizerTables::from_gguf(&tokens, &merges, &types[1..], "smollm");
     assert_eq!(code(few_types), Code::BadSource);
@@ -122,13 +122,81 @@ fn refuses_what_would_split_otherwise() {
         ("continuing_subword_prefix", json!("##")),
         ("end_of_word_suffix", json!("</w>")),
         ("byte_fallback", json!(true)),
-        ("ignore_merges", json!(true)),
     ] {
         let mut json = small();
         json["model"][name] = value;
         let error = TokenizerTables::from_tokenizer_json(&json.to_string()).unwrap_err();
         assert_eq!(error.code(), Code::UnsupportedTokenizer, "{name}: {error}");
     }
+}
+
+const PIECES: &str = include_str!("../../goldens/pieces-tokenizer.json");
+const LLAMA3: &str = include_str!("../../goldens/llama3-tokenizer.json");
+
+#[test]
+fn refuses_pieces_that_would_be_split_otherwise() {
+    let metaspace = |split: bool, scheme: &str| {
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme,
+               "split": split})
+    };
+    let strip = json!({"type": "Strip", "strip_left": true, "strip_right": false});
+    let whole: Value = serde_json::from_str(PIECES).unwrap();
+    for (pointer, value) in [
+        ("/normalizer", strip.clone()),
+        ("/normalizer/normalizers/1", strip),
+        ("/normalizer/normalizers/0/prepend", json!("_")),
+        ("/normalizer", Value::Null),
+        ("/pre_tokenizer", metaspace(true, "never")),
+        ("/pre_tokenizer", metaspace(false, "always")),
+        ("/pre_tokenizer", json!({"type": "Whitespace"})),
+        ("/decoder", json!({"type": "Fuse"})),
+        ("/decoder/decoders/0/content", json!("_")),
+        ("/model/ignore_merges", json!(true)),
+        ("/model/byte_fallback", json!(false)),
+        ("/added_tokens/1", json!({"id": 1, "content": "<s>", "normalized": true})),
+    ] {
+        let mut json = whole.clone();
+        *json.pointer_mut(pointer).unwrap() = value.clone();
+        let error = TokenizerTables::from_tokenizer_json(&json.to_string()).unwrap_err();
+        assert_eq!(error.code(), Code::UnsupportedTokenizer, "{pointer} = {value}: {error}");
+    }
+    for token in ["<0x0A>", "▁"] {
+        let mut json = whole.clone();
+        json["model"]["vocab"].as_object_mut().unwrap().remove(token);
+        json["model"]["merges"] = json!([]);
+        let error = TokenizerTables::from_tokenizer_json(&json.to_string()).unwrap_err();
+        assert!(error.message().contains("no token for each byte"), "{token}: {error}");
+    }
+}
+
+#[test]
+fn gguf_gives_the_tables_of_llama_3() {
+    let json: Value = serde_json::from_str(LLAMA3).unwrap();
+    let mut tables = TokenizerTables::from_tokenizer_json(LLAMA3).unwrap();
+    let mut tokens = vec![String::new(); tables.len()];
+    let mut types = vec![1; tables.len()];
+    for (token, id) in json["model"]["vocab"].as_object().unwrap() {
+        tokens[id.as_u64().unwrap() as usize] = token.clone();
+    }
+    for token in json["added_tokens"].as_array().unwrap() {
+        let id = token["id"].as_u64().unwrap() as usize;
+        tokens[id] = token["content"].as_str().unwrap().to_owned();
+        types[id] = 3;
+    }
+    let pair =
+        |merge: &Value| format!("{} {}", merge[0].as_str().unwrap(), merge[1].as_str().unwrap());
+    let merges: Vec<String> =
+        json["model"]["merges"].as_array().unwrap().iter().map(pair).collect();
+    let mut gguf = TokenizerTables::from_gguf(&tokens, &merges, &types, "llama-bpe").unwrap();
+    assert_eq!((tables.begin(), gguf.begin()), (tables.token_id("<|begin_of_text|>"), None));
+    gguf.begin_with(tables.begin().unwrap());
+    assert_eq!(gguf.to_section(), tables.to_section());
+    // Padding does not touch what is looked up.
+    tables.pad_to(1024);
+    let words = aligned(&tables.to_section());
+    let vocab = Vocab::new(bytemuck::cast_slice(&words), &config(1024)).unwrap();
+    assert_eq!(vocab.whole(b" wholly").map(|token| vocab.text(token)), Some(&b" wholly"[..]));
+    assert_eq!(vocab.whole(b"the"), None);
 }
 
 #[test]

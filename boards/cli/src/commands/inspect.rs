@@ -4,7 +4,7 @@ use crate::args::InspectArgs;
 use crate::units::Bytes;
 use crate::{interrupt, models, out, units};
 use kinglet::{File, Model, Result, Role, TextKey, Type};
-use kinglet_quant::file::{SECTIONS, VERSION};
+use kinglet_quant::file::SECTIONS;
 use kinglet_quant::tensor::{self, Record};
 use kinglet_quant::tile::TileLayout;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ fn describe(model: &Model, is_checked: bool) -> String {
     }
     line("licence", first_line(TextKey::Licence).unwrap_or("unknown").trim());
     let size = Bytes(model.file_bytes() as u64);
-    line("file", &format!("{size}, {} bytes, version {VERSION}", model.file_bytes()));
+    line("file", &format!("{size}, {} bytes, version {}", model.file_bytes(), file.version()));
     line("signature", &signed(&file, is_checked));
     let read = model.read_bytes_per_token();
     line("token", &format!("reads {}, {read} bytes", Bytes(read as u64)));
@@ -96,7 +96,9 @@ fn describe(model: &Model, is_checked: bool) -> String {
     );
     let head = if config.tied == 1 { "shares the embedding" } else { "has its own matrix" };
     line("vocabulary", &format!("{} tokens; the head {head}", config.vocab_size));
-    line("context", &format!("{} positions, rope theta {}", config.max_context, config.rope_theta));
+    let own = if file.rotary_frequencies().is_some() { ", frequencies of its own" } else { "" };
+    let (context, theta) = (config.max_context, config.rope_theta);
+    line("context", &format!("{context} positions, rope theta {theta}{own}"));
     let chat = match (file.text(TextKey::ChatTemplate), file.text(TextKey::ChatFrame)) {
         (_, Some(_)) => "yes",
         (Some(_), None) => "yes, but not in the C library: the file has no frame",
@@ -162,7 +164,7 @@ fn document(model: &Model, verified: bool, is_checked: bool) -> Value {
         })
     };
     json!({
-        "version": VERSION,
+        "version": file.version(),
         "file_bytes": model.file_bytes(),
         "read_bytes_per_token": model.read_bytes_per_token(),
         "verified": verified,

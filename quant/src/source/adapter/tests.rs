@@ -101,6 +101,34 @@ fn differences(one: &Source, other: &Source) -> Vec<String> {
 }
 
 #[test]
+fn adapters_are_merged_before_zeros_fill_widths_up() {
+    let query = "base_model.model.model.layers.1.self_attn.q_proj";
+    let mut lora = Lora::new();
+    lora.tensors.clear();
+    lora.add(&format!("{query}.lora_A.weight"), &[4, 48]);
+    lora.add(&format!("{query}.lora_B.weight"), &[72, 4]);
+    let folder = Checkpoint::relative().write();
+    let plain = Source::open(folder.path()).unwrap();
+    let mut merged = Source::open(folder.path()).unwrap();
+    merged.merge(lora.write().path(), 1.0).unwrap();
+    assert_eq!(differences(&merged, &plain), ["layers.1.q"]);
+    let [before, after] = [&plain, &merged].map(|source| source.load(Role::Q, 1).unwrap());
+    let [a, b] = ["A", "B"].map(|part| &lora.tensors[&format!("{query}.lora_{part}.weight")].1);
+    let mut filled = 0;
+    for (at, (before, after)) in before.iter().zip(&after).enumerate() {
+        // A head of 24 rows has two halves of 12, each with 4 rows of zeros behind it.
+        let (row, col) = (at / 64, at % 64);
+        let is_filled = col >= 48 || row % 16 >= 12;
+        filled += usize::from(is_filled);
+        let row = row / 16 * 12 + row % 16;
+        let update = || 2.0 * (0..4).map(|k| b[row * 4 + k] * a[k * 48 + col]).sum::<f32>();
+        let wanted = if is_filled { 0.0 } else { before + update() };
+        assert!((after - wanted).abs() < 1e-6, "{at}: {after} is not {wanted}");
+    }
+    assert_eq!(filled, before.len() - 72 * 48);
+}
+
+#[test]
 fn only_what_an_adapter_names_changes() {
     let lora = Lora::new();
     assert_eq!(differences(&lora.merged(1.0), &base()), ["layers.1.gate"]);
