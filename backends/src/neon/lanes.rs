@@ -93,7 +93,7 @@ impl<D: Dot> Lanes for Neon<D> {
     }
     #[inline(always)]
     fn sum_of_lanes(self, x: float32x4_t) -> f32 {
-        vaddv_f32(vadd_f32(vget_low_f32(x), vget_high_f32(x)))
+        vaddvq_f32(x)
     }
     #[inline(always)]
     fn max_of_lanes(self, x: float32x4_t) -> f32 {
