@@ -66,12 +66,13 @@ impl<K: Kernels> Step<'_, '_, K> {
         self.rotary_angles();
         for layer in 0..config.layers as u16 {
             let linear = |role| Linear::of(self.model, role, layer);
-            let [q, k, v, o] = [Role::Q, Role::K, Role::V, Role::O].map(linear);
-            let [gate, up, down] = [Role::Gate, Role::Up, Role::Down].map(linear);
+            let qkv = [linear(Role::Q), linear(Role::K), linear(Role::V)];
+            let (o, gate, up, down) =
+                (linear(Role::O), linear(Role::Gate), linear(Role::Up), linear(Role::Down));
 
             self.norm(self.model.vector(Role::AttnNorm, layer));
-            self.observe(Site::Attention, layer, q.w.cols());
-            self.project_qkv(&[q, k, v]);
+            self.observe(Site::Attention, layer, config.hidden as usize);
+            self.project_qkv(&qkv);
             self.append(config, layer);
             if layer + 1 == config.layers as u16 && self.observer.is_none() {
                 self.keep(config);

@@ -12,7 +12,6 @@ mod words;
 pub use spans::Span;
 pub use stream::TextStream;
 
-use crate::unicode::Class;
 use core::iter;
 use kinglet_quant::vocab::{
     FLAG_CHARACTERS, FLAG_LLAMA3_SPLIT, FLAG_PREFIX, FLAG_PREFIX_FIRST, FLAG_PREFIX_MISSING,
@@ -234,14 +233,10 @@ impl<'a> Tokenizer<'a> {
         if settling == 0 || !self.vocab.has(FLAG_LLAMA3_SPLIT) {
             return known;
         }
-        // Spaces belong together up to the last line break among them, which may still come.
-        let is_space = |character: &char| Class::of(*character) == Class::Space;
-        let end = text.utf8_chunks().last().map_or("", |chunk| match chunk.invalid() {
-            [] => chunk.valid(),
-            _ => "",
-        });
-        let spaces = end.chars().rev().take_while(is_space).map(char::len_utf8);
-        known.min(text.len() - spaces.sum::<usize>())
+        // Spaces belong together up to the last line break among them, which may still come. Some
+        // are of several bytes, as letters are.
+        let may_be_space = |byte: &u8| *byte <= b' ' || !byte.is_ascii();
+        known.min(text.iter().rposition(|byte| !may_be_space(byte)).map_or(0, |last| last + 1))
     }
 
     /// Appends the tokens of a text without special tokens, which may be the first of several.
