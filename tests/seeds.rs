@@ -44,6 +44,7 @@ fn every_target_has_what_it_begins_with() {
     for target in TARGETS {
         let folder = folder().join(target.name);
         for (name, bytes) in (target.seeds)() {
+            assert!((target.run)(&bytes), "{}/{name} is refused", target.name);
             let path = folder.join(name);
             if std::env::var_os("KINGLET_RECORD").is_some() {
                 fs::create_dir_all(&folder).unwrap();

@@ -106,6 +106,11 @@ impl TokenizerTables {
     }
 
     fn build(spelling: Spelling) -> Result<Self> {
+        ensure!(
+            !spelling.tokens.is_empty(),
+            Code::BadSource,
+            "the tokenizer has no tokens: fetch it again, or save it again with transformers"
+        );
         let bytes_of = byte_alphabet();
         let mut texts: Vec<Vec<u8>> =
             spelling.tokens.iter().map(|token| token_bytes(token, &bytes_of)).collect();

@@ -12,7 +12,7 @@ thread_local! {
     static ADAPTER: tempfile::TempDir = scratch();
 }
 
-pub fn run(input: &[u8]) {
+pub fn run(input: &[u8]) -> bool {
     let base = checkpoint::folder();
     let mut source = Source::open(base.path()).expect("the model is whole");
     let merged = if input.starts_with(b"GGUF") {
@@ -29,11 +29,13 @@ pub fn run(input: &[u8]) {
             source.merge(folder.path(), 1.0)
         })
     };
-    if merged.is_ok() {
+    let is_merged = merged.is_ok();
+    if is_merged {
         let told: Vec<String> = source.adapters().map(ToString::to_string).collect();
         assert!(told.len() == 1 && !told[0].contains('\n'));
         use_source(&source);
     }
+    is_merged
 }
 
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {

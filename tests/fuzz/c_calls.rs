@@ -27,10 +27,11 @@ fn surroundings() -> Surroundings {
     Surroundings { library: Library::load(&folder), files, tally: Tally::default() }
 }
 
-pub fn run(input: &[u8]) {
+pub fn run(input: &[u8]) -> bool {
     static SURROUNDINGS: OnceLock<Surroundings> = OnceLock::new();
     let Surroundings { library, files, tally } = SURROUNDINGS.get_or_init(surroundings);
     calls::run(library, files, input, tally);
+    true
 }
 
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {

@@ -85,7 +85,7 @@ pub fn config() -> Value {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
         "vocab_size": vocabulary(), "hidden_size": WIDTH, "intermediate_size": WIDTH,
         "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
-        "head_dim": WIDTH / 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+        "head_dim": WIDTH / 2, "max_position_embeddings": 256, "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0, "rope_scaling": null, "tie_word_embeddings": true,
         "attention_bias": false, "mlp_bias": false, "bos_token_id": 1, "eos_token_id": 2,
         "pad_token_id": 2,

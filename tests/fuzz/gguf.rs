@@ -17,14 +17,13 @@ pub enum Entry {
     Integers(Vec<i32>),
 }
 
-pub fn run(input: &[u8]) {
+pub fn run(input: &[u8]) -> bool {
     FOLDER.with(|folder| {
         let path = folder.path().join("model.gguf");
         fs::write(&path, input).unwrap();
-        if let Ok(source) = Source::open(&path) {
-            use_source(&source);
-        }
-    });
+        let source = Source::open(&path);
+        source.inspect(use_source).is_ok()
+    })
 }
 
 /// A GGUF file with these entries, and tensors in f32.
@@ -136,8 +135,5 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("tokenizer.ggml.bos_token_id", Entry::Number(1)),
         ("tokenizer.ggml.eos_token_id", Entry::Number(2)),
     ];
-    let whole = file(&entries, &tensors());
-    // Only what stands in front of the data, which is where most readers stumble.
-    let head = whole[..whole.len() / 4].to_vec();
-    vec![("whole", whole), ("head", head)]
+    vec![("whole", file(&entries, &tensors()))]
 }

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod c_calls;
+#[expect(dead_code, reason = "what c_fuzz.rs tells of sequences")]
 mod calls;
 mod checkpoint;
 mod gguf;
@@ -13,8 +14,10 @@ mod kinglet_file;
 mod parts;
 mod safetensors;
 mod schema;
+mod server;
 mod settings;
 mod state;
+mod store;
 mod template;
 mod tokenizer;
 
@@ -22,9 +25,10 @@ mod tokenizer;
 pub struct Target {
     /// Its name, also that of its folder of seeds.
     pub name: &'static str,
-    /// Does everything with an input. Panics where something is wrong with Kinglet.
-    pub run: fn(&[u8]),
-    /// Inputs to begin with.
+    /// Does everything with an input, and tells whether it was accepted. Panics where something is
+    /// wrong with Kinglet.
+    pub run: fn(&[u8]) -> bool,
+    /// Inputs to begin with, all of which are accepted.
     pub seeds: fn() -> Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -44,8 +48,10 @@ targets! {
     kinglet_file,
     safetensors,
     schema,
+    server,
     settings,
     state,
+    store,
     template,
     tokenizer,
 }

@@ -9,15 +9,13 @@ const DEPTH: u32 = 3;
 const TEXTS: u64 = 8;
 const MOST_BYTES: usize = 2000;
 
-pub fn run(input: &[u8]) {
+pub fn run(input: &[u8]) -> bool {
     if input.starts_with(&MAGIC) {
-        if let Ok(table) = Automaton::open(input) {
-            (0..TEXTS).for_each(|seed| drop(text(&table, seed)));
-        }
-        return;
+        let table = Automaton::open(input);
+        return table.inspect(|table| (0..TEXTS).for_each(|seed| drop(text(table, seed)))).is_ok();
     }
-    let Ok(schema) = str::from_utf8(input) else { return };
-    let Ok(bytes) = compile(schema, DEPTH) else { return };
+    let Ok(schema) = str::from_utf8(input) else { return false };
+    let Ok(bytes) = compile(schema, DEPTH) else { return false };
     assert!(bytes.len() <= MAX_TABLE_BYTES);
     let table = Automaton::open(&bytes).expect("what is written can be read");
     for seed in 0..TEXTS {
@@ -25,6 +23,7 @@ pub fn run(input: &[u8]) {
         let shown = String::from_utf8_lossy(&text);
         assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok(), "{shown}");
     }
+    true
 }
 
 /// A text that a table accepts, chosen by a number; none where it would be too long.

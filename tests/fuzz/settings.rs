@@ -13,7 +13,7 @@ thread_local! {
     static FOLDER: Folder = Folder::new();
 }
 
-pub fn run(input: &[u8]) {
+pub fn run(input: &[u8]) -> bool {
     let parts: [&[u8]; NAMES.len()] = split(input);
     FOLDER.with(|folder| {
         for (name, text) in NAMES.into_iter().zip(parts) {
@@ -22,10 +22,8 @@ pub fn run(input: &[u8]) {
                 text => folder.put(name, text),
             }
         }
-        if let Ok(source) = Source::open(folder.path()) {
-            use_source(&source);
-        }
-    });
+        Source::open(folder.path()).inspect(use_source).is_ok()
+    })
 }
 
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {

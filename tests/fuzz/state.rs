@@ -33,8 +33,8 @@ fn texts() -> Own {
     Texts::on_cpu(file, &LIMITS, Tier::best(), Alone, memory).unwrap()
 }
 
-pub fn run(input: &[u8]) {
-    let Some((&first, state)) = input.split_first() else { return };
+pub fn run(input: &[u8]) -> bool {
+    let Some((&first, state)) = input.split_first() else { return false };
     let mut state = state.to_vec();
     TEXTS.with_borrow_mut(|texts| {
         if first & 1 == 1 && state.len() >= CHECKSUM.end {
@@ -43,14 +43,15 @@ pub fn run(input: &[u8]) {
             let hash = hash.chain_update(&state[CHECKSUM.end..]).finalize();
             state[CHECKSUM].copy_from_slice(&hash);
         }
-        restore(texts, &state);
-    });
+        restore(texts, &state)
+    })
 }
 
-fn restore(texts: &mut Own, state: &[u8]) {
+/// Whether a state was restored.
+fn restore(texts: &mut Own, state: &[u8]) -> bool {
     let vocabulary = texts.model().config().vocab_size;
     let mut text = texts.text(0);
-    let Ok(draws) = text.restore(state) else { return };
+    let Ok(draws) = text.restore(state) else { return false };
     assert!(text.tokens().iter().all(|&token| token < vocabulary));
     let saved = save(&mut text, draws);
     assert_eq!(saved.len(), state.len());
@@ -61,6 +62,7 @@ fn restore(texts: &mut Own, state: &[u8]) {
         let Ok(token) = text.next(&mut sampler) else { break };
         assert!(token < vocabulary);
     }
+    true
 }
 
 fn save<E: kinglet_core::engine::Engine>(

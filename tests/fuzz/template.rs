@@ -10,24 +10,26 @@ use kinglet_quant::template::{SpecialTexts, Template};
 /// Messages of a conversation.
 const MOST: usize = 16;
 
-pub fn run(input: &[u8]) {
+pub fn run(input: &[u8]) -> bool {
     let [source, conversation] = split(input);
     let (Ok(source), Ok(conversation)) = (str::from_utf8(source), str::from_utf8(conversation))
     else {
-        return;
+        return false;
     };
     let specials = [("bos_token", "<s>"), ("eos_token", "<|im_end|>")];
     let specials: SpecialTexts = specials.into_iter().collect();
     assert_eq!(SpecialTexts::from_text(&specials.to_text()), specials);
     check_frame(source, &messages(conversation));
-    let Ok(template) = Template::with(source, specials, Some(str::to_owned)) else { return };
+    let Ok(template) = Template::with(source, specials, Some(str::to_owned)) else {
+        return false;
+    };
     assert_eq!(template.source(), source);
     let messages = messages(conversation);
     let texts = [false, true].map(|is_reply_next| template.render(&messages, is_reply_next));
     if template.check().is_err() {
-        return;
+        return false;
     }
-    let Some(text) = template.reduce() else { return };
+    let Some(text) = template.reduce() else { return true };
     let frame = Frame::new(&text).expect("what is written can be read");
     for (is_reply_next, text) in [false, true].into_iter().zip(texts) {
         // A frame takes fewer conversations, and writes the same text.
@@ -35,6 +37,7 @@ pub fn run(input: &[u8]) {
             assert_eq!(text.ok(), Some(written));
         }
     }
+    true
 }
 
 fn messages(conversation: &str) -> Vec<Message<'_>> {

@@ -17,12 +17,11 @@ const MOST_BYTES: usize = 512;
 /// Tokens whose texts are looked for again.
 const MOST_TOKENS: u32 = 1 << 12;
 
-pub fn run(input: &[u8]) {
-    let Ok(json) = str::from_utf8(input) else { return };
-    let Ok(tables) = TokenizerTables::from_tokenizer_json(json) else { return };
+pub fn run(input: &[u8]) -> bool {
+    let Ok(json) = str::from_utf8(input) else { return false };
+    let Ok(tables) = TokenizerTables::from_tokenizer_json(json) else { return false };
     let section = Aligned::copy_of(&tables.to_section());
     let config = Config { vocab_size: tables.len() as u32, ..bytemuck::Zeroable::zeroed() };
-    // Its last token may have no text, and then there is no vocabulary.
     let vocab = Vocab::new(section.as_ref(), &config).expect("what is written can be read");
     let tokenizer = Tokenizer::new(vocab);
     for token in 0..tables.len() as u32 {
@@ -38,6 +37,7 @@ pub fn run(input: &[u8]) {
     for text in TEXTS.iter().map(|text| text.as_bytes()).chain([head]) {
         check_text(&tokenizer, text);
     }
+    true
 }
 
 /// A text comes back from its tokens, but for bytes that no token stands for.
