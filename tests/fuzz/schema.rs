@@ -15,6 +15,9 @@ pub fn run(input: &[u8]) -> bool {
         return table.inspect(|table| (0..TEXTS).for_each(|seed| drop(text(table, seed)))).is_ok();
     }
     let Ok(schema) = str::from_utf8(input) else { return false };
+    if repeats_much(input) {
+        return false;
+    }
     let Ok(bytes) = compile(schema, DEPTH) else { return false };
     assert!(bytes.len() <= MAX_TABLE_BYTES);
     let table = Automaton::open(&bytes).expect("what is written can be read");
@@ -24,6 +27,12 @@ pub fn run(input: &[u8]) -> bool {
         assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok(), "{shown}");
     }
     true
+}
+
+/// Whether a pattern repeats something a hundred times or more. That ends, too, but may take
+/// seconds, in which a thousand others can be tried.
+fn repeats_much(schema: &[u8]) -> bool {
+    schema.windows(4).any(|part| part[0] == b'{' && part[1..].iter().all(u8::is_ascii_digit))
 }
 
 /// A text that a table accepts, chosen by a number; none where it would be too long.
