@@ -187,7 +187,7 @@ pub fn converted(kind: Type) -> Aligned {
 fn written(source: &Source, kind: Type) -> kinglet::Result<Aligned> {
     OUTPUT.with(|output| {
         let path = output.get_or_init(scratch).path().join("model.kinglet");
-        let options = Options::new(kind, 1);
+        let options = Options { name: Some("tiny".to_owned()), ..Options::new(kind, 1) };
         convert(source, &path, &options, &mut |_| ControlFlow::Continue(()))?;
         Ok(Aligned::copy_of(&fs::read(&path).unwrap()))
     })
