@@ -9,13 +9,14 @@
 //! The first one takes other seeds, on from the time, and keeps the one under way in
 //! `target/c_fuzz.seed`, for the case that it ends the process.
 
-mod fuzz;
+#[path = "fuzz/calls/mod.rs"]
+mod calls;
 
-use fuzz::library::Library;
-use fuzz::world::Tally;
+use calls::library::Library;
+use calls::world::Tally;
 use kinglet::Type;
 use kinglet_tests::aligned::Aligned;
-use kinglet_tests::c::sources;
+use kinglet_tests::c::{checked_library, sources};
 use kinglet_tests::keys;
 use kinglet_tests::models::{converted_path, small};
 use std::fs;
@@ -61,8 +62,8 @@ fn setting(name: &str) -> Option<u64> {
 
 #[test]
 fn every_sequence_of_calls_comes_back() {
-    let (library, files, tally) = (Library::load(), files(), Tally::default());
-    let run = |seed| fuzz::run(&library, &files, &bytes(seed), &tally);
+    let (library, files, tally) = (Library::load(checked_library()), files(), Tally::default());
+    let run = |seed| calls::run(&library, &files, &bytes(seed), &tally);
     let start = Instant::now();
     let sequences = if let Some(seed) = setting("KINGLET_FUZZ_SEED") {
         run(seed);

@@ -23,6 +23,8 @@ pub use minijinja::value::Serde;
 /// Steps of a rendering, so that it ends whatever the template says: a conversation of a thousand
 /// messages takes less than a tenth.
 const MAX_STEPS: u64 = 1_000_000;
+/// Steps of each of the many short conversations that a frame is tried on.
+const FRAME_STEPS: u64 = MAX_STEPS / 20;
 
 const NAME: &str = "chat";
 
@@ -156,9 +158,7 @@ impl Template {
             clock.map(|clock| clock(format)).ok_or_else(unknown)
         });
         environment.add_filter("tojson", python::to_json);
-        environment.add_filter(dialect::PERCENT, |left: &Value, right: &Value| {
-            python::percent(left, right)
-        });
+        environment.add_filter(dialect::PERCENT, python::percent);
         environment.add_template_owned(NAME, translated).map_err(|cause| {
             let reason = reason(&cause);
             Error::new(Code::BadSource, format_args!("the chat template cannot be read: {reason}"))
@@ -233,10 +233,12 @@ impl Template {
 
     /// The template as the text of a [`Frame`](crate::frame::Frame), if there is a frame that
     /// writes some hundred conversations as the template does, and takes none that it refuses. A
-    /// template that asks for the date has none.
+    /// template that asks for the date has none, nor has one that takes thousands of steps for a
+    /// message.
     pub fn reduce(&self) -> Option<String> {
         // No clock: a frame would keep the date of today.
-        let dateless = Self::with(&self.source, self.specials.clone(), None).ok()?;
+        let mut dateless = Self::with(&self.source, self.specials.clone(), None).ok()?;
+        dateless.environment.set_fuel(Some(FRAME_STEPS));
         reduce::reduce(&dateless)
     }
 

@@ -159,6 +159,11 @@ impl TokenizerTables {
     }
 
     fn build(spelling: Spelling) -> Result<Self> {
+        ensure!(
+            !spelling.tokens.is_empty(),
+            Code::BadSource,
+            "the tokenizer has no tokens: fetch it again, or save it again with transformers"
+        );
         let bytes_of = byte_alphabet();
         let text = |token: &String| match spelling.alphabet {
             Alphabet::Printable => token_bytes(token, &bytes_of),

@@ -96,6 +96,38 @@ fn what_a_template_needs_and_kinglet_lacks_is_told_from_a_refusal() {
 }
 
 #[test]
+fn no_template_takes_memory_or_time_without_end() {
+    let conversation = [Message { role: "user", content: "Hi" }];
+    for (source, code) in [
+        ("{{ '%2000000000d' % 5 }}", Code::BadArgument),
+        ("{{ '%-2000000000s|' % ('a',) }}", Code::BadArgument),
+        ("{{ '{:>2000000000}'.format(1) }}", Code::BadSource),
+        ("{{ range(99999) | list | tojson(indent=60000) }}", Code::BadArgument),
+        ("{{ [messages] * 9 | tojson(separators=['a' * 90000000, '']) }}", Code::BadArgument),
+    ] {
+        let error = Template::new(source, "", "").unwrap().render(&conversation, true).unwrap_err();
+        assert_eq!(error.code(), code, "{source}: {error}");
+    }
+    let wide = Template::new("{{ '{:>9}|'.format(1) ~ '%9d|' % 2 }}", "", "").unwrap();
+    let text = wide.render(&conversation, true).unwrap();
+    assert_eq!(text, "        1|        2|");
+}
+
+#[test]
+fn templates_that_take_many_steps_have_no_frame() {
+    let loops = |count: usize| {
+        let frame = "{% for m in messages %}{{ m.role ~ m.content }}{% endfor %}";
+        let source = format!("{{% for i in range({count}) %}}{{% endfor %}}{frame}");
+        Template::new(&source, "", "").unwrap()
+    };
+    assert!(loops(10).reduce().is_some());
+    let many = loops(30_000);
+    let conversation = [Message { role: "user", content: "Hi" }];
+    assert!(many.render(&conversation, false).is_ok() && many.check().is_ok());
+    assert!(many.reduce().is_none());
+}
+
+#[test]
 fn templates_with_a_date_have_no_frame() {
     let source =
         |date: &str| format!("{date}{{% for m in messages %}}{{{{ m.content }}}};{{% endfor %}}");

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod devices;
 pub mod disk;
 pub mod goldens;
+pub mod hostile_file;
 pub mod hub_server;
 pub mod keys;
 pub mod models;

@@ -44,6 +44,10 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Option<Result<Value>> {
             // Of an odd filling, Python puts the larger part in front where the width is odd.
             padded(text, width, fill, |all| all / 2 + (all & width & 1)).into()
         }),
+        "format" if is_wide(text) => {
+            let sentence = "a width in a format is too large";
+            Err(Error::new(ErrorKind::InvalidOperation, sentence))
+        }
         "title" => from_args(args).map(|()| titled(text).into()),
         "casefold" => from_args(args).map(|()| text.to_lowercase().into()),
         "swapcase" => from_args(args).map(|()| swapped(text).into()),
@@ -139,6 +143,17 @@ fn zfilled(text: &str, width: usize) -> String {
 
 /// Characters that a text is filled up to at most, so that no template asks for gigabytes.
 const MAX_WIDTH: usize = 1 << 16;
+
+/// Whether a format asks for more characters than a text is filled up to. Numbers in front of the
+/// colon are places of values.
+fn is_wide(format: &str) -> bool {
+    let fields = format.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+    let specs = fields.filter_map(|field| field.split_once(':'));
+    let mut numbers = specs.flat_map(|(_, spec)| spec.split(|c: char| !c.is_ascii_digit()));
+    numbers.any(|digits| {
+        !digits.is_empty() && digits.parse::<usize>().map_or(true, |width| width > MAX_WIDTH)
+    })
+}
 
 /// The text filled up to a width; `in_front` says how much of the filling stands in front of it.
 fn padded(

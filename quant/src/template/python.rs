@@ -1,8 +1,7 @@
 //! What templates take for granted of Python: `json.dumps`, and `%` between a text and its values.
 
-use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 use std::fmt::Write;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -16,9 +15,9 @@ fn is_float(value: &Value) -> bool {
 }
 
 /// `a % b`: values put into a text, or the remainder with the divisor's sign.
-pub(super) fn percent(left: &Value, right: &Value) -> Result<Value> {
-    if let Some(text) = left.as_str() {
-        let values = match right.kind() {
+pub(super) fn percent(state: &mut State, left: &Value, right: &Value) -> Result<Value> {
+    if left.as_str().is_some() {
+        let mut values: Vec<Value> = match right.kind() {
             _ if right.is_tuple() => right.try_iter()?.collect(),
             ValueKind::Map => {
                 let keys = right.try_iter()?;
@@ -27,7 +26,9 @@ pub(super) fn percent(left: &Value, right: &Value) -> Result<Value> {
             }
             _ => vec![right.clone()],
         };
-        return format(FormatStyle::Printf, text, &values).map(Value::from);
+        values.insert(0, left.clone());
+        // It counts what is written as steps, however wide that is asked for.
+        return state.apply_filter("format", &values);
     }
     let whole = |value: &Value| i64::try_from(value.clone()).ok().filter(|_| !is_float(value));
     if let (Some(a), Some(b)) = (whole(left), whole(right)) {
@@ -43,15 +44,25 @@ pub(super) fn percent(left: &Value, right: &Value) -> Result<Value> {
     Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }))
 }
 
+/// Characters of an indentation at most.
+const MAX_INDENT: usize = 1 << 16;
+/// Bytes of JSON that count as a step of the template.
+const STEP_BYTES: u64 = 64;
+
 /// The filter `tojson` of `transformers`.
-pub(super) fn to_json(value: &Value, ascii: Option<bool>, options: Kwargs) -> Result<String> {
+pub(super) fn to_json(
+    state: &State,
+    value: &Value,
+    ascii: Option<bool>,
+    options: Kwargs,
+) -> Result<String> {
     let ascii = ascii.or(options.get("ensure_ascii")?).unwrap_or(false);
     let indent: Option<Value> = options.get("indent")?;
     let indent = match indent.filter(|indent| !indent.is_none()) {
         None => None,
         Some(indent) => Some(match indent.as_str() {
             Some(text) => text.to_owned(),
-            None => " ".repeat(usize::try_from(indent)?),
+            None => " ".repeat(usize::try_from(indent)?.min(MAX_INDENT)),
         }),
     };
     let separators: Option<Value> = options.get("separators")?;
@@ -62,14 +73,19 @@ pub(super) fn to_json(value: &Value, ascii: Option<bool>, options: Kwargs) -> Re
     let [item, key] = separators;
     let sorted = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     options.assert_all_used()?;
-    let mut dump = Dump { out: String::new(), ascii, indent, item: item?, key: key?, sorted };
+    let steps = state.fuel_levels().map_or(u64::MAX, |(_, left)| left);
+    let most = usize::try_from(steps.saturating_mul(STEP_BYTES)).unwrap_or(usize::MAX);
+    let mut dump = Dump { out: String::new(), most, ascii, indent, item: item?, key: key?, sorted };
     dump.value(value, 0)?;
+    state.consume_fuel(dump.out.len() as u64 / STEP_BYTES)?;
     Ok(dump.out)
 }
 
 /// `json.dumps` with its options.
 struct Dump {
     out: String,
+    /// Bytes of it that the template has steps for.
+    most: usize,
     ascii: bool,
     indent: Option<String>,
     item: String,
@@ -84,6 +100,9 @@ impl Dump {
     fn value(&mut self, value: &Value, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH {
             return Err(invalid("values are nested too deeply for tojson"));
+        }
+        if self.out.len() > self.most {
+            return Err(ErrorKind::OutOfFuel.into());
         }
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),

@@ -237,3 +237,17 @@ fn refuses_contradictions() {
     let error = TokenizerTables::from_tokenizer_json("{").unwrap_err();
     assert_eq!(error.code(), Code::BadSource);
 }
+
+#[test]
+fn a_tokenizer_without_tokens_is_refused() {
+    let mut empty = small();
+    empty["added_tokens"] = json!([]);
+    empty["model"]["vocab"] = json!({});
+    empty["model"]["merges"] = json!([]);
+    let json = TokenizerTables::from_tokenizer_json(&empty.to_string()).unwrap_err();
+    let gguf = TokenizerTables::from_gguf(&[], &[], &[], "smollm").unwrap_err();
+    for error in [json, gguf] {
+        assert_eq!(error.code(), Code::BadSource);
+        assert!(error.message().contains("no tokens"), "{error}");
+    }
+}

@@ -4,6 +4,8 @@ mod access;
 mod answer;
 mod app;
 mod ask;
+#[cfg(feature = "check")]
+pub mod check;
 mod embedding;
 mod energy;
 mod engine;
@@ -51,7 +53,7 @@ use room::Room;
 use std::net::TcpListener;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::Semaphore;
@@ -95,30 +97,11 @@ pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
     let Place { door, key, name, store, answer_bytes, sensor, exit_idle } = place;
     let listener = door.open()?;
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let queue = Arc::new(Queue::new(QUEUE_LENGTH));
     let energy = Energy::start(sensor.as_ref())?;
-    let metrics = Arc::new(Metrics { energy, ..Metrics::default() });
-    let (tell, told) = channel();
-    let worker = {
-        let (model, queue, metrics) = (model.clone(), Arc::clone(&queue), Arc::clone(&metrics));
-        // The batch binds its thread to a processor, and HTTP shall run on any.
-        thread::spawn(move || work(&model, &options, queue, metrics, store.as_ref(), &tell))
-    };
-    let context = told.recv().expect("the engine tells how it began")?;
-    let created = openai::now();
-    let app = App {
-        model: model.clone(),
-        name,
-        template: Template::of(&model.file()),
-        created,
-        context,
-        access: Access::new(key.as_deref(), is_local),
-        queue: Arc::clone(&queue),
-        metrics,
-        bodies: Arc::new(Semaphore::new(routes::ALL_BODIES_KIB)),
-        answers: Room::new(answer_bytes),
-        guides: OnceLock::new(),
-    };
+    let metrics = Metrics { energy, ..Metrics::default() };
+    let access = Access::new(key.as_deref(), is_local);
+    let (app, worker) = start(model, options, name, access, metrics, store, answer_bytes)?;
+    let queue = Arc::clone(&app.queue);
     let served = serve(listener, app, exit_idle);
     // The engine closes it when it fails.
     let has_failed = queue.is_closed();
@@ -131,6 +114,40 @@ pub fn run(model: &Model, options: SessionOptions, place: Place) -> Result<()> {
         "the engine has failed: start the server again"
     );
     Ok(())
+}
+
+/// Starts the engine; its thread ends when the queue is closed.
+fn start(
+    model: &Model,
+    options: SessionOptions,
+    name: String,
+    access: Access,
+    metrics: Metrics,
+    store: Option<StoreOptions>,
+    answer_bytes: usize,
+) -> Result<(App, JoinHandle<()>)> {
+    let (queue, metrics) = (Arc::new(Queue::new(QUEUE_LENGTH)), Arc::new(metrics));
+    let (tell, told) = channel();
+    let worker = {
+        let (model, queue, metrics) = (model.clone(), Arc::clone(&queue), Arc::clone(&metrics));
+        // The batch binds its thread to a processor, and HTTP shall run on any.
+        thread::spawn(move || work(&model, &options, queue, metrics, store.as_ref(), &tell))
+    };
+    let context = told.recv().expect("the engine tells how it began")?;
+    let app = App {
+        model: model.clone(),
+        name,
+        template: Template::of(&model.file()),
+        created: openai::now(),
+        context,
+        access,
+        queue,
+        metrics,
+        bodies: Arc::new(Semaphore::new(routes::ALL_BODIES_KIB)),
+        answers: Room::new(answer_bytes),
+        guides: OnceLock::new(),
+    };
+    Ok((app, worker))
 }
 
 /// Closes the queue when the engine ends, however it does: a server without one ends as well.

@@ -76,7 +76,7 @@ impl Route {
 }
 
 /// All paths with their methods.
-#[cfg(test)]
+#[cfg(any(test, feature = "check"))]
 pub fn all() -> impl Iterator<Item = (&'static str, Method)> {
     ROUTES.iter().map(|(path, route)| (*path, route.method()))
 }
@@ -141,6 +141,21 @@ async fn respond(
         }
         Route::Tell(tell) => Ok(response::document(&understand(app, request, tell).await?)),
     }
+}
+
+/// Answers a body that came by a path, without what HTTP has around it. Nothing for paths that take
+/// no bodies.
+#[cfg(feature = "check")]
+pub async fn answer_body(app: &App, path: &str, body: &[u8]) -> Option<Response> {
+    let outcome = match Route::of(path)? {
+        Route::Generate(prepare) => match prepare(app, body) {
+            Ok(prepared) => generate(app, prepared).await,
+            Err(failure) => Err(failure),
+        },
+        Route::Tell(tell) => tell(app, body).map(|told| response::document(&told)),
+        Route::Page | Route::Health | Route::Metrics | Route::Document(_) => return None,
+    };
+    Some(outcome.unwrap_or_else(|failure| response::failure(&failure, Protocol::of(path))))
 }
 
 fn models(app: &App) -> Value {

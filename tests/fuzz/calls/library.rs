@@ -4,11 +4,11 @@ use super::abi::{
     Candidate, GenerateOptions, Generation, LogSink, Message, ModelInfo, OnPiece, OnProgress,
     OnReplyPiece, Reply, Sampling, SessionInfo, SessionOptions,
 };
-use kinglet_tests::c::checked_library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::Path;
 use trust::{SignatureInfo, Trust};
 
-#[path = "../../boards/c/src/trust.rs"]
+#[path = "../../../boards/c/src/trust.rs"]
 pub mod trust;
 
 /// A status.
@@ -20,8 +20,8 @@ pub type Handle = *mut c_void;
 struct Opened(*mut c_void);
 
 impl Opened {
-    fn new() -> Self {
-        let path = checked_library().join("libkinglet.so");
+    fn new(folder: &Path) -> Self {
+        let path = folder.join("libkinglet.so");
         let path = CString::new(path.into_os_string().into_encoded_bytes()).unwrap();
         // SAFETY: the path ends with a zero; what the library does when loaded is what it does in
         // every program.
@@ -49,9 +49,9 @@ macro_rules! functions {
             /// The names of the functions without their prefix.
             pub const NAMES: &[&str] = &[$(stringify!($name)),+];
 
-            /// Loads the library.
-            pub fn load() -> Self {
-                let opened = Opened::new();
+            /// Loads the library that lies in a folder.
+            pub fn load(folder: &Path) -> Self {
+                let opened = Opened::new(folder);
                 let find = |name: &str| {
                     opened.find(&CString::new(format!("kinglet_{name}")).unwrap())
                 };
