@@ -110,11 +110,12 @@ impl<'a> Sampler<'a> {
         assert_eq!(logits.len(), candidates.len());
         self.adjust(logits, candidates, recent);
         self.kept = 0;
+        let best = arg_max(logits);
         if self.sampling.temperature <= 0.0 {
-            return arg_max(logits);
+            return best;
         }
         every_token(candidates);
-        self.draw(logits, candidates)
+        self.draw(logits, candidates, best)
     }
 
     /// Chooses as [`Sampler::pick`] would if all logits but those of `tokens`, which ascend, were
@@ -122,8 +123,8 @@ impl<'a> Sampler<'a> {
     pub fn pick_among(&mut self, logits: &mut [f32], tokens: &mut [u32]) -> u32 {
         self.kept = 0;
         match likeliest(logits, tokens) {
-            Some(token) if self.sampling.temperature <= 0.0 => token,
-            Some(_) => self.draw(logits, tokens),
+            Some(best) if self.sampling.temperature <= 0.0 => best,
+            Some(best) => self.draw(logits, tokens, best),
             None => 0,
         }
     }
@@ -131,8 +132,8 @@ impl<'a> Sampler<'a> {
     /// Chooses one of `tokens`, at least one, from logits that were adjusted; both slices change.
     pub(crate) fn pick_one_of(&mut self, logits: &mut [f32], tokens: &mut [u32]) -> u32 {
         match likeliest(logits, tokens) {
-            Some(token) if self.sampling.temperature <= 0.0 => token,
-            _ => self.draw(logits, tokens),
+            Some(best) if self.sampling.temperature <= 0.0 => best,
+            best => self.draw(logits, tokens, best.unwrap_or(tokens[0])),
         }
     }
 
@@ -156,9 +157,10 @@ impl<'a> Sampler<'a> {
         (is_plain && finds_few).then_some(screen)
     }
 
-    /// Draws one of `candidates` by its weight, after all filters.
-    fn draw(&mut self, logits: &mut [f32], candidates: &mut [u32]) -> u32 {
-        self.kept = self.keep(logits, candidates).len();
+    /// Draws one of `candidates`, of which `best` has the largest logit, by its weight, after all
+    /// filters.
+    fn draw(&mut self, logits: &mut [f32], candidates: &mut [u32], best: u32) -> u32 {
+        self.kept = self.keep(logits, candidates, best).len();
         self.draw_again(logits, &candidates[..self.kept])
     }
 
@@ -226,9 +228,8 @@ impl<'a> Sampler<'a> {
     ///
     /// Sums run in an order that depends on the kept candidates alone, so that candidates without a
     /// chance do not change the choice.
-    fn keep<'c>(&self, logits: &mut [f32], candidates: &'c mut [u32]) -> &'c mut [u32] {
+    fn keep<'c>(&self, logits: &mut [f32], candidates: &'c mut [u32], best: u32) -> &'c mut [u32] {
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
-        let best = likeliest(logits, candidates).unwrap_or(candidates[0]);
         let max = logits[best as usize];
         let count = weigh(logits, candidates, max, temperature);
         if count == 0 {
@@ -239,7 +240,7 @@ impl<'a> Sampler<'a> {
         let mut kept = &mut candidates[..count];
         if top_k > 0 {
             kept = most_probable(weights, kept, top_k.min(count));
-            kept.sort_unstable_by(|&a, &b| by_weight(weights, a, b));
+            sort_by_weight(weights, kept);
         }
         if top_p < 1.0 {
             kept = nucleus(weights, kept, top_p);
@@ -277,8 +278,11 @@ fn weigh(logits: &mut [f32], candidates: &mut [u32], max: f32, temperature: f32)
             *token = candidate;
             *exponent = logits[candidate as usize] - max;
         }
-        exponents = exponents.map(|exponent| exponent / temperature);
-        let weights = exponents.map(exp);
+        let mut weights = [0.0; TOGETHER];
+        for (weight, exponent) in weights.iter_mut().zip(&mut exponents) {
+            *exponent /= temperature;
+            *weight = exp(*exponent);
+        }
         for ((token, exponent), weight) in tokens.into_iter().zip(exponents).zip(weights) {
             // Also false for NaN, which then weighs nothing.
             if exponent > NEGLIGIBLE {
@@ -330,6 +334,11 @@ pub(crate) fn most_probable<'c>(
     &mut candidates[..count]
 }
 
+/// More weight first, equal weights in the tokens' order.
+pub(crate) fn sort_by_weight(weights: &[f32], tokens: &mut [u32]) {
+    tokens.sort_unstable_by(|&a, &b| by_weight(weights, a, b));
+}
+
 /// The fewest candidates whose weights sum to `share` of all candidates' weight, in order.
 fn nucleus<'c>(weights: &[f32], candidates: &'c mut [u32], share: f32) -> &'c mut [u32] {
     let sum = |tokens: &[u32]| tokens.iter().map(|&t| weights[t as usize]).sum::<f32>();
@@ -339,7 +348,7 @@ fn nucleus<'c>(weights: &[f32], candidates: &'c mut [u32], share: f32) -> &'c mu
         count = (count * 8).min(candidates.len());
     }
     let kept = most_probable(weights, candidates, count);
-    kept.sort_unstable_by(|&a, &b| by_weight(weights, a, b));
+    sort_by_weight(weights, kept);
     let mut reached = 0.0;
     let within = kept.iter().position(|&t| {
         reached += weights[t as usize];
@@ -350,7 +359,7 @@ fn nucleus<'c>(weights: &[f32], candidates: &'c mut [u32], share: f32) -> &'c mu
 }
 
 /// More weight first, the lower token first among equals.
-pub(crate) fn by_weight(weights: &[f32], a: u32, b: u32) -> core::cmp::Ordering {
+fn by_weight(weights: &[f32], a: u32, b: u32) -> core::cmp::Ordering {
     weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b))
 }
 

@@ -1,7 +1,7 @@
 //! The most probable next tokens and their probabilities.
 
 use crate::exp::exp;
-use crate::sample::{by_weight, most_probable};
+use crate::sample::{most_probable, sort_by_weight};
 
 /// A token and how probable it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -33,7 +33,7 @@ pub fn top(logits: &[f32], scratch: &mut [u32], out: &mut [Candidate]) -> usize 
     let known = &mut scratch[..count];
     let log_sum = log_sum_exp(logits);
     let best = most_probable(logits, known, wanted);
-    best.sort_unstable_by(|&a, &b| by_weight(logits, a, b));
+    sort_by_weight(logits, best);
     for (candidate, &token) in out.iter_mut().zip(&*best) {
         let log_probability = (logit(token) - log_sum) as f32;
         *candidate = Candidate { token, log_probability };

@@ -216,7 +216,7 @@ impl<'a> File<'a> {
             Some(bytes) => Ok(bytes),
             None => fail!(
                 Code::Truncated,
-                "a tensor starts behind the end of the file: fetch or convert it again"
+                "a tensor lies behind the end of the file: fetch or convert it again"
             ),
         }
     }
@@ -244,7 +244,7 @@ impl<'a> File<'a> {
             Some(bytes) => Ok(bytemuck::cast_slice(bytes)),
             None => fail!(
                 Code::Truncated,
-                "a vector reaches behind the end of the file: fetch or convert it again"
+                "a tensor lies behind the end of the file: fetch or convert it again"
             ),
         }
     }
@@ -418,8 +418,7 @@ fn open_header(bytes: &[u8]) -> Result<&[Section]> {
     ensure!(
         matches!(header.version, VERSION | VERSION_WITH_FEATURES),
         Code::UnknownVersion,
-        "the file has version {}, this program reads {VERSION} and {VERSION_WITH_FEATURES}: \
-         convert the model again, or take a newer Kinglet",
+        "the file has version {}: convert the model again, or take a newer Kinglet",
         header.version
     );
     ensure!(

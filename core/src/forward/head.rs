@@ -94,7 +94,7 @@ impl<K: Kernels> Step<'_, '_, K> {
         let (kernels, shares, tiles) = (self.kernels, self.tile_shares(), head.tile_count());
         let b = self.buffers.head();
         let x = activations(count, head.cols(), b.input, b.codes, b.scales, b.starts);
-        let (margins, thresholds) = (&*b.screen.margins, &*b.screen.thresholds);
+        let (margins, thresholds) = (&b.screen.margins[..count], &b.screen.thresholds[..count]);
         let ceilings = &*b.screen.ceilings;
         let split = Split::whole(tiles, shares);
         let logits = SharedColumns::new(&mut b.logits[..count * width], width, TILE_ROWS, split);
@@ -105,15 +105,13 @@ impl<K: Kernels> Step<'_, '_, K> {
             // Tile by tile, so that what one row has read is still in the cache for the others.
             for (column, index) in split.range(part).enumerate() {
                 let rows = TILE_ROWS.min(head.rows() - index * TILE_ROWS);
-                for token in 0..count {
-                    let (margin, threshold) = (margins[token], thresholds[token]);
+                for (token, (&margin, &threshold)) in margins.iter().zip(thresholds).enumerate() {
                     let mask = &mut masks.row(token)[column];
                     *mask = 0;
                     if ceilings[token * tiles + index] < threshold {
                         continue;
                     }
-                    let (logits, _) = logits.row(token).as_chunks_mut::<TILE_ROWS>();
-                    let logits = &mut logits[column];
+                    let logits = &mut logits.row(token)[column * TILE_ROWS..][..TILE_ROWS];
                     *mask = survivors(&head.tile(index), &logits[..rows], margin, threshold);
                     kernels.rescore(head, index, *mask, &x, token, logits);
                 }
