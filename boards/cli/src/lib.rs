@@ -5,7 +5,6 @@ mod bench;
 mod cache;
 mod chat;
 mod commands;
-#[cfg(feature = "pull")]
 mod digest;
 mod doctor;
 mod editor;
