@@ -78,8 +78,8 @@ impl Lanes for Avx2 {
         // SAFETY: the value `self` proves that the CPU has AVX2; registers only.
         unsafe {
             let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
-            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+            let pairs = _mm_add_ps(x, _mm_movehdup_ps(x));
+            _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehl_ps(pairs, pairs)))
         }
     }
 

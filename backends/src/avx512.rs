@@ -68,7 +68,15 @@ impl Lanes for Avx512 {
                 _mm512_add_epi32(n, _mm512_set1_epi32(127)),
             ))
         }
-        fn sum_of_lanes(x: __m512) -> f32 { _mm512_reduce_add_ps(x) }
+        fn sum_of_lanes(x: __m512) -> f32 {
+            {
+                let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x)));
+                let x = _mm256_add_ps(_mm512_castps512_ps256(x), upper);
+                let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+                let pairs = _mm_add_ps(x, _mm_movehdup_ps(x));
+                _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehl_ps(pairs, pairs)))
+            }
+        }
         fn max_of_lanes(x: __m512) -> f32 { _mm512_reduce_max_ps(x) }
     }
 

@@ -52,7 +52,7 @@ pub(crate) trait Lanes: Copy {
     fn row_sums(self, sums: [Self::Sum; MAX_SUMS]) -> [Self::I32; 2];
     /// `2ⁿ` for −126 ≤ n ≤ 127.
     fn power_of_two(self, n: Self::I32) -> Self::F32;
-    /// On x86 the upper half is added to the lower one until one is left.
+    /// The upper half is added to the lower one until four are left, then neighbours in pairs.
     fn sum_of_lanes(self, x: Self::F32) -> f32;
     fn max_of_lanes(self, x: Self::F32) -> f32;
 

@@ -58,7 +58,9 @@ pub fn real_source(test: &str) -> Option<PathBuf> {
         return Some(path);
     }
     let pulled = fs::read_to_string(cache().join("pulled").join(REAL)).ok();
-    let path = pulled.map(|relative| cache().join(relative)).filter(|path| path.exists());
+    // A manifest, whose first line is the checkpoint.
+    let relative = pulled.as_deref().and_then(|manifest| manifest.lines().next());
+    let path = relative.map(|relative| cache().join(relative)).filter(|path| path.exists());
     if path.is_none() {
         skip(test, format_args!("{REAL} is not there; tests/run fetches it"));
     }

@@ -50,7 +50,8 @@ pub fn everything<E: Engine>(texts: &mut Texts<'_, E>) -> Result<Observed> {
     texts.copy(0, 2, 20)?;
     texts.text(1).prefill(&prompt[3..12], &mut |_| Ok(()))?;
     texts.push(&[(2, 44), (1, 45)])?;
-    let mut sampler = Sampler::new(Sampling { temperature: 0.7, ..Sampling::default() });
+    // Low enough for a search of the head.
+    let mut sampler = Sampler::new(Sampling { temperature: 0.25, ..Sampling::default() });
     for _ in 0..3 {
         texts.text(1).next(&mut sampler)?;
     }
@@ -65,8 +66,9 @@ pub fn everything<E: Engine>(texts: &mut Texts<'_, E>) -> Result<Observed> {
     };
     let mut replies = Vec::new();
     for text in [2, 0, 1] {
-        let temperature = text as f32 * 0.4;
-        let sampling = Sampling { temperature, seed: text as u64, ..Sampling::default() };
+        // A search finds a token, some, or dozens.
+        let (temperature, top_k) = (text as f32 * 0.4, text * 20);
+        let sampling = Sampling { temperature, top_k, seed: text as u64, ..Sampling::default() };
         replies.push(Reply::new(&model, text, Sampler::new(sampling), options)?);
     }
     let mut pieces = Vec::new();
