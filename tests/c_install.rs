@@ -173,7 +173,12 @@ fn the_library_says_that_it_has_no_devices() {
     let files = ["device.c", "proof.c"].map(|file| sources().join(file));
     let libraries = installed().join("lib");
     let search = format!("-L{}", libraries.display());
-    compile("gcc", &["-std=c11", &search, "-lkinglet"], &[&files[0], &files[1]], &program);
+    compile(
+        "gcc",
+        &["-std=c11", &search, "-lkinglet", "-lpthread"],
+        &[&files[0], &files[1]],
+        &program,
+    );
     drop(small(MODEL, Type::Q8));
     let mut command = Command::new(&program);
     let said =

@@ -1,7 +1,6 @@
 // What people ask about kinglet.h: each answer that it gives is shown here or in another proof.
 #include "proof.h"
 
-#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -219,15 +218,6 @@ static void *do_everything(void *user) {
   return NULL;
 }
 
-// As little of the stack as the header says is enough.
-static void prove_stack(kinglet_model *model) {
-  pthread_attr_t small;
-  pthread_t thread;
-  CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 32 << 10) == 0);
-  CHECK(pthread_create(&thread, &small, do_everything, model) == 0);
-  CHECK(pthread_join(thread, NULL) == 0 && pthread_attr_destroy(&small) == 0);
-}
-
 // A child has copies of models and of sessions without threads of the library's.
 static void prove_children(const kinglet_model *model) {
   kinglet_session *session = new_prompted(model);
@@ -261,7 +251,8 @@ void prove_answers(void) {
   prove_conversations_go_on(model);
   prove_size_queries(model);
   prove_longer(model);
-  prove_stack(model);
+  // As little of the stack as the header says is enough.
+  run_on_stack(32 << 10, do_everything, model);
   prove_children(model);
   RETURNS(OK, kinglet_model_close(model));
 }

@@ -1,6 +1,8 @@
 // Checks, models and sessions.
 #include "proof.h"
 
+#include <pthread.h>
+
 const char *MODEL, *OTHER_MODEL, *SIGNED_MODEL;
 size_t STEP = 1;
 const unsigned char TABLE[TABLE_BYTES] = {
@@ -127,4 +129,12 @@ wrong_handles make_wrong(void *open, size_t bytes, void *of_other_kind) {
 void free_wrong(wrong_handles *wrong) {
   free(wrong->foreign);
   free(wrong->copied);
+}
+
+void run_on_stack(size_t bytes, void *(*work)(void *user), void *user) {
+  pthread_attr_t small;
+  pthread_t thread;
+  CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, bytes) == 0);
+  CHECK(pthread_create(&thread, &small, work, user) == 0);
+  CHECK(pthread_join(thread, NULL) == 0 && pthread_attr_destroy(&small) == 0);
 }

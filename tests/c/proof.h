@@ -38,6 +38,9 @@ void *read_file(const char *path, size_t *bytes);
 kinglet_model *open_model(const char *path);
 kinglet_session *new_session(const kinglet_model *model, const kinglet_session_options *options);
 
+// Does work on a thread with a stack of so many bytes.
+void run_on_stack(size_t bytes, void *(*work)(void *user), void *user);
+
 // Options with the size, a context of 64, a batch of 8 and nothing else.
 kinglet_session_options small_options(void);
 

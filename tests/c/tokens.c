@@ -1,8 +1,6 @@
 // Text to tokens and back, and conversations to text and to tokens.
 #include "proof.h"
 
-#include <pthread.h>
-
 static const char TEXT[] = "Once upon a time <|im_end|> \xC3\xA9 123";
 
 static void prove_tokenization(const kinglet_model *model) {
@@ -200,15 +198,6 @@ static void *render_shallowly(void *user) {
   return NULL;
 }
 
-// Conversations take as little of the stack as other functions do.
-static void prove_stack(kinglet_model *model) {
-  pthread_attr_t small;
-  pthread_t thread;
-  CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 64 << 10) == 0);
-  CHECK(pthread_create(&thread, &small, render_shallowly, model) == 0);
-  CHECK(pthread_join(thread, NULL) == 0 && pthread_attr_destroy(&small) == 0);
-}
-
 // The place of a weight file's entry for the frame: its key, its length, its text.
 static char *find_frame(char *data, size_t bytes) {
   const char rules[] = "akkkk\x1F";
@@ -257,6 +246,7 @@ void prove_tokens(void) {
   prove_conversations(model);
   prove_overlaps(model);
   prove_chat_tokens(model);
-  prove_stack(model);
+  // Conversations take as little of the stack as other functions do.
+  run_on_stack(64 << 10, render_shallowly, model);
   RETURNS(OK, kinglet_model_close(model));
 }
