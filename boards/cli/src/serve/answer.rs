@@ -1,8 +1,9 @@
 //! From the events of the engine to what a client gets: one document, or text as it comes.
 
+use super::event::Event;
 use super::failure::{Failure, Outcome};
 use super::framing::Framing;
-use super::job::{Event, Wish};
+use super::job::Wish;
 use serde_json::Value;
 
 /// A request that was understood.

@@ -3,9 +3,10 @@
 
 use super::answer::{Answer, Delivery, Prepared, Task};
 use super::app::App;
+use super::event::Event;
 use super::failure::{Failure, Outcome};
 use super::fields::Fields;
-use super::job::{Event, Wish};
+use super::job::Wish;
 use super::tokens;
 use kinglet::{Model, Pooling, Specials};
 use serde_json::Value;

@@ -5,7 +5,8 @@
 //! a text takes over what was computed of that. With a store, beginnings that two jobs had in
 //! common go to disk while nobody waits, and come back from there.
 
-use super::job::{Event, Job, Manner, Piece, Read, Wish};
+use super::event::{Event, Piece, Read};
+use super::job::{Job, Manner, Wish};
 use super::metrics::Metrics;
 use super::queue::{Next, Queue};
 use super::recipient::Recipient;

@@ -1,16 +1,9 @@
-//! What the server asks of the engine, and what it hears of it.
+//! What the server asks of the engine.
 
 use super::recipient::Recipient;
 use kinglet::guide::Guide;
-use kinglet::{Candidate, Error, Pooling, Sampling, StopReason};
-use std::time::{Duration, Instant};
-
-/// What an event takes beside its content.
-const EVENT_BYTES: usize = 128;
-/// What a token with its probability takes as a part of a document.
-const CANDIDATE_BYTES: usize = 96;
-/// What a number of an embedding takes, binary and as text.
-const NUMBER_BYTES: usize = 20;
+use kinglet::{Pooling, Sampling};
+use std::time::Instant;
 
 /// One prompt and what to make of it.
 pub struct Job {
@@ -51,51 +44,4 @@ pub struct Manner {
     pub guide: Option<Guide>,
     /// So many of the most probable tokens are wanted with each token.
     pub candidates: Option<usize>,
-}
-
-/// What becomes of a job, in this order.
-pub enum Event {
-    /// The prompt was read, and a reply begins.
-    Read(Read),
-    /// The reply goes on.
-    Piece(Piece),
-    /// The prompt's embedding.
-    Embedding(Vec<f32>),
-    /// All was made, or it has failed.
-    End(Result<StopReason, Box<Error>>),
-}
-
-impl Event {
-    /// About what it takes until it has been sent as a part of a document.
-    pub fn bytes(&self) -> usize {
-        let content = match self {
-            Self::Read(read) => {
-                CANDIDATE_BYTES * read.candidates.iter().map(Vec::len).sum::<usize>()
-            }
-            Self::Piece(piece) => 6 * piece.text.len() + CANDIDATE_BYTES * piece.candidates.len(),
-            Self::Embedding(numbers) => NUMBER_BYTES * numbers.len(),
-            Self::End(_) => 0,
-        };
-        EVENT_BYTES + content
-    }
-}
-
-/// What reading a prompt took.
-pub struct Read {
-    /// Tokens that were known from earlier texts.
-    pub reused: usize,
-    /// How long it took, without the time in the queue.
-    pub time: Duration,
-    /// For each token of the prompt but the first: itself, then the most probable ones.
-    pub candidates: Vec<Vec<Candidate>>,
-}
-
-/// A part of a reply.
-pub struct Piece {
-    /// Text that became certain.
-    pub text: String,
-    /// Whether it comes with a token.
-    pub has_token: bool,
-    /// The token, then the most probable ones, if they are wanted.
-    pub candidates: Vec<Candidate>,
 }

@@ -9,6 +9,7 @@ pub mod check;
 mod embedding;
 mod energy;
 mod engine;
+mod event;
 mod failure;
 mod fields;
 mod folder;

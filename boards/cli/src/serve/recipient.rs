@@ -1,6 +1,6 @@
 //! Who waits for what the engine makes of a job.
 
-use super::job::Event;
+use super::event::Event;
 use super::room::{Room, Share};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,8 +2,8 @@
 //! protocol writes in its own form.
 
 use super::answer::{Answer, Delivery, Usage};
+use super::event::{Event, Piece};
 use super::failure::{Failure, Outcome};
-use super::job::{Event, Piece};
 use kinglet::tools::{Call, Toolbox, Turn};
 use kinglet::{Candidate, StopReason};
 use serde_json::Value;

@@ -1,8 +1,9 @@
 //! What a request waits for.
 
 use super::answer::{Answer, Delivery, Prepared, Task};
+use super::event::Event;
 use super::failure::{Failure, Outcome};
-use super::job::{Event, Job};
+use super::job::Job;
 use super::queue::Queue;
 use super::recipient::{Abandoned, Message, Recipient};
 use super::room::{Held, Room, Share};
