@@ -184,18 +184,25 @@ impl Worker {
             match order {
                 Order::Keep { tokens, state } => self.keep(&tokens, &state),
                 Order::Load { name, tell } => {
+                    let state = self.folder.read(&name);
+                    self.rest();
                     // If the job has failed meanwhile, nobody wants it.
-                    let _ = tell.send(self.folder.read(&name));
+                    let _ = tell.send(state);
                 }
             }
-            self.metrics.store_bytes.set(self.folder.bytes());
-            self.is_busy.store(false, Ordering::Release);
             self.queue.wake();
         }
     }
 
+    /// Before an outcome is told, so that whoever hears of it finds the store free.
+    fn rest(&self) {
+        self.metrics.store_bytes.set(self.folder.bytes());
+        self.is_busy.store(false, Ordering::Release);
+    }
+
     fn keep(&mut self, tokens: &[u32], state: &[u8]) {
         let outcome = self.folder.keep(tokens, state);
+        self.rest();
         match &outcome {
             Ok(()) => self.metrics.kept.add(1),
             Err(error) => {
