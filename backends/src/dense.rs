@@ -141,7 +141,7 @@ fn multiply(weights: &[f32], x: &Activations<'_>, out: &mut Columns<'_, f32>, ou
     // SAFETY: `weights` is rows × cols, `x.values` tokens × cols and `out` tokens × rows with its
     // own stride, all checked above or by the type; `out` is borrowed mutably, so it overlaps none.
     unsafe {
-        gemm::gemm(
+        gemm_f32::gemm::f32::get_gemm_fn()(
             rows,
             x.tokens,
             cols,
@@ -160,7 +160,7 @@ fn multiply(weights: &[f32], x: &Activations<'_>, out: &mut Columns<'_, f32>, ou
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }
