@@ -4,10 +4,11 @@ use kinglet::schema::compile as compile_schema;
 use kinglet::template::{Message, Template};
 use kinglet::{GenerateOptions, Model, SessionOptions, Tier, Type};
 use kinglet_tests::c::{COMPILERS, compile, has, package, sources};
-use kinglet_tests::command::Said;
+use kinglet_tests::command::{Said, kinglet};
 use kinglet_tests::keys;
 use kinglet_tests::models::{converted_path, small};
 use kinglet_tests::skip::skip;
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
@@ -280,6 +281,95 @@ fn the_python_package_passes_its_tests() {
     let said = Said::by(python.arg("-s").arg(tests));
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.err.ends_with("\nOK\n"), "{}", said.err);
+}
+
+/// The command on its way to other machines: stripped, as packages have it, and its licences.
+fn command_and_notices(folder: &Path) -> [PathBuf; 2] {
+    let [command, notices] = ["kinglet", "NOTICES.gz"].map(|name| folder.join(name));
+    let mut strip = Command::new("strip");
+    strip.arg("-o").arg(&command).arg(kinglet(folder).get_program());
+    Said::by(&mut strip).ok();
+    let script = "import gzip, sys; open(sys.argv[1], 'wb').write(gzip.compress(b'licences'))";
+    Said::by(Command::new("python3").args(["-c", script]).arg(&notices)).ok();
+    [command, notices]
+}
+
+/// Debian's name for this architecture.
+fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
+/// Runs a script of the release for the command; returns what it made.
+fn packed(script: &str, args: &[&OsStr], folder: &Path) -> Vec<PathBuf> {
+    let [command, notices] = command_and_notices(folder);
+    let out = folder.join("packages");
+    fs::create_dir(&out).unwrap();
+    let mut python = Command::new("python3");
+    python.arg(package().join("../release").join(script)).args(args);
+    python.args(["--arch", architecture(), "--version", "9.8.7"]);
+    python.arg("--command").arg(command).arg("--notices").arg(notices).arg("--out").arg(&out);
+    Said::by(&mut python).ok();
+    let mut made: Vec<PathBuf> =
+        fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).collect();
+    made.sort();
+    made
+}
+
+/// The command at a path is the one of these tests.
+fn assert_command(program: &Path) {
+    let version = |mut command: Command| Said::by(command.arg("--version")).ok();
+    let home = TempDir::new().unwrap();
+    assert_eq!(version(Command::new(program)), version(kinglet(home.path())));
+}
+
+#[test]
+fn the_wheel_brings_the_command() {
+    if python("the_wheel_brings_the_command").is_none() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let library = shared_library();
+    let args = ["--glibc", "2.17", "--library"].map(OsStr::new);
+    let args = [&args[..], &[library.as_os_str()]].concat();
+    let wheels = packed("wheel.py", &args, folder.path());
+    let target = folder.path().join("installed");
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target"]);
+    Said::by(pip.arg(&target).args(&wheels)).ok();
+    assert_command(&target.join("bin/kinglet"));
+}
+
+/// Packages of npm, where npm and pnpm would put them: beside each other, and one in the other.
+#[test]
+fn the_packages_for_npm_bring_the_command() {
+    if python("the_packages_for_npm_bring_the_command").is_none() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let made = packed("npm.py", &[], folder.path());
+    assert_eq!(made.len(), 2);
+    let modules = folder.path().join("node_modules");
+    let unpack = |archive: &Path, place: &Path| {
+        fs::create_dir_all(place).unwrap();
+        let mut tar = Command::new("tar");
+        tar.args(["--strip-components=1", "-xzf"]).arg(archive).arg("-C").arg(place);
+        Said::by(&mut tar).ok();
+    };
+    let (starter, program) = (
+        modules.join("kinglet"),
+        if cfg!(target_arch = "aarch64") { "kinglet-linux-arm64" } else { "kinglet-linux-x64" },
+    );
+    let archive = |name: &str| made[0].with_file_name(format!("{name}-9.8.7.tgz"));
+    unpack(&archive("kinglet"), &starter);
+    let command = folder.path().join("kinglet-by-name");
+    std::os::unix::fs::symlink(starter.join("bin/kinglet"), &command).unwrap();
+    let said = Said::by(Command::new(&command).arg("--version"));
+    assert!(said.code == Some(1) && said.err.contains(program), "{said:?}");
+    let inside = starter.join("node_modules").join(program);
+    unpack(&archive(program), &inside);
+    assert_command(&command);
+    fs::rename(inside, modules.join(program)).unwrap();
+    assert_command(&command);
 }
 
 /// A complete example has at most so many lines.

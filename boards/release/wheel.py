@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes a wheel of the package for Python: its modules, and the C library for one architecture.
+"""Writes a wheel of the package for Python: its modules, and for one architecture the C library and
+the command.
 
-    wheel.py --library libkinglet.so.1 --arch arm64 --glibc 2.31 --version 0.1.0 \\
-        --notices NOTICES.gz --out target/packages
+    wheel.py --library libkinglet.so.1 --command kinglet --arch arm64 --glibc 2.31 \\
+        --version 0.1.0 --notices NOTICES.gz --out target/packages
 
 Nothing is compiled, so that a wheel is an archive with some texts. SOURCE_DATE_EPOCH is the time of
 its files; the same sources give the same bytes.
@@ -40,6 +41,9 @@ Description-Content-Type: text/markdown
 
 """
 
+# What lies here becomes a command.
+SCRIPTS = ".data/scripts/"
+
 WHEEL = """\
 Wheel-Version: 1.0
 Generator: kinglet
@@ -53,6 +57,7 @@ def contents(options, tag):
     info = f"kinglet-{options.version}.dist-info"
     files = {f"kinglet/{path.name}": path.read_bytes() for path in modules()}
     files[f"kinglet/{options.library.name}"] = options.library.read_bytes()
+    files[f"kinglet-{options.version}{SCRIPTS}kinglet"] = options.command.read_bytes()
     for name in ("LICENSE-APACHE", "LICENSE-MIT"):
         files[f"{info}/licenses/{name}"] = (ROOT / name).read_bytes()
     files[f"{info}/licenses/NOTICES"] = gzip.decompress(options.notices.read_bytes())
@@ -86,14 +91,15 @@ def write(path, files):
         for name in sorted(files, key=lambda name: (".dist-info/" in name, name)):
             entry = zipfile.ZipInfo(name, date)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            # A plain file that everybody may read.
-            entry.external_attr = 0o100644 << 16
+            # A plain file that everybody may read, and run where it is a command.
+            entry.external_attr = (0o100755 if SCRIPTS in name else 0o100644) << 16
             wheel.writestr(entry, files[name], compresslevel=9)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--library", type=Path, required=True)
+    parser.add_argument("--command", type=Path, required=True)
     parser.add_argument("--arch", choices=MACHINES, required=True)
     parser.add_argument("--glibc", required=True)
     parser.add_argument("--version", required=True)
