@@ -5,7 +5,7 @@
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
 use crate::sse::Sse;
-use crate::x86::{DotRegisters, InPairs, InQuads, Multiply, PairRegisters, Quads, Registers};
+use crate::x86::{Batches, DotRegisters, InPairs, InQuads, Multiply, PairRegisters, Registers};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
@@ -48,6 +48,7 @@ impl Avx2<Vnni> {
 /// A way of multiplying bytes, as a proof that this CPU has its instructions and AVX2, FMA and F16C.
 pub(crate) trait ByteProducts: Copy + Send + Sync {
     type Multiply: Multiply<Avx2<Self>>;
+    const BATCHES: Batches;
     /// [`kinglet_core::Kernels::FURTHER_TOKEN_COST`].
     const FURTHER_TOKEN_COST: u8;
 
@@ -57,6 +58,7 @@ pub(crate) trait ByteProducts: Copy + Send + Sync {
 
 impl ByteProducts for Pairs {
     type Multiply = InPairs;
+    const BATCHES: Batches = Batches::Rows;
     const FURTHER_TOKEN_COST: u8 = 40;
 
     #[inline(always)]
@@ -72,6 +74,7 @@ impl ByteProducts for Pairs {
 
 impl ByteProducts for Vnni {
     type Multiply = InQuads;
+    const BATCHES: Batches = Batches::Threes;
     const FURTHER_TOKEN_COST: u8 = 30;
 
     #[inline(always)]
@@ -232,7 +235,7 @@ fn add_pairs(low: __m256i, high: __m256i) -> __m256i {
 
 impl<B: ByteProducts> Registers for Avx2<B> {
     type Multiply = B::Multiply;
-    const UNPACKS_TILES: bool = false;
+    const BATCHES: Batches = B::BATCHES;
 
     #[inline(always)]
     fn sse(self) -> Sse {
@@ -299,15 +302,6 @@ impl<B: ByteProducts> Registers for Avx2<B> {
             let row = |r: usize| _mm_loadu_si128(from.add(r * stride).cast());
             _mm256_set_m128i(row(4), row(0))
         }
-    }
-
-    #[inline(always)]
-    unsafe fn repeat_quads(self, from: *const i8) -> Quads<Self> {
-        [0, 1, 2, 3].map(
-            #[inline(always)]
-            // SAFETY: by this function's contract; `self` proves AVX2.
-            |quad| unsafe { _mm256_set1_epi32(from.add(4 * quad).cast::<i32>().read_unaligned()) },
-        )
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
 use crate::sse::Sse;
-use crate::x86::{DotRegisters, InQuads, Quads, Registers};
+use crate::x86::{Batches, DotRegisters, InQuads, Registers};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
@@ -163,7 +163,7 @@ fn add_pairs(low: __m512i, high: __m512i) -> __m512i {
 
 impl Registers for Avx512 {
     type Multiply = InQuads;
-    const UNPACKS_TILES: bool = false;
+    const BATCHES: Batches = Batches::Rows;
 
     #[inline(always)]
     fn sse(self) -> Sse {
@@ -236,15 +236,6 @@ impl Registers for Avx512 {
             let two = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(row(0)), row(4));
             _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(two, row(8)), row(12))
         }
-    }
-
-    #[inline(always)]
-    unsafe fn repeat_quads(self, from: *const i8) -> Quads<Self> {
-        [0, 1, 2, 3].map(
-            #[inline(always)]
-            // SAFETY: by this function's contract; `self` proves AVX-512.
-            |quad| unsafe { _mm512_set1_epi32(from.add(4 * quad).cast::<i32>().read_unaligned()) },
-        )
     }
 }
 

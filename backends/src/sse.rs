@@ -4,7 +4,7 @@
 
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
-use crate::x86::{InPairs, PairRegisters, QUADS, Quads, Registers};
+use crate::x86::{Batches, InPairs, PairRegisters, QUADS, Quads, Registers};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
@@ -207,7 +207,7 @@ fn widen_f16(bits: __m128i) -> __m128 {
 
 impl Registers for Sse {
     type Multiply = InPairs;
-    const UNPACKS_TILES: bool = true;
+    const BATCHES: Batches = Batches::Tokens;
 
     #[inline(always)]
     fn sse(self) -> Sse {

@@ -21,4 +21,4 @@ mod registers;
 mod unpack;
 
 pub(crate) use multiply::{InPairs, InQuads, Multiply};
-pub(crate) use registers::{DotRegisters, PairRegisters, QUADS, Quads, Registers};
+pub(crate) use registers::{Batches, DotRegisters, PairRegisters, QUADS, Quads, Registers};

@@ -4,7 +4,7 @@
 //! multiplied as 0 to 15 with sums that start at `−8·Σ a`, 5 bits with twice that, nibbles of
 //! planes as [`kinglet_core::screen`] says; `multiply.rs` says how other weights are multiplied.
 
-use super::multiply::{Inputs, Multiply};
+use super::multiply::Multiply;
 use super::registers::{Quads, Register, Registers};
 use super::unpack::{Block, Bytes, Raised, Unpack};
 use kinglet_core::kernels::NIBBLE_OFFSET;
@@ -19,12 +19,21 @@ pub(super) trait Codes<R: Registers>: Copy {
     /// Where a sum over 16 columns starts, given `−8·Σ a`.
     fn start(start: i32) -> i32;
 
-    /// `Σ scale · weight · input` over 32 columns, `scales` as [`Multiply::scales`] gives them.
-    fn dot<const GROUP: usize>(
+    /// Adds the products of a quad of columns with one of activations to the sum over 16 columns;
+    /// `scales` are as [`Multiply::scales`] gives them.
+    fn add(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        quad: Register<R>,
+        input: Register<R>,
+        scales: Register<R>,
+    ) -> Register<R>;
+
+    /// `Σ scale · weight · input` over 32 columns, given the sums over 16.
+    fn scaled<const GROUP: usize>(
+        cpu: R,
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
     ) -> Register<R>;
 }
 
@@ -54,13 +63,23 @@ impl<R: Registers> Codes<R> for Bytes {
     }
 
     #[inline(always)]
-    fn dot<const GROUP: usize>(
+    fn add(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        quad: Register<R>,
+        input: Register<R>,
+        scales: Register<R>,
     ) -> Register<R> {
-        R::Multiply::bytes(cpu, quads, inputs, scales)
+        R::Multiply::add_bytes(cpu, sum, quad, input, scales)
+    }
+
+    #[inline(always)]
+    fn scaled<const GROUP: usize>(
+        cpu: R,
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
+    ) -> Register<R> {
+        R::Multiply::scaled_bytes(cpu, sums, scales)
     }
 }
 
@@ -78,13 +97,23 @@ impl<R: Registers, U: Raised> Codes<R> for Linear<U> {
     }
 
     #[inline(always)]
-    fn dot<const GROUP: usize>(
+    fn add(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        quad: Register<R>,
+        input: Register<R>,
+        _scales: Register<R>,
     ) -> Register<R> {
-        R::Multiply::unsigned::<GROUP>(cpu, quads, inputs, scales)
+        R::Multiply::add_unsigned(cpu, sum, quad, input)
+    }
+
+    #[inline(always)]
+    fn scaled<const GROUP: usize>(
+        cpu: R,
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
+    ) -> Register<R> {
+        R::Multiply::scaled_unsigned::<GROUP>(cpu, sums, scales)
     }
 }
 
@@ -106,13 +135,23 @@ impl<R: Registers, U: Unpack> Codes<R> for Entries<R, U> {
     }
 
     #[inline(always)]
-    fn dot<const GROUP: usize>(
+    fn add(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        quad: Register<R>,
+        input: Register<R>,
+        _scales: Register<R>,
     ) -> Register<R> {
-        R::Multiply::entries::<GROUP>(cpu, quads, inputs, scales)
+        R::Multiply::add_entries(cpu, sum, quad, input)
+    }
+
+    #[inline(always)]
+    fn scaled<const GROUP: usize>(
+        cpu: R,
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
+    ) -> Register<R> {
+        R::Multiply::scaled_entries::<GROUP>(cpu, sums, scales)
     }
 }
 

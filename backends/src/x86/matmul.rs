@@ -4,8 +4,8 @@
 //! on the tokens beside it.
 
 use super::codes::Codes;
-use super::multiply::{Inputs, Multiply};
-use super::registers::{QUADS, Quads, Register, Registers};
+use super::multiply::Multiply;
+use super::registers::{Batches, QUADS, Quads, Register, Registers};
 use super::unpack::{Block, Unpack};
 use crate::prefetch::{SLOW_TOKENS, fetch_behind};
 use crate::product::Product;
@@ -78,10 +78,10 @@ pub(super) fn one_tile<R: Registers, C: Codes<R>, const GROUP: usize>(
         many_tokens::<R, C, GROUP>(cpu, codes, tile, x, first, totals);
         for (token, total) in totals.iter_mut().enumerate() {
             let mut sums = [cpu.splat(0.0); MAX_PARTS];
-            for (sum, rows) in sums.iter_mut().zip(total.chunks_exact(R::COUNT)) {
+            for (sum, rows) in sums.iter_mut().zip(total.chunks_exact_mut(R::COUNT)) {
                 *sum = cpu.load(rows);
+                cpu.store(cpu.splat(0.0), rows);
             }
-            total.fill(0.0);
             store::<R, C>(cpu, sums, tile, out.row(first + token), output);
         }
     }
@@ -131,27 +131,36 @@ fn many_tokens<R: Registers, C: Codes<R>, const GROUP: usize>(
         &tokens,
         #[inline(always)]
         |block, scales| {
-            if R::UNPACKS_TILES {
-                let mut weights = [Weights::none(cpu); MAX_PARTS];
-                for (part, weights) in weights.iter_mut().enumerate().take(parts::<R>()) {
-                    *weights = Weights::of::<C, GROUP>(cpu, codes, block, scales, part);
-                }
-                for (token, total) in totals.iter_mut().enumerate() {
-                    // SAFETY: there are as many blocks, and tokens as totals.
-                    let inputs = unsafe { tokens.inputs::<R, C>(cpu, token, block.index) };
-                    for (weights, total) in weights.iter().zip(total.chunks_exact_mut(R::COUNT)) {
-                        weights.add_products::<C, GROUP>(cpu, &inputs, total);
+            if let Batches::Rows = R::BATCHES {
+                for part in 0..parts::<R>() {
+                    let weights = Weights::<R>::of::<C, GROUP>(cpu, codes, block, scales, part);
+                    for (token, total) in totals.iter_mut().enumerate() {
+                        // SAFETY: there are as many blocks, and tokens as totals.
+                        let inputs = unsafe { tokens.inputs::<R, C>(cpu, token, block.index) };
+                        let total = &mut total[part * R::COUNT..][..R::COUNT];
+                        weights.add_to::<C, GROUP>(cpu, &inputs, total);
                     }
                 }
                 return;
             }
-            for part in 0..parts::<R>() {
-                let weights = Weights::<R>::of::<C, GROUP>(cpu, codes, block, scales, part);
-                for (token, total) in totals.iter_mut().enumerate() {
+            let mut weights = [Weights::none(cpu); MAX_PARTS];
+            for (part, weights) in weights.iter_mut().enumerate().take(parts::<R>()) {
+                *weights = Weights::of::<C, GROUP>(cpu, codes, block, scales, part);
+            }
+            let mut token = 0;
+            if let Batches::Threes = R::BATCHES {
+                for totals in totals.as_chunks_mut::<3>().0 {
                     // SAFETY: there are as many blocks, and tokens as totals.
-                    let inputs = unsafe { tokens.inputs::<R, C>(cpu, token, block.index) };
-                    let total = &mut total[part * R::COUNT..][..R::COUNT];
-                    weights.add_products::<C, GROUP>(cpu, &inputs, total);
+                    let inputs = unsafe { tokens.some(token, block.index) };
+                    together::<R, C, GROUP, 3>(cpu, &weights, inputs, totals);
+                    token += 3;
+                }
+            }
+            for (token, total) in totals.iter_mut().enumerate().skip(token) {
+                // SAFETY: there are as many blocks, and tokens as totals.
+                let inputs = unsafe { tokens.inputs::<R, C>(cpu, token, block.index) };
+                for (weights, total) in weights.iter().zip(total.chunks_exact_mut(R::COUNT)) {
+                    weights.add_to::<C, GROUP>(cpu, &inputs, total);
                 }
             }
         },
@@ -177,6 +186,64 @@ fn each_block<'a, U: Unpack, const GROUP: usize>(
             work(Block { index, bytes }, scales);
         }
     }
+}
+
+/// Adds the products of a block, all rows of which are unpacked, with some tokens.
+#[inline(always)]
+fn together<R: Registers, C: Codes<R>, const GROUP: usize, const T: usize>(
+    cpu: R,
+    weights: &[Weights<R>; MAX_PARTS],
+    inputs: [Input; T],
+    totals: &mut [[f32; TILE_ROWS]; T],
+) {
+    let mut sums = [[[cpu.repeat_i32(0); 2]; MAX_PARTS]; T];
+    for half in 0..2 {
+        for (sums, input) in sums.iter_mut().zip(&inputs) {
+            // SAFETY: an input has two starts.
+            let start = unsafe { *input.starts.add(half) };
+            let start = R::Multiply::start(cpu, C::start(start));
+            for sums in &mut sums[..parts::<R>()] {
+                sums[half] = start;
+            }
+        }
+        for quad in 0..QUADS {
+            for (sums, input) in sums.iter_mut().zip(&inputs) {
+                // SAFETY: an input has 32 codes, 16 for each half.
+                let input =
+                    unsafe { cpu.repeat_quad_i8(input.codes.add(half * START_GROUP + 4 * quad)) };
+                for (sums, weights) in sums[..parts::<R>()].iter_mut().zip(weights) {
+                    let (quad, scales) = (weights.quads[half][quad], weights.scales[half]);
+                    sums[half] = C::add(cpu, sums[half], quad, input, scales);
+                }
+            }
+        }
+    }
+    for ((sums, input), totals) in sums.iter().zip(&inputs).zip(totals) {
+        // SAFETY: an input has a scale.
+        let scale = cpu.splat(unsafe { *input.scale });
+        let totals = totals.chunks_exact_mut(R::COUNT);
+        for ((sums, weights), total) in sums.iter().zip(weights).zip(totals) {
+            let sum = cpu.to_f32(C::scaled::<GROUP>(cpu, *sums, weights.scales));
+            cpu.store(cpu.mul_add(sum, scale, cpu.load(total)), total);
+        }
+    }
+}
+
+/// 32 activations of a token, in registers.
+#[derive(Clone, Copy)]
+struct Inputs<R: Registers> {
+    quads: [Quads<R>; 2],
+    /// What [`Multiply::start`] gives for the first and the last 16.
+    starts: [Register<R>; 2],
+    scale: R::F32,
+}
+
+/// 32 activations of a token: 32 codes, two starts and one scale.
+#[derive(Clone, Copy)]
+struct Input {
+    codes: *const i8,
+    starts: *const i32,
+    scale: *const f32,
 }
 
 /// The activations of some tokens.
@@ -215,20 +282,46 @@ impl<'a> Tokens<'a> {
         token: usize,
         block: usize,
     ) -> Inputs<R> {
-        let index = token * self.blocks + block;
-        // SAFETY: the slices have 32 codes, one scale and two starts for each token and block.
+        // SAFETY: by this function's contract.
+        let [input] = unsafe { self.some(token, block) };
+        // SAFETY: an input has 32 codes, two starts and one scale.
         unsafe {
-            let codes = self.codes.as_ptr().add(index * BLOCK);
-            let [low, high] = *self.starts.as_ptr().add(2 * index).cast::<[i32; 2]>();
+            let [low, high] = *input.starts.cast::<[i32; 2]>();
             Inputs {
-                quads: [cpu.repeat_quads(codes), cpu.repeat_quads(codes.add(START_GROUP))],
+                quads: [
+                    cpu.repeat_quads(input.codes),
+                    cpu.repeat_quads(input.codes.add(START_GROUP)),
+                ],
                 starts: [
                     R::Multiply::start(cpu, C::start(low)),
                     R::Multiply::start(cpu, C::start(high)),
                 ],
-                scale: cpu.splat(*self.scales.as_ptr().add(index)),
+                scale: cpu.splat(*input.scale),
             }
         }
+    }
+
+    /// A block of the activations of `T` tokens.
+    ///
+    /// # Safety
+    /// `first + T` is at most `count` and `block` below `blocks`.
+    #[inline(always)]
+    unsafe fn some<const T: usize>(&self, first: usize, block: usize) -> [Input; T] {
+        core::array::from_fn(
+            #[inline(always)]
+            |t| {
+                let index = (first + t) * self.blocks + block;
+                // SAFETY: the slices have 32 codes, one scale and two starts for each token and
+                // block.
+                unsafe {
+                    Input {
+                        codes: self.codes.as_ptr().add(index * BLOCK),
+                        starts: self.starts.as_ptr().add(2 * index),
+                        scale: self.scales.as_ptr().add(index),
+                    }
+                }
+            },
+        )
     }
 }
 
@@ -260,7 +353,7 @@ impl<R: Registers> Weights<R> {
         let (low, high) = (cpu.load_scales(low), cpu.load_scales(high));
         Self {
             quads: codes.quads(cpu, block, part),
-            scales: R::Multiply::scales::<GROUP>(cpu, low, high),
+            scales: [R::Multiply::scales(cpu, low), R::Multiply::scales(cpu, high)],
         }
     }
 
@@ -272,13 +365,19 @@ impl<R: Registers> Weights<R> {
         inputs: &Inputs<R>,
         total: R::F32,
     ) -> R::F32 {
-        let sum = C::dot::<GROUP>(cpu, &self.quads, inputs, &self.scales);
+        let mut sums = inputs.starts;
+        for (half, sum) in sums.iter_mut().enumerate() {
+            for (quad, input) in self.quads[half].iter().zip(inputs.quads[half]) {
+                *sum = C::add(cpu, *sum, *quad, input, self.scales[half]);
+            }
+        }
+        let sum = C::scaled::<GROUP>(cpu, sums, self.scales);
         cpu.mul_add(cpu.to_f32(sum), inputs.scale, total)
     }
 
     /// Adds the products with a token's activations to a total in memory.
     #[inline(always)]
-    fn add_products<C: Codes<R>, const GROUP: usize>(
+    fn add_to<C: Codes<R>, const GROUP: usize>(
         &self,
         cpu: R,
         inputs: &Inputs<R>,

@@ -8,58 +8,67 @@
 //! are raised: `Σ w·a = Σ (w + z)·a − z·Σ a`, and sums start at `−z·Σ a`, a multiple of the
 //! activations' `−8·Σ a`.
 
-use super::registers::{DotRegisters, PairRegisters, Quads, Register, Registers};
+use super::registers::{DotRegisters, PairRegisters, Register, Registers};
 use kinglet_quant::format::BLOCK;
 
-/// 32 activations of a token, as [`Multiply`] reads them, and what scales them.
-#[derive(Clone, Copy)]
-pub(crate) struct Inputs<R: Registers> {
-    pub quads: [Quads<R>; 2],
-    /// What [`Multiply::start`] gives for the first and the last 16.
-    pub starts: [Register<R>; 2],
-    pub scale: R::F32,
-}
-
-/// A way of multiplying 32 columns, `Σ scale · weight · activation` of the rows of a register. With
-/// groups of 32 columns both `scales` are those of the group.
+/// A way of multiplying bytes. Sums are those of 16 columns, [`Self::start`] first; with groups of
+/// 32 columns both `scales` are those of the group.
 pub(crate) trait Multiply<R: Registers> {
     /// How much entries of a table are raised by.
     const ENTRY_OFFSET: i8;
     /// How much bytes are raised by.
     const BYTE_OFFSET: i32;
 
-    /// A register of sums of 16 columns that start there.
+    /// Sums that start there.
     fn start(cpu: R, start: i32) -> Register<R>;
 
     /// Signed bytes as they multiply: raised by [`Self::BYTE_OFFSET`].
     fn raised(cpu: R, bytes: Register<R>) -> Register<R>;
 
     /// Scales, integers of 32 bits, as they multiply.
-    fn scales<const GROUP: usize>(cpu: R, low: Register<R>, high: Register<R>) -> [Register<R>; 2];
+    fn scales(cpu: R, scales: Register<R>) -> Register<R>;
 
-    /// Unsigned codes whose sums over 16 columns, with their start, fit into 16 bits.
-    fn unsigned<const GROUP: usize>(
+    /// Adds the products of unsigned codes with a quad of activations; the sums fit into 16 bits.
+    fn add_unsigned(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        codes: Register<R>,
+        input: Register<R>,
     ) -> Register<R>;
 
-    /// Entries of a table, which are within ±32.
-    fn entries<const GROUP: usize>(
+    /// Adds those of entries of a table, which are within ±32.
+    fn add_entries(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        entries: Register<R>,
+        input: Register<R>,
     ) -> Register<R>;
 
-    /// Bytes, with one scale for 32 columns.
-    fn bytes(
+    /// Adds those of bytes, which `scales` may scale.
+    fn add_bytes(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        bytes: Register<R>,
+        input: Register<R>,
+        scales: Register<R>,
     ) -> Register<R>;
+
+    /// The scaled sum over 32 columns of unsigned codes.
+    fn scaled_unsigned<const GROUP: usize>(
+        cpu: R,
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
+    ) -> Register<R>;
+
+    /// The scaled sum over 32 columns of entries.
+    fn scaled_entries<const GROUP: usize>(
+        cpu: R,
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
+    ) -> Register<R>;
+
+    /// The scaled sum over 32 columns of bytes, which are a group.
+    fn scaled_bytes(cpu: R, sums: [Register<R>; 2], scales: [Register<R>; 2]) -> Register<R>;
 }
 
 /// Pairs of products in 16 bits.
@@ -85,75 +94,82 @@ impl<R: PairRegisters> Multiply<R> for InPairs {
 
     /// Each scale twice.
     #[inline(always)]
-    fn scales<const GROUP: usize>(cpu: R, low: Register<R>, high: Register<R>) -> [Register<R>; 2] {
-        [low, high].map(
-            #[inline(always)]
-            |scales| cpu.in_halves(scales, scales),
-        )
+    fn scales(cpu: R, scales: Register<R>) -> Register<R> {
+        cpu.in_halves(scales, scales)
     }
 
     #[inline(always)]
-    fn unsigned<const GROUP: usize>(
+    fn add_unsigned(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        codes: Register<R>,
+        input: Register<R>,
     ) -> Register<R> {
-        let mut sums = inputs.starts;
-        for (half, sum) in sums.iter_mut().enumerate() {
-            for (quad, input) in quads[half].iter().zip(&inputs.quads[half]) {
-                *sum = cpu.add_i16(*sum, cpu.multiply_pairs(*quad, *input));
-            }
-            *sum = cpu.add_products_i16(*sum, scales[half]);
-        }
-        cpu.add_i32(sums[0], sums[1])
+        cpu.add_i16(sum, cpu.multiply_pairs(codes, input))
     }
 
     /// The products of 4 quads, 4·2·32·127 = 32,512, fit into 16 bits.
     #[inline(always)]
-    fn entries<const GROUP: usize>(
+    fn add_entries(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        entries: Register<R>,
+        input: Register<R>,
     ) -> Register<R> {
-        let mut sums = [cpu.repeat_i32(0); 2];
-        for (half, sum) in sums.iter_mut().enumerate() {
-            for (quad, input) in quads[half].iter().zip(&inputs.quads[half]) {
-                *sum = cpu.add_i16(*sum, signed_pairs(cpu, *quad, *input));
-            }
-            *sum = cpu.add_products_i16(*sum, scales[half]);
-        }
-        cpu.add_i32(sums[0], sums[1])
+        cpu.add_i16(sum, signed_pairs(cpu, entries, input))
     }
 
     /// The products of one quad, 2·128·127 = 32,512, fill 16 bits.
     #[inline(always)]
-    fn bytes(
+    fn add_bytes(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sum: Register<R>,
+        bytes: Register<R>,
+        input: Register<R>,
+        scales: Register<R>,
     ) -> Register<R> {
-        let mut sums = [cpu.repeat_i32(0); 2];
-        for (half, sum) in sums.iter_mut().enumerate() {
-            for (quad, input) in quads[half].iter().zip(&inputs.quads[half]) {
-                let pairs = signed_pairs(cpu, *quad, *input);
-                *sum = cpu.add_i32(*sum, cpu.add_products_i16(pairs, scales[half]));
-            }
-        }
+        cpu.add_i32(sum, cpu.add_products_i16(signed_pairs(cpu, bytes, input), scales))
+    }
+
+    #[inline(always)]
+    fn scaled_unsigned<const GROUP: usize>(
+        cpu: R,
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
+    ) -> Register<R> {
+        scaled_pairs(cpu, sums, scales)
+    }
+
+    #[inline(always)]
+    fn scaled_entries<const GROUP: usize>(
+        cpu: R,
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
+    ) -> Register<R> {
+        scaled_pairs(cpu, sums, scales)
+    }
+
+    #[inline(always)]
+    fn scaled_bytes(cpu: R, sums: [Register<R>; 2], _scales: [Register<R>; 2]) -> Register<R> {
         cpu.add_i32(sums[0], sums[1])
     }
 }
 
 /// `w · a` as `|w| · (a with the sign of w)`.
 #[inline(always)]
-fn signed_pairs<R: PairRegisters>(
+fn signed_pairs<R: PairRegisters>(cpu: R, weights: Register<R>, input: Register<R>) -> Register<R> {
+    cpu.multiply_pairs(cpu.abs_i8(weights), cpu.with_sign_i8(input, weights))
+}
+
+/// The scaled sum over 32 columns of pairs.
+#[inline(always)]
+fn scaled_pairs<R: PairRegisters>(
     cpu: R,
-    weights: Register<R>,
-    inputs: Register<R>,
+    [low, high]: [Register<R>; 2],
+    [low_scales, high_scales]: [Register<R>; 2],
 ) -> Register<R> {
-    cpu.multiply_pairs(cpu.abs_i8(weights), cpu.with_sign_i8(inputs, weights))
+    let low = cpu.add_products_i16(low, low_scales);
+    cpu.add_i32(low, cpu.add_products_i16(high, high_scales))
 }
 
 impl<R: DotRegisters> Multiply<R> for InQuads {
@@ -172,77 +188,80 @@ impl<R: DotRegisters> Multiply<R> for InQuads {
     }
 
     #[inline(always)]
-    fn scales<const GROUP: usize>(
-        _cpu: R,
-        low: Register<R>,
-        high: Register<R>,
-    ) -> [Register<R>; 2] {
-        [low, high]
+    fn scales(_cpu: R, scales: Register<R>) -> Register<R> {
+        scales
+    }
+
+    #[inline(always)]
+    fn add_unsigned(
+        cpu: R,
+        sum: Register<R>,
+        codes: Register<R>,
+        input: Register<R>,
+    ) -> Register<R> {
+        cpu.add_dot(sum, codes, input)
+    }
+
+    #[inline(always)]
+    fn add_entries(
+        cpu: R,
+        sum: Register<R>,
+        entries: Register<R>,
+        input: Register<R>,
+    ) -> Register<R> {
+        cpu.add_dot(sum, entries, input)
+    }
+
+    #[inline(always)]
+    fn add_bytes(
+        cpu: R,
+        sum: Register<R>,
+        bytes: Register<R>,
+        input: Register<R>,
+        _scales: Register<R>,
+    ) -> Register<R> {
+        cpu.add_dot(sum, bytes, input)
     }
 
     /// One instruction multiplies both sums by their scales and adds the products.
     #[inline(always)]
-    fn unsigned<const GROUP: usize>(
+    fn scaled_unsigned<const GROUP: usize>(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
     ) -> Register<R> {
         if GROUP == BLOCK {
-            return whole(cpu, quads, inputs, scales[0]);
+            return scaled_group(cpu, sums, scales[0]);
         }
-        let [low, high] = halves(cpu, quads, inputs);
-        cpu.add_products_i16(cpu.in_halves(low, high), cpu.in_halves(scales[0], scales[1]))
+        let sums = cpu.in_halves(sums[0], sums[1]);
+        cpu.add_products_i16(sums, cpu.in_halves(scales[0], scales[1]))
     }
 
     #[inline(always)]
-    fn entries<const GROUP: usize>(
+    fn scaled_entries<const GROUP: usize>(
         cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
+        sums: [Register<R>; 2],
+        scales: [Register<R>; 2],
     ) -> Register<R> {
         if GROUP == BLOCK {
-            return whole(cpu, quads, inputs, scales[0]);
+            return scaled_group(cpu, sums, scales[0]);
         }
-        let [low, high] = halves(cpu, quads, inputs);
-        cpu.add_i32(cpu.multiply_i32(low, scales[0]), cpu.multiply_i32(high, scales[1]))
+        let low = cpu.multiply_i32(sums[0], scales[0]);
+        cpu.add_i32(low, cpu.multiply_i32(sums[1], scales[1]))
     }
 
     #[inline(always)]
-    fn bytes(
-        cpu: R,
-        quads: &[Quads<R>; 2],
-        inputs: &Inputs<R>,
-        scales: &[Register<R>; 2],
-    ) -> Register<R> {
-        whole(cpu, quads, inputs, scales[0])
+    fn scaled_bytes(cpu: R, sums: [Register<R>; 2], scales: [Register<R>; 2]) -> Register<R> {
+        scaled_group(cpu, sums, scales[0])
     }
 }
 
-/// The sums over the first and the last 16 columns.
+/// The scaled sum over 32 columns with one scale.
 #[inline(always)]
-fn halves<R: DotRegisters>(cpu: R, quads: &[Quads<R>; 2], inputs: &Inputs<R>) -> [Register<R>; 2] {
-    let mut sums = inputs.starts;
-    for (half, sum) in sums.iter_mut().enumerate() {
-        for (quad, input) in quads[half].iter().zip(&inputs.quads[half]) {
-            *sum = cpu.add_dot(*sum, *quad, *input);
-        }
-    }
-    sums
-}
-
-/// The sum over 32 columns, times their scale.
-#[inline(always)]
-fn whole<R: DotRegisters>(
+fn scaled_group<R: DotRegisters>(
     cpu: R,
-    quads: &[Quads<R>; 2],
-    inputs: &Inputs<R>,
+    sums: [Register<R>; 2],
     scales: Register<R>,
 ) -> Register<R> {
-    let mut sum = cpu.add_i32(inputs.starts[0], inputs.starts[1]);
-    for (quad, input) in quads.as_flattened().iter().zip(inputs.quads.as_flattened()) {
-        sum = cpu.add_dot(sum, *quad, *input);
-    }
-    cpu.multiply_i32(sum, scales)
+    cpu.multiply_i32(cpu.add_i32(sums[0], sums[1]), scales)
 }

@@ -15,14 +15,23 @@ pub(crate) type Register<R> = <R as Lanes>::I32;
 /// quad.
 pub(crate) type Quads<R> = [Register<R>; QUADS];
 
+/// How several tokens share an unpacking of weights.
+pub(crate) enum Batches {
+    /// The rows of a register at a time, whose weights stay in registers.
+    Rows,
+    /// All rows at a time, whose weights lie in memory: each token repeats its activations once.
+    Tokens,
+    /// The same with three tokens at a time, which need to load weights only once.
+    Threes,
+}
+
 /// The integers of a tier. A value proves that the CPU has the instructions; methods are
 /// `#[inline(always)]`, as those of [`Lanes`] are.
 pub(crate) trait Registers: Lanes {
     /// How weights multiply activations.
     type Multiply: Multiply<Self>;
-    /// Whether several tokens read the unpacked weights of a whole tile from memory, so that each
-    /// needs to repeat its activations only once. Else the weights of some rows stay in registers.
-    const UNPACKS_TILES: bool;
+    /// How several tokens share an unpacking of weights.
+    const BATCHES: Batches;
 
     /// The same instructions on 128 bits, which every such CPU has.
     fn sse(self) -> Sse;
@@ -66,11 +75,28 @@ pub(crate) trait Registers: Lanes {
     /// # Safety
     /// Each of these rows, which are `stride` bytes apart, has 16 bytes.
     unsafe fn load_rows(self, from: *const u8, stride: usize) -> Register<Self>;
+    /// 4 activations, repeated.
+    ///
+    /// # Safety
+    /// `from` has 4 codes.
+    #[inline(always)]
+    unsafe fn repeat_quad_i8(self, from: *const i8) -> Register<Self> {
+        // SAFETY: by this function's contract.
+        self.repeat_i32(unsafe { from.cast::<i32>().read_unaligned() })
+    }
+
     /// 16 activations, each 4 repeated over a register.
     ///
     /// # Safety
     /// `from` has 16 codes.
-    unsafe fn repeat_quads(self, from: *const i8) -> Quads<Self>;
+    #[inline(always)]
+    unsafe fn repeat_quads(self, from: *const i8) -> Quads<Self> {
+        [0, 1, 2, 3].map(
+            #[inline(always)]
+            // SAFETY: by this function's contract.
+            |quad| unsafe { self.repeat_quad_i8(from.add(4 * quad)) },
+        )
+    }
 }
 
 /// Registers that multiply bytes and add pairs of products in 16 bits.
