@@ -264,6 +264,12 @@ impl<B: ByteProducts> Registers for Avx2<B> {
     }
 
     #[inline(always)]
+    fn behind(self, x: __m256i, other: __m256i) -> __m256i {
+        // SAFETY: the value `self` proves that the CPU has AVX2; registers only.
+        unsafe { behind(x, other) }
+    }
+
+    #[inline(always)]
     fn shift_left<const BITS: i32>(self, x: __m256i) -> __m256i {
         // SAFETY: the value `self` proves that the CPU has AVX2; registers only.
         unsafe { _mm256_slli_epi16::<BITS>(x) }
@@ -321,6 +327,22 @@ impl DotRegisters for Avx2<Vnni> {
         }
         fn multiply_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_mullo_epi32(a, b) }
     }
+}
+
+/// [`Registers::behind`]: no instruction, but the compiler cannot know.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn behind(mut x: __m256i, other: __m256i) -> __m256i {
+    // SAFETY: there is no instruction.
+    unsafe {
+        core::arch::asm!(
+            "/* {x} {other} */",
+            x = inout(ymm_reg) x,
+            other = in(ymm_reg) other,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    x
 }
 
 #[cfg(test)]
