@@ -49,17 +49,16 @@ impl Avx2<Vnni> {
 pub(crate) trait ByteProducts: Copy + Send + Sync {
     type Multiply: Multiply<Avx2<Self>>;
     const BATCHES: Batches;
-    /// [`kinglet_core::Kernels::FURTHER_TOKEN_COST`].
-    const FURTHER_TOKEN_COST: u8;
 
     /// [`Lanes::compiled`].
     fn compiled<R>(self, work: impl FnOnce() -> R) -> R;
+    /// [`Lanes::add_quad_products`].
+    fn add_quad_products(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i;
 }
 
 impl ByteProducts for Pairs {
     type Multiply = InPairs;
     const BATCHES: Batches = Batches::Rows;
-    const FURTHER_TOKEN_COST: u8 = 40;
 
     #[inline(always)]
     fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
@@ -70,12 +69,17 @@ impl ByteProducts for Pairs {
         // SAFETY: the value `self` proves that the CPU has the features.
         unsafe { inside(work) }
     }
+
+    register_methods! {
+        fn add_quad_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+            _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+        }
+    }
 }
 
 impl ByteProducts for Vnni {
     type Multiply = InQuads;
     const BATCHES: Batches = Batches::Threes;
-    const FURTHER_TOKEN_COST: u8 = 30;
 
     #[inline(always)]
     fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
@@ -86,13 +90,15 @@ impl ByteProducts for Vnni {
         // SAFETY: the value `self` proves that the CPU has the features.
         unsafe { inside(work) }
     }
+
+    register_methods! {
+        fn add_quad_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+            _mm256_dpwssd_avx_epi32(sum, a, b)
+        }
+    }
 }
 
-vector_kernels!(
-    [B: ByteProducts],
-    Avx2<B>,
-    const FURTHER_TOKEN_COST: u8 = B::FURTHER_TOKEN_COST;
-);
+vector_kernels!([B: ByteProducts], Avx2<B>, const FURTHER_TOKEN_COST: u8 = 40;);
 
 impl<B: ByteProducts> Lanes for Avx2<B> {
     const COUNT: usize = 8;
@@ -121,9 +127,6 @@ impl<B: ByteProducts> Lanes for Avx2<B> {
         fn round(x: __m256) -> __m256i { _mm256_cvtps_epi32(x) }
         fn to_f32(x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
         fn no_sum() -> __m256i { _mm256_setzero_si256() }
-        fn add_quad_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
-            _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
-        }
         fn row_sums(sums: [__m256i; 4]) -> [__m256i; 2] {
             [add_pairs(sums[0], sums[1]), add_pairs(sums[2], sums[3])]
         }
@@ -132,6 +135,11 @@ impl<B: ByteProducts> Lanes for Avx2<B> {
                 _mm256_add_epi32(n, _mm256_set1_epi32(127)),
             ))
         }
+    }
+
+    #[inline(always)]
+    fn add_quad_products(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        self.0.add_quad_products(sum, a, b)
     }
 
     #[inline(always)]
@@ -264,12 +272,6 @@ impl<B: ByteProducts> Registers for Avx2<B> {
     }
 
     #[inline(always)]
-    fn behind(self, x: __m256i, other: __m256i) -> __m256i {
-        // SAFETY: the value `self` proves that the CPU has AVX2; registers only.
-        unsafe { behind(x, other) }
-    }
-
-    #[inline(always)]
     fn shift_left<const BITS: i32>(self, x: __m256i) -> __m256i {
         // SAFETY: the value `self` proves that the CPU has AVX2; registers only.
         unsafe { _mm256_slli_epi16::<BITS>(x) }
@@ -327,22 +329,6 @@ impl DotRegisters for Avx2<Vnni> {
         }
         fn multiply_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_mullo_epi32(a, b) }
     }
-}
-
-/// [`Registers::behind`]: no instruction, but the compiler cannot know.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn behind(mut x: __m256i, other: __m256i) -> __m256i {
-    // SAFETY: there is no instruction.
-    unsafe {
-        core::arch::asm!(
-            "/* {x} {other} */",
-            x = inout(ymm_reg) x,
-            other = in(ymm_reg) other,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    x
 }
 
 #[cfg(test)]

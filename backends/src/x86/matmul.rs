@@ -201,10 +201,7 @@ fn together<R: Registers, C: Codes<R>, const GROUP: usize, const T: usize>(
         for (sums, input) in sums.iter_mut().zip(&inputs) {
             // SAFETY: an input has two starts.
             let start = unsafe { *input.starts.add(half) };
-            let mut start = R::Multiply::start(cpu, C::start(start));
-            if half == 1 {
-                start = cpu.behind(start, sums[0][0]);
-            }
+            let start = R::Multiply::start(cpu, C::start(start));
             for sums in &mut sums[..parts::<R>()] {
                 sums[half] = start;
             }

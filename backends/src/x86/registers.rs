@@ -66,13 +66,6 @@ pub(crate) trait Registers: Lanes {
     /// The same from the upper half.
     fn interleave_high_i64(self, a: Register<Self>, b: Register<Self>) -> Register<Self>;
 
-    /// `x`, computed only when `other` is: what follows from both then takes fewer registers.
-    #[inline(always)]
-    fn behind(self, x: Register<Self>, other: Register<Self>) -> Register<Self> {
-        let _ = other;
-        x
-    }
-
     /// The first bytes of a slice, 4 for each row.
     fn load_bytes(self, from: &[u8]) -> Register<Self>;
     /// The first scales of a slice, one for each row, as integers of 32 bits.
