@@ -45,7 +45,8 @@ impl Avx2<Vnni> {
     }
 }
 
-/// A way of multiplying bytes, as a proof that this CPU has its instructions and AVX2, FMA and F16C.
+/// A way of multiplying bytes, and the proof that this CPU has its instructions besides AVX2, FMA and
+/// F16C.
 pub(crate) trait ByteProducts: Copy + Send + Sync {
     type Multiply: Multiply<Avx2<Self>>;
     const BATCHES: Batches;
@@ -98,7 +99,9 @@ impl ByteProducts for Vnni {
     }
 }
 
-vector_kernels!([B: ByteProducts], Avx2<B>, const FURTHER_TOKEN_COST: u8 = 40;);
+// For each by itself: what is generic would be compiled into every crate that uses it.
+vector_kernels!([], Avx2<Pairs>, const FURTHER_TOKEN_COST: u8 = 40;);
+vector_kernels!([], Avx2<Vnni>, const FURTHER_TOKEN_COST: u8 = 40;);
 
 impl<B: ByteProducts> Lanes for Avx2<B> {
     const COUNT: usize = 8;

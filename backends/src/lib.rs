@@ -17,7 +17,8 @@
 //! | `neon-i8mm` | ARMv8.6's products of matrices of bytes | `neon.rs` |
 //!
 //! What vector tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`, and
-//! `dense.rs` for unquantized weights; those of x86 share `x86.rs` too. `multiply.rs` chooses the product for a number format.
+//! `dense.rs` for unquantized weights; those of x86 share `x86.rs` too. `multiply.rs` chooses the
+//! product for a number format.
 //! `README.md` says which operation of which tier is in which file.
 #![no_std]
 

@@ -387,7 +387,7 @@ impl<R: Registers> Weights<R> {
     }
 }
 
-/// Multiplies a token's sums by the step of the codes and the scales of their rows, and writes them.
+/// Multiplies a token's sums by the step of the codes and the scales of their rows; writes them.
 #[inline(always)]
 fn store<R: Registers, C: Codes<R>>(
     cpu: R,
