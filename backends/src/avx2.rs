@@ -45,8 +45,8 @@ impl Avx2<Vnni> {
     }
 }
 
-/// A way of multiplying bytes, and the proof that this CPU has its instructions besides AVX2, FMA and
-/// F16C.
+/// A way of multiplying bytes, and the proof that this CPU has its instructions besides AVX2, FMA
+/// and F16C.
 pub(crate) trait ByteProducts: Copy + Send + Sync {
     type Multiply: Multiply<Avx2<Self>>;
     const BATCHES: Batches;
