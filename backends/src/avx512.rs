@@ -1,14 +1,14 @@
 //! Kernels for AVX-512 F, BW, VL and VNNI: Intel since Cascade Lake, AMD since Zen 4.
 
-mod codes;
-mod matmul;
-mod planes;
-mod products;
-
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
+use crate::sse::Sse;
+use crate::x86::{Batches, DotRegisters, InQuads, Registers};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
+
+/// Truth table of `a ? b : c`.
+const PICK: i32 = 0xCA;
 
 /// Proof that this CPU has AVX-512 F, BW, VL and VNNI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,14 +145,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn sum_of_bytes(self, bytes: &[i8; 16]) -> i32 {
-        // SAFETY: every x86-64 CPU has SSE2; the 16 bytes are read.
-        unsafe {
-            // Raised by 128, because there is a sum of unsigned bytes only.
-            let raised = _mm_xor_si128(_mm_loadu_si128(bytes.as_ptr().cast()), _mm_set1_epi8(-128));
-            let halves = _mm_sad_epu8(raised, _mm_setzero_si128());
-            let sum = _mm_add_epi32(halves, _mm_unpackhi_epi64(halves, halves));
-            _mm_cvtsi128_si32(sum) - 16 * 128
-        }
+        crate::sse::sum_of_bytes(bytes)
     }
 }
 
@@ -166,6 +159,93 @@ fn add_pairs(low: __m512i, high: __m512i) -> __m512i {
         _mm512_permutex2var_epi32(low, even, high),
         _mm512_permutex2var_epi32(low, odd, high),
     )
+}
+
+impl Registers for Avx512 {
+    type Multiply = InQuads;
+    const BATCHES: Batches = Batches::Rows;
+
+    #[inline(always)]
+    fn sse(self) -> Sse {
+        // SAFETY: the value `self` proves that the CPU has AVX-512.
+        unsafe { Sse::within_avx() }
+    }
+
+    register_methods! {
+        fn repeat_i8(x: i8) -> __m512i { _mm512_set1_epi8(x) }
+        fn repeat_i32(x: i32) -> __m512i { _mm512_set1_epi32(x) }
+        fn and(a: __m512i, b: __m512i) -> __m512i { _mm512_and_si512(a, b) }
+        fn or(a: __m512i, b: __m512i) -> __m512i { _mm512_or_si512(a, b) }
+        fn xor(a: __m512i, b: __m512i) -> __m512i { _mm512_xor_si512(a, b) }
+        fn look_up(table: __m512i, indices: __m512i) -> __m512i {
+            _mm512_shuffle_epi8(table, indices)
+        }
+        fn add_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi32(a, b) }
+        fn add_products_i16(a: __m512i, b: __m512i) -> __m512i { _mm512_madd_epi16(a, b) }
+        fn in_halves(low: __m512i, high: __m512i) -> __m512i {
+            _mm512_ternarylogic_epi32::<PICK>(
+                _mm512_set1_epi32(0xffff),
+                low,
+                _mm512_slli_epi32::<16>(high),
+            )
+        }
+        fn interleave_low_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_unpacklo_epi32(a, b) }
+        fn interleave_high_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_unpackhi_epi32(a, b) }
+        fn interleave_low_i64(a: __m512i, b: __m512i) -> __m512i { _mm512_unpacklo_epi64(a, b) }
+        fn interleave_high_i64(a: __m512i, b: __m512i) -> __m512i { _mm512_unpackhi_epi64(a, b) }
+    }
+
+    // The intrinsics for constants count in `u32`; the compiler makes constants of these.
+    #[inline(always)]
+    fn shift_left<const BITS: i32>(self, x: __m512i) -> __m512i {
+        // SAFETY: the value `self` proves that the CPU has AVX-512; registers only.
+        unsafe { _mm512_sll_epi16(x, _mm_cvtsi32_si128(BITS)) }
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: i32>(self, x: __m512i) -> __m512i {
+        // SAFETY: the value `self` proves that the CPU has AVX-512; registers only.
+        unsafe { _mm512_srl_epi16(x, _mm_cvtsi32_si128(BITS)) }
+    }
+
+    #[inline(always)]
+    fn repeat_table(self, table: &[i8; 16]) -> __m512i {
+        // SAFETY: the 16 bytes are read; `self` proves AVX-512.
+        unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8]) -> __m512i {
+        let from = &from[..64];
+        // SAFETY: `from` has 64 bytes; `self` proves AVX-512.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_scales(self, from: &[i8]) -> __m512i {
+        let from = &from[..16];
+        // SAFETY: `from` has 16 bytes; `self` proves AVX-512.
+        unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_rows(self, from: *const u8, stride: usize) -> __m512i {
+        // SAFETY: by this function's contract; `self` proves AVX-512.
+        unsafe {
+            let row = |r: usize| _mm_loadu_si128(from.add(r * stride).cast());
+            let two = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(row(0)), row(4));
+            _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(two, row(8)), row(12))
+        }
+    }
+}
+
+impl DotRegisters for Avx512 {
+    register_methods! {
+        fn add_dot(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+            _mm512_dpbusd_epi32(sum, a, b)
+        }
+        fn multiply_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_mullo_epi32(a, b) }
+    }
 }
 
 #[cfg(test)]

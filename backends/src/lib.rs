@@ -8,14 +8,17 @@
 //! | tier | instructions | file |
 //! |---|---|---|
 //! | `scalar` | any CPU; the definition | [`kinglet_core::scalar`] |
+//! | `sse` | SSSE3, SSE4.1 | `sse.rs` |
 //! | `avx2` | AVX2, FMA, F16C | `avx2.rs` |
+//! | `avx-vnni` | and AVX-VNNI | `avx2.rs` |
 //! | `avx512` | AVX-512 F, BW, VL and VNNI | `avx512.rs` |
 //! | `neon` | every 64-bit ARM | `neon.rs` |
 //! | `neon-dot` | ARMv8.2's dot products | `neon.rs` |
 //! | `neon-i8mm` | ARMv8.6's products of matrices of bytes | `neon.rs` |
 //!
 //! What vector tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`, and
-//! `dense.rs` for unquantized weights. `multiply.rs` chooses the product for a number format.
+//! `dense.rs` for unquantized weights; those of x86 share `x86.rs` too. `multiply.rs` chooses the
+//! product for a number format.
 //! `README.md` says which operation of which tier is in which file.
 #![no_std]
 
@@ -50,11 +53,13 @@ mod planes;
 mod prefetch;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod product;
+#[cfg(target_arch = "x86_64")]
+pub mod sse;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod sums;
 mod tier;
 #[cfg(target_arch = "x86_64")]
-mod x86_low_row;
+mod x86;
 
 pub use backend::Backend;
 #[cfg(all(feature = "cuda", feature = "check"))]

@@ -5,7 +5,11 @@ use kinglet_core::scalar::Scalar;
 use kinglet_quant::{Code, Result, fail};
 
 #[cfg(target_arch = "x86_64")]
-use crate::{avx2::Avx2, avx512::Avx512};
+use crate::{
+    avx2::{Avx2, Pairs, Vnni},
+    avx512::Avx512,
+    sse::Sse,
+};
 
 #[cfg(target_arch = "aarch64")]
 use crate::neon::{Neon, Sdot, Smmla, Widening};
@@ -15,9 +19,15 @@ use crate::neon::{Neon, Sdot, Smmla, Widening};
 pub enum Tier {
     /// Plain loops: the definition of every operation.
     Scalar,
+    /// 128-bit vectors: SSSE3 and SSE4.1.
+    #[cfg(target_arch = "x86_64")]
+    Sse(Sse),
     /// 256-bit vectors: AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
+    Avx2(Avx2<Pairs>),
+    /// The same with integer dot products: AVX-VNNI.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(Avx2<Vnni>),
     /// 512-bit vectors with integer dot products: AVX-512 F, BW, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
@@ -48,7 +58,7 @@ enum Lack {
 
 /// The name of every tier of every architecture, fastest last, behind that of the device that
 /// [`crate::Backend`] has in some builds.
-const NAMES: &str = "cuda, scalar, avx2, avx512, neon, neon-dot, neon-i8mm";
+const NAMES: &str = "cuda, scalar, sse, avx2, avx-vnni, avx512, neon, neon-dot, neon-i8mm";
 
 fn names() -> impl Iterator<Item = &'static str> {
     NAMES.split(", ")
@@ -88,7 +98,11 @@ impl Tier {
         match name {
             "scalar" => Ok(Self::Scalar),
             #[cfg(target_arch = "x86_64")]
-            "avx2" => Avx2::detect().map(Self::Avx2).map_err(Lack::Instructions),
+            "sse" => Sse::detect().map(Self::Sse).map_err(Lack::Instructions),
+            #[cfg(target_arch = "x86_64")]
+            "avx2" => Avx2::<Pairs>::detect().map(Self::Avx2).map_err(Lack::Instructions),
+            #[cfg(target_arch = "x86_64")]
+            "avx-vnni" => Avx2::<Vnni>::detect().map(Self::AvxVnni).map_err(Lack::Instructions),
             #[cfg(target_arch = "x86_64")]
             "avx512" => Avx512::detect().map(Self::Avx512).map_err(Lack::Instructions),
             #[cfg(target_arch = "aarch64")]
@@ -107,7 +121,11 @@ impl Tier {
         match self {
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
+            Self::Sse(_) => "sse",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(_) => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
             #[cfg(target_arch = "aarch64")]
@@ -125,7 +143,11 @@ impl Choice for Tier {
         match self {
             Self::Scalar => work.run(Scalar),
             #[cfg(target_arch = "x86_64")]
+            Self::Sse(kernels) => work.run(kernels),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2(kernels) => work.run(kernels),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(kernels) => work.run(kernels),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(kernels) => work.run(kernels),
             #[cfg(target_arch = "aarch64")]

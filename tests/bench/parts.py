@@ -2,6 +2,7 @@
 
 import statistics
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -14,6 +15,8 @@ THREADS = [1, 2]
 # The type of Kinglet that stands against each type of llama.cpp.
 OPPONENT = {"Q4_0": "q4", "IQ4_NL": "q4", "Q4_K_M": "q4", "Q8_0": "q8"}
 LIKE_FOR_LIKE = ["Q4_0", "Q8_0"]
+# Tiers that are compared with a build of llama.cpp of their own, and what that has.
+TIERS = {"sse": "SSE4.2", "avx2": "AVX2", "avx-vnni": "AVX-VNNI"}
 # llama.cpp's cache in 8 bits, which needs its flash attention.
 LLAMA_INT8_CACHE = ["-ctk", "q8_0", "-ctv", "q8_0", "-fa", "1"]
 DECODE = 128
@@ -259,13 +262,13 @@ def neighbour(comparison: Comparison) -> Table:
     return Table(title, [*OPPONENTS, "program"], ["test", "unit"], lines, found)
 
 
-def avx2(comparison: Comparison) -> Table:
-    """Kinglet's AVX2 kernels against llama.cpp built without AVX-512."""
-    contests = {}
+def one_tier(comparison: Comparison, tier: str) -> Table:
+    """The kernels of a tier against llama.cpp built for the same instructions."""
+    contests, instructions = {}, TIERS[tier]
     for size in comparison.sizes:
         for kind in LIKE_FOR_LIKE:
-            kinglet = comparison.kinglet(size, OPPONENT[kind], "--tier", "avx2")
-            llama = comparison.llama(size, kind, build="avx2")
+            kinglet = comparison.kinglet(size, OPPONENT[kind], "--tier", tier)
+            llama = comparison.llama(size, kind, build=tier)
             for threads in THREADS:
                 for name, test in [
                     ("decode", Test(generated=DECODE, threads=threads)),
@@ -276,8 +279,9 @@ def avx2(comparison: Comparison) -> Table:
     pairs, lines = comparison.pairs(contests), []
     for title, pair in pairs.items():
         label, name, threads = title.split(", ")
-        lines += figures(f"{name} with AVX2", label, pair, "tokens/s", threads.removesuffix("t"))
-    title = "AVX2, tokens/s: the tier forced, llama.cpp built without AVX-512"
+        test = f"{name} with {instructions}"
+        lines += figures(test, label, pair, "tokens/s", threads.removesuffix("t"))
+    title = f"{instructions}, tokens/s: the tier forced, llama.cpp built for the same"
     return Table(title, [*OPPONENTS, "test", "threads"], ["program"], lines, samples(pairs))
 
 
@@ -316,6 +320,6 @@ PARTS: dict[str, Callable[[Comparison], Table]] = {
     "memory": memory,
     "bandwidth": bandwidth,
     "neighbour": neighbour,
-    "avx2": avx2,
     "growth": growth,
+    **{tier: partial(one_tier, tier=tier) for tier in TIERS},
 }

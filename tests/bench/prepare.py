@@ -38,7 +38,17 @@ WITHOUT_AVX512 = [
     "-DGGML_NATIVE=OFF", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON",
     "-DGGML_BMI2=ON",
 ]  # fmt: skip
-BUILDS = {"native": [], "avx2": WITHOUT_AVX512}
+WITHOUT_AVX = [
+    "-DGGML_NATIVE=OFF", "-DGGML_SSE42=ON", "-DGGML_AVX=OFF", "-DGGML_AVX2=OFF", "-DGGML_FMA=OFF",
+    "-DGGML_F16C=OFF", "-DGGML_BMI2=OFF",
+]  # fmt: skip
+# By the name of the tier that each stands against; `native` has what this machine has.
+BUILDS = {
+    "native": [],
+    "sse": WITHOUT_AVX,
+    "avx2": WITHOUT_AVX512,
+    "avx-vnni": [*WITHOUT_AVX512, "-DGGML_AVX_VNNI=ON"],
+}
 TARGETS = ["llama-bench", "llama-quantize", "llama-completion", "llama-perplexity"]
 
 
@@ -108,11 +118,11 @@ class Workshop:
             next(partial.iterdir()).rename(source)
         return source / "vendor/llama.cpp"
 
-    def llama(self) -> Path:
-        """The folder of llama.cpp's builds, `native` and `avx2`."""
+    def llama(self, tiers: list[str]) -> Path:
+        """The folder of llama.cpp's builds: `native`, and one for each of these tiers."""
         folder = self.folder / "llama"
-        for name, flags in BUILDS.items():
-            build = folder / name
+        for name in ["native", *tiers]:
+            build, flags = folder / name, BUILDS[name]
             if all((build / "bin" / target).exists() for target in TARGETS):
                 continue
             say(f"building llama.cpp, {name}")

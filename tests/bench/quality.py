@@ -161,7 +161,7 @@ def main() -> None:
     args = arguments()
     workshop = Workshop(FOLDER)
     kinglet = (args.kinglet or build_kinglet()).resolve()
-    llama = (args.llama_dir or workshop.llama()).resolve()
+    llama = (args.llama_dir or workshop.llama([])).resolve()
     calibration = ["--calibrate", args.calibrate] if args.calibrate else []
     text = args.text.resolve()
     formats = [

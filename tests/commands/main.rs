@@ -6,6 +6,8 @@ mod files;
 mod imports;
 mod page;
 mod power;
+#[cfg(target_arch = "x86_64")]
+mod processors;
 mod run;
 mod schema;
 mod serve;

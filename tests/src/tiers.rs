@@ -25,3 +25,9 @@ pub fn available() -> Vec<Tier> {
     }
     found
 }
+
+/// Whether a tier adds products to sums with one rounding. All that do compute the same bits;
+/// processors without the instruction round twice.
+pub fn fuses(tier: Tier) -> bool {
+    !["scalar", "sse"].contains(&tier.name())
+}
