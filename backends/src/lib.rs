@@ -8,6 +8,7 @@
 //! | tier | instructions | file |
 //! |---|---|---|
 //! | `scalar` | any CPU; the definition | [`kinglet_core::scalar`] |
+//! | `portable` | any CPU; vectors as far as the target has them | `portable.rs` |
 //! | `avx2` | AVX2, FMA, F16C | `avx2.rs` |
 //! | `avx512` | AVX-512 F, BW, VL and VNNI | `avx512.rs` |
 //! | `neon` | every 64-bit ARM | `neon.rs` |
@@ -46,9 +47,11 @@ mod multiply;
 pub mod neon;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod planes;
+#[cfg(feature = "portable")]
+pub mod portable;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod prefetch;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(feature = "portable", target_arch = "x86_64", target_arch = "aarch64"))]
 mod product;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod sums;

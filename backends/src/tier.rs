@@ -4,6 +4,9 @@ use kinglet_core::kernels::{Choice, UseKernels};
 use kinglet_core::scalar::Scalar;
 use kinglet_quant::{Code, Result, fail};
 
+#[cfg(feature = "portable")]
+use crate::portable::Portable;
+
 #[cfg(target_arch = "x86_64")]
 use crate::{avx2::Avx2, avx512::Avx512};
 
@@ -15,6 +18,9 @@ use crate::neon::{Neon, Sdot, Smmla, Widening};
 pub enum Tier {
     /// Plain loops: the definition of every operation.
     Scalar,
+    /// Plain Rust that becomes the vectors of whatever processor the build is for.
+    #[cfg(feature = "portable")]
+    Portable,
     /// 256-bit vectors: AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -48,7 +54,7 @@ enum Lack {
 
 /// The name of every tier of every architecture, fastest last, behind that of the device that
 /// [`crate::Backend`] has in some builds.
-const NAMES: &str = "cuda, scalar, avx2, avx512, neon, neon-dot, neon-i8mm";
+const NAMES: &str = "cuda, scalar, portable, avx2, avx512, neon, neon-dot, neon-i8mm";
 
 fn names() -> impl Iterator<Item = &'static str> {
     NAMES.split(", ")
@@ -87,6 +93,8 @@ impl Tier {
     fn find(name: &str) -> core::result::Result<Self, Lack> {
         match name {
             "scalar" => Ok(Self::Scalar),
+            #[cfg(feature = "portable")]
+            "portable" => Ok(Self::Portable),
             #[cfg(target_arch = "x86_64")]
             "avx2" => Avx2::detect().map(Self::Avx2).map_err(Lack::Instructions),
             #[cfg(target_arch = "x86_64")]
@@ -106,6 +114,8 @@ impl Tier {
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            #[cfg(feature = "portable")]
+            Self::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -124,6 +134,8 @@ impl Choice for Tier {
     fn with<W: UseKernels>(self, work: W) -> W::Output {
         match self {
             Self::Scalar => work.run(Scalar),
+            #[cfg(feature = "portable")]
+            Self::Portable => work.run(Portable),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(kernels) => work.run(kernels),
             #[cfg(target_arch = "x86_64")]

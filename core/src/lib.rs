@@ -45,6 +45,7 @@ pub mod sample;
 pub mod scalar;
 pub mod screen;
 pub mod stop;
+pub mod sums;
 pub mod text;
 pub mod texts;
 pub mod tokenizer;

@@ -1,6 +1,6 @@
 //! The meaning of every kernel, in plain loops; always compiled, on every target.
 
-mod attend;
+pub mod attend;
 mod planes;
 
 use crate::arena::Columns;
@@ -11,6 +11,7 @@ use crate::kernels::{
 use crate::kv::{ATTEND_CHUNK, KvHead, KvType};
 use crate::round::{block_scale, round_half_even};
 use crate::screen::{bounds, rows_of};
+use crate::sums::{SIDE_BY_SIDE, total};
 use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
@@ -113,7 +114,11 @@ impl Kernels for Scalar {
 
     fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
         assert!(gain.len() == x.len() && out.len() == x.len());
-        let mean_square = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+        let mut squares = [0f32; 2 * SIDE_BY_SIDE];
+        for (i, x) in x.iter().enumerate() {
+            squares[i % (2 * SIDE_BY_SIDE)] += x * x;
+        }
+        let mean_square = total(&mut squares) / x.len() as f32;
         let factor = 1.0 / libm::sqrtf(mean_square + eps);
         for ((out, x), gain) in out.iter_mut().zip(x).zip(gain) {
             *out = x * factor * gain;
@@ -176,7 +181,11 @@ fn float_rows(
 ) -> [f32; TILE_ROWS] {
     let values = &x.values[token * x.cols..][..x.cols];
     core::array::from_fn(|r| {
-        values.iter().enumerate().map(|(k, value)| value * weight(tile, r * x.cols + k)).sum()
+        let mut sums = [0f32; SIDE_BY_SIDE];
+        for (k, value) in values.iter().enumerate() {
+            sums[k % SIDE_BY_SIDE] += value * weight(tile, r * x.cols + k);
+        }
+        total(&mut sums)
     })
 }
 
