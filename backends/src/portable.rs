@@ -10,10 +10,12 @@
 //! | `codes.rs` | how the codes of each format become 16-bit integers |
 //! | `lines.rs` | products of these with activations |
 //! | `matmul.rs` | products of matrices: loops over tiles, blocks and tokens |
-//! | `attention.rs` | attention over one span of the cache |
+//! | `attention.rs` | attention over the cache |
+//! | `elementwise.rs` | operations on vectors |
 
 mod attention;
 mod codes;
+mod elementwise;
 mod lines;
 mod matmul;
 
@@ -70,7 +72,7 @@ impl Kernels for Portable {
     }
 
     fn quantize(self, x: &[f32], codes: &mut [i8], scales: &mut [f32], starts: &mut [i32]) {
-        Scalar.quantize(x, codes, scales, starts);
+        elementwise::quantize(x, codes, scales, starts);
     }
 
     fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
@@ -82,7 +84,7 @@ impl Kernels for Portable {
     }
 
     fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
-        Scalar.silu_mul(gate, up);
+        elementwise::silu_mul(gate, up);
     }
 
     fn append(

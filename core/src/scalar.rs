@@ -1,10 +1,9 @@
 //! The meaning of every kernel, in plain loops; always compiled, on every target.
 
-pub mod attend;
+mod attend;
 mod planes;
 
 use crate::arena::Columns;
-use crate::exp::exp;
 use crate::kernels::{
     Activations, Kernels, NIBBLE_OFFSET, Output, START_GROUP, Screened, check_rescore,
 };
@@ -36,10 +35,7 @@ impl Kernels for Scalar {
             let tile = w.tile(tile);
             for token in 0..x.tokens {
                 let sums = match w.kind() {
-                    Type::F32 => float_rows(&tile, token, x, |tile, i| tile.f32_rows()[i]),
-                    Type::Bf16 => {
-                        float_rows(&tile, token, x, |tile, i| tile.bf16_rows()[i].to_f32())
-                    }
+                    Type::F32 | Type::Bf16 => float_rows(w.kind(), &tile, token, x),
                     Type::Q8Planes => {
                         let high = planes::high_rows(&tile, token, x);
                         core::array::from_fn(|r| high[r] + planes::low_row(&tile, r, token, x))
@@ -172,21 +168,28 @@ impl Kernels for Scalar {
     }
 }
 
+/// [`crate::exp::exp`] as a function of its own: firmware would have it many times.
+#[inline(never)]
+fn exp(x: f32) -> f32 {
+    crate::exp::exp(x)
+}
+
 /// Dot products of 16 unquantized rows with one token.
-fn float_rows(
-    tile: &Tile<'_>,
-    token: usize,
-    x: &Activations<'_>,
-    weight: impl Fn(&Tile<'_>, usize) -> f32,
-) -> [f32; TILE_ROWS] {
+fn float_rows(kind: Type, tile: &Tile<'_>, token: usize, x: &Activations<'_>) -> [f32; TILE_ROWS] {
     let values = &x.values[token * x.cols..][..x.cols];
     core::array::from_fn(|r| {
         let mut sums = [0f32; SIDE_BY_SIDE];
         for (k, value) in values.iter().enumerate() {
-            sums[k % SIDE_BY_SIDE] += value * weight(tile, r * x.cols + k);
+            sums[k % SIDE_BY_SIDE] += value * float(kind, tile, r * x.cols + k);
         }
         total(&mut sums)
     })
+}
+
+/// A weight of an unquantized tile.
+#[inline(never)]
+fn float(kind: Type, tile: &Tile<'_>, index: usize) -> f32 {
+    if kind == Type::F32 { tile.f32_rows()[index] } else { tile.bf16_rows()[index].to_f32() }
 }
 
 /// Dot products of 16 quantized rows with one token: integers within 32 columns, f32 across.

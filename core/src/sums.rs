@@ -7,6 +7,7 @@ pub const SIDE_BY_SIDE: usize = 16;
 
 /// The sum of sums, whose number is a power of two from 4 on: halves are added to one another until
 /// four are left, then neighbours in pairs.
+#[inline(never)]
 pub fn total(sums: &mut [f32]) -> f32 {
     let mut count = sums.len();
     while count > 4 {

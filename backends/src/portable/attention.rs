@@ -1,12 +1,12 @@
 //! Attention over the cache. Keys and values of bytes lie in lines of 64: 4 codes of each of 16
 //! positions or of 16 dimensions, as the columns of a tile's rows do.
 
+use super::elementwise::{softmax, to_codes};
 use super::lines::{WORDS, repeat, signed_byte, words};
 use core::ops::Range;
 use half::f16;
 use kinglet_core::KvType;
 use kinglet_core::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM};
-use kinglet_core::scalar::attend::{softmax, to_codes};
 use kinglet_quant::format::{ALIGN, TILE_ROWS};
 
 /// Codes of a row in a line.

@@ -1,6 +1,6 @@
 //! The meaning of attention over one span of the cache, and of joining spans.
 
-use crate::exp::exp;
+use super::exp;
 use crate::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM};
 use crate::round::{round_half_even, wide_scale};
 use crate::sums::{SIDE_BY_SIDE, total};
@@ -52,8 +52,10 @@ pub(super) fn in_integers(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, pa
     }
 }
 
-/// Codes of a vector; returns their scale.
-pub fn to_codes(x: &[f32], codes: &mut [i16]) -> f32 {
+/// Codes of a vector; returns their scale. A function of its own, as [`softmax`] is, because
+/// firmware would have it twice.
+#[inline(never)]
+fn to_codes(x: &[f32], codes: &mut [i16]) -> f32 {
     let (scale, inverse) = wide_scale(x.iter().fold(0f32, |max, x| max.max(x.abs())));
     for (code, x) in codes.iter_mut().zip(x) {
         *code = round_half_even(x * inverse) as i16;
@@ -62,7 +64,8 @@ pub fn to_codes(x: &[f32], codes: &mut [i16]) -> f32 {
 }
 
 /// Turns scores into weights `e^(score − max)`; returns the maximum and the sum of the weights.
-pub fn softmax(weights: &mut [f32]) -> (f32, f32) {
+#[inline(never)]
+fn softmax(weights: &mut [f32]) -> (f32, f32) {
     let max = weights.iter().fold(f32::NEG_INFINITY, |max, &score| max.max(score));
     for weight in &mut *weights {
         *weight = exp(*weight - max);
