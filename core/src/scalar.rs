@@ -8,7 +8,7 @@ use crate::kernels::{
     Activations, Kernels, NIBBLE_OFFSET, Output, START_GROUP, Screened, check_rescore,
 };
 use crate::kv::{ATTEND_CHUNK, KvHead, KvType};
-use crate::round::{block_scale, round_half_even};
+use crate::round::{block_scale, round_to_byte};
 use crate::screen::{bounds, rows_of};
 use crate::sums::{SIDE_BY_SIDE, total};
 use core::ops::Range;
@@ -100,7 +100,7 @@ impl Kernels for Scalar {
             let inverse;
             (*scale, inverse) = block_scale(max);
             for (code, x) in codes.iter_mut().zip(x) {
-                *code = round_half_even(x * inverse) as i8;
+                *code = round_to_byte(x * inverse) as i8;
             }
         }
         for (start, codes) in starts.iter_mut().zip(codes.chunks_exact(START_GROUP)) {

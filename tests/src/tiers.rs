@@ -25,3 +25,9 @@ pub fn available() -> Vec<Tier> {
     }
     found
 }
+
+/// Whether a tier rounds every operation by itself, as the definition does. Those that do give its
+/// bits; the others round products together with sums, and give the same bits among themselves.
+pub fn rounds_as_scalar(tier: Tier) -> bool {
+    ["scalar", "portable"].contains(&tier.name())
+}

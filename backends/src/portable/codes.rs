@@ -189,10 +189,11 @@ fn threes_as_nibbles(bytes: &[u8]) -> [u8; NIBBLE_BLOCK] {
 #[inline(never)]
 fn low_in_lines(plane: &[u8], index: usize) -> [u8; NIBBLE_BLOCK] {
     let mut nibbles = [0; NIBBLE_BLOCK];
-    for (r, row) in plane.chunks_exact(plane.len() / TILE_ROWS).enumerate() {
-        let row = &row[index * BLOCK / 2..][..BLOCK / 2];
-        for (line, quad) in nibbles.chunks_exact_mut(ALIGN).zip(row.as_chunks::<4>().0) {
-            line[4 * r..][..4].copy_from_slice(quad);
+    let width = plane.len() / TILE_ROWS;
+    for r in 0..TILE_ROWS {
+        let row = &plane[r * width + index * BLOCK / 2..][..BLOCK / 2];
+        for (line, quad) in nibbles.as_chunks_mut::<ALIGN>().0.iter_mut().zip(row.as_chunks().0) {
+            line.as_chunks_mut::<4>().0[r] = *quad;
         }
     }
     nibbles

@@ -22,7 +22,7 @@ pub(super) type Pair = [i16; LANES];
 /// The words of a line.
 #[inline(always)]
 pub(super) fn words(line: &[u8; 2 * WORDS]) -> [u16; WORDS] {
-    core::array::from_fn(|i| u16::from_le_bytes([line[2 * i], line[2 * i + 1]]))
+    bytemuck::cast::<_, [u16; WORDS]>(*line).map(u16::from_le)
 }
 
 /// The low bytes of words, or the high ones, with their signs.
@@ -34,12 +34,8 @@ pub(super) fn signed_byte(word: u16, high: bool) -> i16 {
 /// Activations of 32 columns as half lines need them.
 #[inline(always)]
 pub(super) fn pairs(codes: &[i8; BLOCK]) -> [Pair; HALF_LINES] {
-    let mut even = [0i16; BLOCK / 2];
-    let mut odd = even;
-    for i in 0..BLOCK / 2 {
-        let word = u16::from_le_bytes([codes[2 * i] as u8, codes[2 * i + 1] as u8]);
-        (even[i], odd[i]) = (signed_byte(word, false), signed_byte(word, true));
-    }
+    let words = bytemuck::cast::<_, [u16; BLOCK / 2]>(*codes).map(u16::from_le);
+    let (even, odd) = (words.map(|w| signed_byte(w, false)), words.map(|w| signed_byte(w, true)));
     let mut pairs = [[0; LANES]; HALF_LINES];
     for quad in 0..BLOCK / 4 {
         pairs[2 * quad] = repeat([even[2 * quad], even[2 * quad + 1]]);
@@ -55,40 +51,61 @@ pub(super) fn repeat(pair: [i16; 2]) -> Pair {
 }
 
 /// Adds the products of half lines with their pairs to the sums of rows. The products of so many
-/// half lines as `TOGETHER` fit into 16 bits when they are added.
+/// half lines as `TOGETHER`, 2 or a multiple of 8, fit into 16 bits when they are added.
 #[inline(always)]
 pub(super) fn add_products<const TOGETHER: usize>(
     half_lines: &[HalfLine],
     pairs: &[Pair],
     rows: &mut [i32; TILE_ROWS],
 ) {
-    let (half_lines, _) = half_lines.as_chunks::<TOGETHER>();
-    let (pairs, _) = pairs.as_chunks::<TOGETHER>();
+    let (half_lines, pairs) = (half_lines.as_chunks::<TOGETHER>().0, pairs.as_chunks().0);
     for (half_lines, pairs) in half_lines.iter().zip(pairs) {
         let mut sums = [0; WORDS];
-        products(half_lines, pairs, &mut sums);
-        for (row, sums) in rows.iter_mut().zip(sums.as_chunks().0) {
-            let [first, second]: [i16; 2] = *sums;
-            *row += i32::from(first) + i32::from(second);
-        }
+        add_words::<TOGETHER>(half_lines, pairs, &mut sums);
+        widen(&sums, rows);
     }
 }
 
-/// The sums of products, word by word. A function of its own, because compilers see the vectors in
-/// it best when there is nothing else.
+/// Adds the two words of each row to its sum.
 #[inline(never)]
-fn products<const N: usize>(
-    half_lines: &[HalfLine; N],
-    pairs: &[Pair; N],
+fn widen(sums: &[i16; WORDS], rows: &mut [i32; TILE_ROWS]) {
+    for r in 0..TILE_ROWS {
+        rows[r] += i32::from(sums[2 * r]) + i32::from(sums[2 * r + 1]);
+    }
+}
+
+/// Adds products to the sums of words.
+#[inline(always)]
+fn add_words<const TOGETHER: usize>(
+    half_lines: &[HalfLine; TOGETHER],
+    pairs: &[Pair; TOGETHER],
     sums: &mut [i16; WORDS],
 ) {
-    for first in (0..WORDS).step_by(LANES) {
+    if TOGETHER == 2 {
+        products::<2>(half_lines, pairs, sums);
+    } else {
+        products::<8>(half_lines, pairs, sums);
+    }
+}
+
+/// Adds products to the sums of words, `N` at a time. A function of its own, because compilers see
+/// the vectors in it best when there is nothing else: lane by lane, all parts of a line.
+#[inline(never)]
+fn products<const N: usize>(half_lines: &[HalfLine], pairs: &[Pair], sums: &mut [i16; WORDS]) {
+    const PARTS: usize = WORDS / LANES;
+    for (half_lines, pairs) in half_lines.as_chunks::<N>().0.iter().zip(pairs.as_chunks::<N>().0) {
         for lane in 0..LANES {
-            let mut sum = 0i16;
+            let mut parts = [0i16; PARTS];
             for (half_line, pair) in half_lines.iter().zip(pairs) {
-                sum = sum.wrapping_add(half_line[first + lane].wrapping_mul(pair[lane]));
+                for (part, sum) in parts.iter_mut().enumerate() {
+                    let product = half_line[part * LANES + lane].wrapping_mul(pair[lane]);
+                    *sum = sum.wrapping_add(product);
+                }
             }
-            sums[first + lane] = sum;
+            for (part, sum) in parts.iter().enumerate() {
+                let total = &mut sums[part * LANES + lane];
+                *total = total.wrapping_add(*sum);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! order, as in the definition.
 
 use super::codes::{Codes, Lines, codes, table};
-use super::lines::{HALF_LINES, HalfLine, Pair, WORDS, add_products, pairs};
+use super::lines::{HALF_LINES, Pair, WORDS, add_products, pairs};
 use crate::product::{Product, Rescore, Search};
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
@@ -138,28 +138,33 @@ fn accumulate(
     first: usize,
     totals: &mut [Rows],
 ) {
-    let blocks = x.cols / BLOCK;
+    match group {
+        16 => accumulate_groups::<16>(codes, tile, x, first, totals),
+        _ => accumulate_groups::<32>(codes, tile, x, first, totals),
+    }
+}
+
+/// [`accumulate`] for groups of `GROUP` columns.
+fn accumulate_groups<const GROUP: usize>(
+    codes: Codes<'_>,
+    tile: &Tile<'_>,
+    x: &Activations<'_>,
+    first: usize,
+    totals: &mut [Rows],
+) {
     let mut lines: Lines = [[0; WORDS]; HALF_LINES];
+    let blocks = x.cols / BLOCK;
     let mut block = 0;
     for strip in tile.strips() {
         let bytes = strip.codes().chunks_exact(codes.block_bytes());
-        let scales = strip.scales().chunks_exact(BLOCK / group * TILE_ROWS);
+        let scales = strip.scales().as_chunks::<TILE_ROWS>().0.chunks_exact(BLOCK / GROUP);
         for (bytes, scales) in bytes.zip(scales) {
             codes.unpack(block, bytes, &mut lines);
             for (token, total) in (first..).zip(&mut *totals) {
                 let at = token * blocks + block;
-                let pairs = pairs(x.codes[at * BLOCK..].first_chunk().expect("a block of codes"));
-                let starts = x.starts[at * BLOCK / START_GROUP..].first_chunk::<2>();
-                let [low, high] = starts.expect("two starts").map(|start| codes.start(start));
-                let mut sums = [0f32; TILE_ROWS];
-                if group == BLOCK {
-                    add_group(codes, &lines, &pairs, low + high, scales, &mut sums);
-                } else {
-                    let halves = (lines.split_at(HALF_LINES / 2), pairs.split_at(HALF_LINES / 2));
-                    let ((lines, more_lines), (pairs, more_pairs)) = halves;
-                    add_group(codes, lines, pairs, low, &scales[..TILE_ROWS], &mut sums);
-                    add_group(codes, more_lines, more_pairs, high, &scales[TILE_ROWS..], &mut sums);
-                }
+                let input = x.codes[at * BLOCK..].first_chunk().expect("a block of codes");
+                let starts = &x.starts[at * (BLOCK / START_GROUP)..][..BLOCK / START_GROUP];
+                let sums = block_products::<GROUP>(codes, &lines, &pairs(input), starts, scales);
                 for (total, sum) in total.iter_mut().zip(sums) {
                     *total += x.scales[at] * sum;
                 }
@@ -169,24 +174,37 @@ fn accumulate(
     }
 }
 
-/// Adds the products of a group of columns, which start at `start`, times its scales: integers that
-/// floats hold, but for those of bytes, whose only group is rounded as its integer would be.
-fn add_group(
+/// `Σ w·a` of 16 rows over the 32 columns of a block, times the scales of their groups: integers
+/// that floats hold, but for those of bytes, whose only group is rounded as its integer would be.
+#[inline(always)]
+fn block_products<const GROUP: usize>(
     codes: Codes<'_>,
-    lines: &[HalfLine],
-    pairs: &[Pair],
-    start: i32,
-    scales: &[i8],
-    sums: &mut Rows,
-) {
-    let mut rows = [start; TILE_ROWS];
-    match codes.together().min(lines.len()) {
-        HALF_LINES => add_products::<HALF_LINES>(lines, pairs, &mut rows),
-        2 => add_products::<2>(lines, pairs, &mut rows),
-        _ => add_products::<{ HALF_LINES / 2 }>(lines, pairs, &mut rows),
+    lines: &Lines,
+    pairs: &[Pair; HALF_LINES],
+    starts: &[i32],
+    scales: &[[i8; TILE_ROWS]],
+) -> Rows {
+    let mut sums = [0f32; TILE_ROWS];
+    for (number, scales) in scales.iter().enumerate() {
+        let half_lines = number * GROUP / 2..(number + 1) * GROUP / 2;
+        let (lines, pairs) = (&lines[half_lines.clone()], &pairs[half_lines]);
+        let starts = &starts[number * GROUP / START_GROUP..][..GROUP / START_GROUP];
+        let mut rows = [starts.iter().map(|&start| codes.start(start)).sum(); TILE_ROWS];
+        match codes.together().min(GROUP / 2) {
+            2 => add_products::<2>(lines, pairs, &mut rows),
+            8 => add_products::<8>(lines, pairs, &mut rows),
+            _ => add_products::<16>(lines, pairs, &mut rows),
+        }
+        add_scaled(&rows, scales, &mut sums);
     }
-    for ((sum, row), scale) in sums.iter_mut().zip(rows).zip(scales) {
-        *sum += row as f32 * f32::from(*scale);
+    sums
+}
+
+/// Adds the sums of a group times its scales.
+#[inline(never)]
+fn add_scaled(rows: &[i32; TILE_ROWS], scales: &[i8; TILE_ROWS], sums: &mut Rows) {
+    for r in 0..TILE_ROWS {
+        sums[r] += rows[r] as f32 * f32::from(scales[r]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::exp;
 use crate::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM};
-use crate::round::{round_half_even, wide_scale};
+use crate::round::{round_to_wide, wide_scale};
 use crate::sums::{SIDE_BY_SIDE, total};
 use core::ops::Range;
 
@@ -58,7 +58,7 @@ pub(super) fn in_integers(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, pa
 fn to_codes(x: &[f32], codes: &mut [i16]) -> f32 {
     let (scale, inverse) = wide_scale(x.iter().fold(0f32, |max, x| max.max(x.abs())));
     for (code, x) in codes.iter_mut().zip(x) {
-        *code = round_half_even(x * inverse) as i16;
+        *code = round_to_wide(x * inverse);
     }
     scale
 }
