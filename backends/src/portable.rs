@@ -32,7 +32,7 @@ use kinglet_quant::Matrix;
 pub struct Portable;
 
 impl Kernels for Portable {
-    const FURTHER_TOKEN_COST: u8 = 90;
+    const FURTHER_TOKEN_COST: u8 = 40;
 
     fn matmul(
         self,

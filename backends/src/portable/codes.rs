@@ -37,13 +37,18 @@ pub(super) fn table(entries: &[i8; 16]) -> Table {
     core::array::from_fn(|byte| entry(byte % 16) | entry(byte / 16) << 16)
 }
 
+/// Whether the codes of a matrix stand for entries of a table.
+pub(super) fn has_table(w: &Matrix<'_>) -> bool {
+    w.kind() == Type::Q3 || w.kind() == Type::Q4 && !w.is_linear()
+}
+
 /// The codes of a matrix of one plane, with its table of entries if it has one.
 pub(super) fn codes<'a>(w: &Matrix<'_>, table: &'a Table) -> Codes<'a> {
     match w.kind() {
         Type::Q8 => Codes::Bytes,
         Type::Q5 => Codes::Fives,
-        Type::Q4 if w.is_linear() => Codes::Nibbles,
-        Type::Q4 => Codes::Entries(table),
+        Type::Q4 if has_table(w) => Codes::Entries(table),
+        Type::Q4 => Codes::Nibbles,
         Type::Q3 => Codes::Threes(table),
         kind @ (Type::Q8Planes | Type::F32 | Type::Bf16) => {
             unreachable!("{} weights have no codes in one plane", kind.name())

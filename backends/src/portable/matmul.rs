@@ -3,7 +3,7 @@
 //! All integers are exact, and each 32 columns are one product and one sum of floats in ascending
 //! order, as in the definition.
 
-use super::codes::{Codes, Lines, codes, table};
+use super::codes::{Codes, Lines, codes, has_table, table};
 use super::lines::{HALF_LINES, Pair, WORDS, add_products, pairs};
 use crate::product::{Product, Rescore, Search};
 use kinglet_core::Activations;
@@ -15,14 +15,14 @@ use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Tile, Type};
 
 /// Tokens that share one unpacking of weights.
-const TOKENS: usize = 64;
+const TOKENS: usize = 32;
 /// Sums of 16 rows.
 type Rows = [f32; TILE_ROWS];
 
 /// The product of all tiles.
 pub(super) fn product(of: Product<'_>) {
     let Product { w, tiles, x, mut out, output } = of;
-    let table = table(w.table());
+    let table = if has_table(w) { table(w.table()) } else { [0; 256] };
     for (t, tile) in tiles.enumerate() {
         let (tile, mut out) = (w.tile(tile), out.narrow(Product::columns(t)));
         match w.kind() {
