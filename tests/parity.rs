@@ -65,19 +65,22 @@ fn observe(model: &Model, tier: Tier, kv: KvType) -> Observed {
 /// texts, if all of them or none of them round products together with sums.
 #[test]
 fn tiers_agree_with_each_other_to_the_bit() {
-    for (name, kind) in [
-        ("gqa3-head64", Type::Q8),
-        ("gqa3-head64", Type::Q5),
-        ("gqa3-head64", Type::Q4),
-        ("gqa3-head64", Type::Q3),
-        ("mha-head32", Type::Q4),
-        ("gqa2-head128", Type::Q8),
+    // Three models for tiers that round as scalar does, too: they are slow under emulators.
+    for (name, kind, is_for_all) in [
+        ("gqa3-head64", Type::Q8, true),
+        ("gqa3-head64", Type::Q5, false),
+        ("gqa3-head64", Type::Q4, false),
+        ("gqa3-head64", Type::Q3, true),
+        ("mha-head32", Type::Q4, true),
+        ("gqa2-head128", Type::Q8, false),
     ] {
         for kv in [KvType::Int8, KvType::F16] {
             let model = small(name, kind);
             let observed = Mutex::new(Vec::new());
             tiers::each(|tier| {
-                observed.lock().unwrap().push((tier, observe(&model, tier, kv)));
+                if is_for_all || !rounds_as_scalar(tier) {
+                    observed.lock().unwrap().push((tier, observe(&model, tier, kv)));
+                }
             });
             let mut observed = observed.into_inner().unwrap();
             observed.sort_by_key(|(tier, _)| rounds_as_scalar(*tier));
