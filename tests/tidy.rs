@@ -31,7 +31,7 @@ const LONG_FILES: [(&str, usize, &str); 0] = [];
 const LONG_FUNCTIONS: [(&str, &str, usize, &str); 0] = [];
 
 /// Packages from the bottom up, with their folders: each may depend on those before it.
-const LAYERS: [(&str, &str); 9] = [
+const LAYERS: [(&str, &str); 10] = [
     ("kinglet-quant", "quant"),
     ("kinglet-core", "core"),
     ("kinglet-backends", "backends"),
@@ -40,6 +40,7 @@ const LAYERS: [(&str, &str); 9] = [
     ("kinglet-cli", "boards/cli"),
     ("kinglet-c", "boards/c"),
     ("kinglet-stand-in", "tests/cuda"),
+    ("kinglet-portable-tests", "tests/portable"),
     ("kinglet-tests", "tests"),
 ];
 

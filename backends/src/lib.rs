@@ -8,6 +8,7 @@
 //! | tier | instructions | file |
 //! |---|---|---|
 //! | `scalar` | any CPU; the definition | [`kinglet_core::scalar`] |
+//! | `portable` | any CPU; vectors as far as the target has them | `portable.rs` |
 //! | `sse` | SSSE3, SSE4.1 | `sse.rs` |
 //! | `avx2` | AVX2, FMA, F16C | `avx2.rs` |
 //! | `avx-vnni` | and AVX-VNNI | `avx2.rs` |
@@ -49,9 +50,11 @@ mod multiply;
 pub mod neon;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod planes;
+#[cfg(feature = "portable")]
+pub mod portable;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod prefetch;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(feature = "portable", target_arch = "x86_64", target_arch = "aarch64"))]
 mod product;
 #[cfg(target_arch = "x86_64")]
 pub mod sse;

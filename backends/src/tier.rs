@@ -4,6 +4,9 @@ use kinglet_core::kernels::{Choice, UseKernels};
 use kinglet_core::scalar::Scalar;
 use kinglet_quant::{Code, Result, fail};
 
+#[cfg(feature = "portable")]
+use crate::portable::Portable;
+
 #[cfg(target_arch = "x86_64")]
 use crate::{
     avx2::{Avx2, Pairs, Vnni},
@@ -19,6 +22,9 @@ use crate::neon::{Neon, Sdot, Smmla, Widening};
 pub enum Tier {
     /// Plain loops: the definition of every operation.
     Scalar,
+    /// Plain Rust that becomes the vectors of whatever processor the build is for.
+    #[cfg(feature = "portable")]
+    Portable,
     /// 128-bit vectors: SSSE3 and SSE4.1.
     #[cfg(target_arch = "x86_64")]
     Sse(Sse),
@@ -58,7 +64,8 @@ enum Lack {
 
 /// The name of every tier of every architecture, fastest last, behind that of the device that
 /// [`crate::Backend`] has in some builds.
-const NAMES: &str = "cuda, scalar, sse, avx2, avx-vnni, avx512, neon, neon-dot, neon-i8mm";
+const NAMES: &str =
+    "cuda, scalar, portable, sse, avx2, avx-vnni, avx512, neon, neon-dot, neon-i8mm";
 
 fn names() -> impl Iterator<Item = &'static str> {
     NAMES.split(", ")
@@ -97,6 +104,8 @@ impl Tier {
     fn find(name: &str) -> core::result::Result<Self, Lack> {
         match name {
             "scalar" => Ok(Self::Scalar),
+            #[cfg(feature = "portable")]
+            "portable" => Ok(Self::Portable),
             #[cfg(target_arch = "x86_64")]
             "sse" => Sse::detect().map(Self::Sse).map_err(Lack::Instructions),
             #[cfg(target_arch = "x86_64")]
@@ -120,6 +129,8 @@ impl Tier {
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            #[cfg(feature = "portable")]
+            Self::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Self::Sse(_) => "sse",
             #[cfg(target_arch = "x86_64")]
@@ -142,6 +153,8 @@ impl Choice for Tier {
     fn with<W: UseKernels>(self, work: W) -> W::Output {
         match self {
             Self::Scalar => work.run(Scalar),
+            #[cfg(feature = "portable")]
+            Self::Portable => work.run(Portable),
             #[cfg(target_arch = "x86_64")]
             Self::Sse(kernels) => work.run(kernels),
             #[cfg(target_arch = "x86_64")]

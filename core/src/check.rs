@@ -1,7 +1,8 @@
 //! Compares any set of kernels with [`Scalar`] over awkward shapes; for tests (feature `check`).
 //!
 //! [`kernels`] panics with the operation and shape where the two disagree. Integer parts must agree
-//! to the bit, floats within the bounds that the order of additions allows.
+//! to the bit, floats within the bounds that the order of additions allows; [`kernels_to_the_bit`]
+//! asks for the same bits everywhere.
 
 mod attention;
 
@@ -26,25 +27,53 @@ const ROUNDING: f32 = f32::EPSILON / 2.0;
 /// A code table that is neither linear nor symmetric, and reaches both limits.
 pub const CURVED: [i8; 16] = [-32, -25, -19, -14, -10, -7, -4, -1, 1, 3, 6, 9, 13, 18, 24, 32];
 
+/// How near to the definition results must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nearness {
+    /// Sums of floats may differ by what their order and joint rounding of products change.
+    Rounding,
+    /// Every bit is the same.
+    Bits,
+}
+
+impl Nearness {
+    /// Whether `actual` is near enough to `expected`, given a bound of rounding.
+    fn holds(self, actual: f32, expected: f32, bound: f32) -> bool {
+        match self {
+            Self::Rounding => (actual - expected).abs() <= bound,
+            Self::Bits => actual.to_bits() == expected.to_bits(),
+        }
+    }
+}
+
 /// Checks every operation of `k`.
 pub fn kernels<K: Kernels>(k: K) {
+    every_operation(k, Nearness::Rounding);
+}
+
+/// Checks that every operation of `k` gives the bits that the definition gives.
+pub fn kernels_to_the_bit<K: Kernels>(k: K) {
+    every_operation(k, Nearness::Bits);
+}
+
+fn every_operation<K: Kernels>(k: K, nearness: Nearness) {
     let mut random = Random::new(1);
     for case in products() {
-        matmul(k, &case, &mut random);
+        product(k, &case, nearness, &mut random);
         if case.kind == Type::Q8Planes {
-            planes::screen(k, &case, &mut random);
+            planes::screen(k, &case, nearness, &mut random);
         }
     }
     for cols in [32, 64, 96, 576, 1536] {
         quantize(k, cols, &mut random);
     }
     for width in [1, 7, 16, 31, 32, 100, 576, 960] {
-        vectors(k, width, &mut random);
+        vectors(k, width, nearness, &mut random);
     }
     for head_dim in (16..=256).step_by(16) {
-        rope(k, head_dim, &mut random);
+        rope(k, head_dim, nearness, &mut random);
     }
-    attention::cases(k, &mut random);
+    attention::cases(k, nearness, &mut random);
 }
 
 /// Numbers that are the same in every run (splitmix64, Steele et al. 2014).
@@ -289,6 +318,10 @@ impl Inputs {
 
 /// Checks a product of one shape.
 pub fn matmul<K: Kernels>(k: K, case: &Product, random: &mut Random) {
+    product(k, case, Nearness::Rounding, random);
+}
+
+fn product<K: Kernels>(k: K, case: &Product, nearness: Nearness, random: &mut Random) {
     let mut memory = Aligned::zeroed(case.weight_bytes());
     case.fill(memory.bytes_mut(), random);
     let w = case.matrix(memory.bytes());
@@ -307,7 +340,7 @@ pub fn matmul<K: Kernels>(k: K, case: &Product, random: &mut Random) {
         for (i, ((a, e), bound)) in actual.iter().zip(&expected).zip(&bounds).enumerate() {
             let bound = bound + 2.0 * ROUNDING * (e.abs() + before[i].abs());
             assert!(
-                (a - e).abs() <= bound,
+                nearness.holds(*a, *e, bound),
                 "matmul {case:?} {output:?} at {i}: {a}, not {e} ± {bound}"
             );
         }
@@ -394,7 +427,7 @@ fn quantize<K: Kernels>(k: K, cols: usize, random: &mut Random) {
     }
 }
 
-fn vectors<K: Kernels>(k: K, width: usize, random: &mut Random) {
+fn vectors<K: Kernels>(k: K, width: usize, nearness: Nearness, random: &mut Random) {
     let (x, gain) = (random.vector(width, 3.0), random.vector(width, 2.0));
     for (x, eps) in [(&x, 1e-5), (&vec![0.0; width], 1e-6)] {
         let (mut expected, mut actual) = (vec![0.0; width], vec![0.0; width]);
@@ -403,7 +436,8 @@ fn vectors<K: Kernels>(k: K, width: usize, random: &mut Random) {
         // Sums of squares have no cancellation, so every addition costs a relative rounding.
         let relative = (width as f32 + 8.0) * ROUNDING;
         for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
-            assert!((a - e).abs() <= relative * e.abs(), "rms_norm {width} at {i}: {a}, not {e}");
+            let bound = relative * e.abs();
+            assert!(nearness.holds(*a, *e, bound), "rms_norm {width} at {i}: {a}, not {e}");
         }
     }
     for range in [1.0, 10.0, 80.0] {
@@ -417,7 +451,7 @@ fn vectors<K: Kernels>(k: K, width: usize, random: &mut Random) {
     }
 }
 
-fn rope<K: Kernels>(k: K, head_dim: usize, random: &mut Random) {
+fn rope<K: Kernels>(k: K, head_dim: usize, nearness: Nearness, random: &mut Random) {
     let head = random.vector(head_dim, 5.0);
     let angles = random.vector(head_dim / 2, 100.0);
     let cos: Vec<f32> = angles.iter().map(|&a| libm::cosf(a)).collect();
@@ -427,6 +461,7 @@ fn rope<K: Kernels>(k: K, head_dim: usize, random: &mut Random) {
     k.rope(&mut actual, &cos, &sin);
     for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
         let pair = head[i % (head_dim / 2)].abs() + head[i % (head_dim / 2) + head_dim / 2].abs();
-        assert!((a - e).abs() <= 4.0 * ROUNDING * pair, "rope {head_dim} at {i}: {a}, not {e}");
+        let bound = 4.0 * ROUNDING * pair;
+        assert!(nearness.holds(*a, *e, bound), "rope {head_dim} at {i}: {a}, not {e}");
     }
 }

@@ -261,6 +261,8 @@ impl KvHead<'_> {
         self.element(self.values, index, self.value_scales, position)
     }
 
+    // A function of its own, because firmware would have it several times.
+    #[inline(never)]
     fn element(&self, bytes: &[u8], index: usize, scales: &[f16], position: usize) -> f32 {
         match self.layout.kind {
             KvType::F16 => bytemuck::cast_slice::<u8, f16>(bytes)[index].to_f32(),

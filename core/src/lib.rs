@@ -13,7 +13,8 @@
 //! What is the same: on one set of [`kernels`], workers change no bit of a token's logits, and with
 //! quantized weights ([`Plan::is_batch_exact`]) the batch that it comes in does not either; with
 //! others batches change the order of sums, and so what rounding does. Sets of kernels agree with
-//! [`scalar`] to the bit in sums of integers, and within rounding in sums of floats.
+//! [`scalar`] to the bit in sums of integers. In [`sums`] of floats they do so if they round every
+//! operation by itself, else within rounding.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -45,6 +46,7 @@ pub mod sample;
 pub mod scalar;
 pub mod screen;
 pub mod stop;
+pub mod sums;
 pub mod text;
 pub mod texts;
 pub mod tokenizer;

@@ -16,6 +16,12 @@ pub fn round_to_byte(x: f32) -> u8 {
     (x + SHIFT).to_bits() as u8
 }
 
+/// Rounds as [`round_half_even`] does, to a wide code, for magnitudes up to [`WIDE_LIMIT`].
+#[inline]
+pub fn round_to_wide(x: f32) -> i16 {
+    (x + SHIFT).to_bits() as i16
+}
+
 /// The scale of a block of activations with this largest magnitude, and what to multiply them with.
 ///
 /// Both are zero where the scale would be subnormal, because its inverse may be infinite.

@@ -4,13 +4,13 @@ mod attend;
 mod planes;
 
 use crate::arena::Columns;
-use crate::exp::exp;
 use crate::kernels::{
     Activations, Kernels, NIBBLE_OFFSET, Output, START_GROUP, Screened, check_rescore,
 };
 use crate::kv::{ATTEND_CHUNK, KvHead, KvType};
-use crate::round::{block_scale, round_half_even};
+use crate::round::{block_scale, round_to_byte};
 use crate::screen::{bounds, rows_of};
+use crate::sums::{SIDE_BY_SIDE, total};
 use core::ops::Range;
 use kinglet_quant::format::{BLOCK, TILE_ROWS};
 use kinglet_quant::{Matrix, Tile, Type};
@@ -35,10 +35,7 @@ impl Kernels for Scalar {
             let tile = w.tile(tile);
             for token in 0..x.tokens {
                 let sums = match w.kind() {
-                    Type::F32 => float_rows(&tile, token, x, |tile, i| tile.f32_rows()[i]),
-                    Type::Bf16 => {
-                        float_rows(&tile, token, x, |tile, i| tile.bf16_rows()[i].to_f32())
-                    }
+                    Type::F32 | Type::Bf16 => float_rows(w.kind(), &tile, token, x),
                     Type::Q8Planes => {
                         let high = planes::high_rows(&tile, token, x);
                         core::array::from_fn(|r| high[r] + planes::low_row(&tile, r, token, x))
@@ -103,7 +100,7 @@ impl Kernels for Scalar {
             let inverse;
             (*scale, inverse) = block_scale(max);
             for (code, x) in codes.iter_mut().zip(x) {
-                *code = round_half_even(x * inverse) as i8;
+                *code = round_to_byte(x * inverse) as i8;
             }
         }
         for (start, codes) in starts.iter_mut().zip(codes.chunks_exact(START_GROUP)) {
@@ -113,7 +110,11 @@ impl Kernels for Scalar {
 
     fn rms_norm(self, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
         assert!(gain.len() == x.len() && out.len() == x.len());
-        let mean_square = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+        let mut squares = [0f32; 2 * SIDE_BY_SIDE];
+        for (i, x) in x.iter().enumerate() {
+            squares[i % (2 * SIDE_BY_SIDE)] += x * x;
+        }
+        let mean_square = total(&mut squares) / x.len() as f32;
         let factor = 1.0 / libm::sqrtf(mean_square + eps);
         for ((out, x), gain) in out.iter_mut().zip(x).zip(gain) {
             *out = x * factor * gain;
@@ -167,17 +168,28 @@ impl Kernels for Scalar {
     }
 }
 
+/// [`crate::exp::exp`] as a function of its own: firmware would have it many times.
+#[inline(never)]
+fn exp(x: f32) -> f32 {
+    crate::exp::exp(x)
+}
+
 /// Dot products of 16 unquantized rows with one token.
-fn float_rows(
-    tile: &Tile<'_>,
-    token: usize,
-    x: &Activations<'_>,
-    weight: impl Fn(&Tile<'_>, usize) -> f32,
-) -> [f32; TILE_ROWS] {
+fn float_rows(kind: Type, tile: &Tile<'_>, token: usize, x: &Activations<'_>) -> [f32; TILE_ROWS] {
     let values = &x.values[token * x.cols..][..x.cols];
     core::array::from_fn(|r| {
-        values.iter().enumerate().map(|(k, value)| value * weight(tile, r * x.cols + k)).sum()
+        let mut sums = [0f32; SIDE_BY_SIDE];
+        for (k, value) in values.iter().enumerate() {
+            sums[k % SIDE_BY_SIDE] += value * float(kind, tile, r * x.cols + k);
+        }
+        total(&mut sums)
     })
+}
+
+/// A weight of an unquantized tile.
+#[inline(never)]
+fn float(kind: Type, tile: &Tile<'_>, index: usize) -> f32 {
+    if kind == Type::F32 { tile.f32_rows()[index] } else { tile.bf16_rows()[index].to_f32() }
 }
 
 /// Dot products of 16 quantized rows with one token: integers within 32 columns, f32 across.

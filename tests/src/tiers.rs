@@ -26,8 +26,8 @@ pub fn available() -> Vec<Tier> {
     found
 }
 
-/// Whether a tier adds products to sums with one rounding. All that do compute the same bits;
-/// processors without the instruction round twice.
-pub fn fuses(tier: Tier) -> bool {
-    !["scalar", "sse"].contains(&tier.name())
+/// Whether a tier rounds every operation by itself, as the definition does. Those that do give its
+/// bits; the others round products together with sums, and give the same bits among themselves.
+pub fn rounds_as_scalar(tier: Tier) -> bool {
+    ["scalar", "portable", "sse"].contains(&tier.name())
 }

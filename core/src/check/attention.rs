@@ -2,7 +2,7 @@
 //! bytes that are no numbers.
 
 use super::alloc::{format, vec, vec::Vec};
-use super::{Aligned, ROUNDING, Random};
+use super::{Aligned, Nearness, ROUNDING, Random};
 use crate::kernels::Kernels;
 use crate::kv::{ATTEND_CHUNK, KvHead, KvLayout, KvType};
 use crate::scalar::Scalar;
@@ -22,7 +22,7 @@ pub struct Attention {
 }
 
 /// Checks attention for heads of every width.
-pub(super) fn cases<K: Kernels>(k: K, random: &mut Random) {
+pub(super) fn cases<K: Kernels>(k: K, nearness: Nearness, random: &mut Random) {
     let ranges = [0..1, 0..2, 128..143, 0..16, 256..273, 128..228, 0..128, 0..129, 128..433];
     for kind in [KvType::Int8, KvType::F16] {
         for (number, head_dim) in (16..=256).step_by(16).enumerate() {
@@ -30,7 +30,8 @@ pub(super) fn cases<K: Kernels>(k: K, random: &mut Random) {
             // Long spans for some widths, every remainder by 64 among them: emulators are slow.
             let long_spans = number % 3 == 0;
             for positions in ranges.iter().filter(|range| long_spans || range.len() < 20).cloned() {
-                attend(k, &Attention { kind, head_dim, group, positions }, random);
+                let case = Attention { kind, head_dim, group, positions };
+                compare(k, &case, nearness, random);
             }
         }
     }
@@ -38,6 +39,10 @@ pub(super) fn cases<K: Kernels>(k: K, random: &mut Random) {
 
 /// Checks attention of one shape, and the joining of its spans.
 pub fn attend<K: Kernels>(k: K, case: &Attention, random: &mut Random) {
+    compare(k, case, Nearness::Rounding, random);
+}
+
+fn compare<K: Kernels>(k: K, case: &Attention, nearness: Nearness, random: &mut Random) {
     let Attention { kind, head_dim, group, ref positions } = *case;
     let layout = KvLayout::new(kind, head_dim, positions.end);
     let mut memory = Aligned::zeroed(layout.block_bytes());
@@ -72,6 +77,11 @@ pub fn attend<K: Kernels>(k: K, case: &Attention, random: &mut Random) {
         for ((actual, expected), query) in rows.zip(queries.chunks_exact(head_dim)) {
             let what = format!("attend {case:?}, positions {span:?}");
             match kind {
+                _ if nearness == Nearness::Bits => {
+                    for (d, (a, e)) in actual.iter().zip(expected).enumerate() {
+                        assert!(nearness.holds(*a, *e, 0.0), "{what}: {a}, not {e}, at {d}");
+                    }
+                }
                 KvType::Int8 => integers(actual, expected, span.len(), &what),
                 KvType::F16 => floats(&kv, query, span.clone(), actual, expected, &what),
             }

@@ -2,7 +2,7 @@
 
 use super::alloc::vec;
 use super::alloc::vec::Vec;
-use super::{Product, ROUNDING, Random, product_bounds};
+use super::{Nearness, Product, ROUNDING, Random, product_bounds};
 use crate::arena::Columns;
 use crate::check::Aligned;
 use crate::kernels::{Activations, Kernels, Output, Screened};
@@ -71,7 +71,7 @@ impl Found {
 }
 
 /// Search and rescoring: near to the scalar ones, and together the same as a product to the bit.
-pub(super) fn screen<K: Kernels>(k: K, case: &Product, random: &mut Random) {
+pub(super) fn screen<K: Kernels>(k: K, case: &Product, nearness: Nearness, random: &mut Random) {
     let mut memory = Aligned::zeroed(case.weight_bytes());
     case.fill(memory.bytes_mut(), random);
     let w = case.matrix(memory.bytes());
@@ -82,7 +82,12 @@ pub(super) fn screen<K: Kernels>(k: K, case: &Product, random: &mut Random) {
     let [mut expected, mut actual] = [0, 1].map(|_| Found::new(case.tokens, tiles));
     expected.fill(Scalar, &w, 0..tiles, &x, &margins);
     actual.fill(k, &w, 0..tiles, &x, &margins);
-    check_found(case, &w, &actual, &expected, &product_bounds(&w, &x), &margins);
+    match nearness {
+        Nearness::Bits => assert_eq!(actual, expected, "screen {case:?}"),
+        Nearness::Rounding => {
+            check_found(case, &w, &actual, &expected, &product_bounds(&w, &x), &margins);
+        }
+    }
 
     let mut dealt = Found::new(case.tokens, tiles);
     for range in [tiles / 2..tiles, 0..tiles / 2] {

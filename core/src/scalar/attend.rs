@@ -1,8 +1,9 @@
 //! The meaning of attention over one span of the cache, and of joining spans.
 
-use crate::exp::exp;
+use super::exp;
 use crate::kv::{ATTEND_CHUNK, KvHead, MAX_HEAD_DIM};
-use crate::round::{round_half_even, wide_scale};
+use crate::round::{round_to_wide, wide_scale};
+use crate::sums::{SIDE_BY_SIDE, total};
 use core::ops::Range;
 
 /// Attention in floats, for keys and values of 16-bit floats.
@@ -11,12 +12,16 @@ pub(super) fn in_floats(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, part
     let mut weights = [0f32; ATTEND_CHUNK];
     let weights = &mut weights[..span.len()];
     for (score, position) in weights.iter_mut().zip(span.clone()) {
-        *score = (0..dim).map(|d| query[d] * kv.key(position, d)).sum();
+        let mut sums = [0f32; 2];
+        for (d, query) in query.iter().enumerate() {
+            sums[d % 2] += query * kv.key(position, d);
+        }
+        *score = sums[0] + sums[1];
     }
     (partial[dim], partial[dim + 1]) = softmax(weights);
     for (d, sum) in partial[..dim].iter_mut().enumerate() {
         let terms = weights.iter().zip(span.clone());
-        *sum = terms.map(|(weight, position)| weight * kv.value(position, d)).sum();
+        *sum = terms.fold(0.0, |sum, (weight, position)| sum + weight * kv.value(position, d));
     }
 }
 
@@ -47,22 +52,29 @@ pub(super) fn in_integers(query: &[f32], kv: &KvHead<'_>, span: Range<usize>, pa
     }
 }
 
-/// Codes of a vector; returns their scale.
+/// Codes of a vector; returns their scale. A function of its own, as [`softmax`] is, because
+/// firmware would have it twice.
+#[inline(never)]
 fn to_codes(x: &[f32], codes: &mut [i16]) -> f32 {
     let (scale, inverse) = wide_scale(x.iter().fold(0f32, |max, x| max.max(x.abs())));
     for (code, x) in codes.iter_mut().zip(x) {
-        *code = round_half_even(x * inverse) as i16;
+        *code = round_to_wide(x * inverse);
     }
     scale
 }
 
 /// Turns scores into weights `e^(score − max)`; returns the maximum and the sum of the weights.
+#[inline(never)]
 fn softmax(weights: &mut [f32]) -> (f32, f32) {
     let max = weights.iter().fold(f32::NEG_INFINITY, |max, &score| max.max(score));
     for weight in &mut *weights {
         *weight = exp(*weight - max);
     }
-    (max, weights.iter().sum())
+    let mut sums = [0f32; SIDE_BY_SIDE];
+    for (i, weight) in weights.iter().enumerate() {
+        sums[i % SIDE_BY_SIDE] += weight;
+    }
+    (max, total(&mut sums))
 }
 
 /// [`crate::Kernels::join`] for one query, whose part of a span lies at multiples of `stride`.
