@@ -1,6 +1,7 @@
-//! Which processors the calling thread may run on, as the system keeps it.
+//! Which processors the calling thread may run on, as Linux keeps it.
 
 use crate::Cpus;
+use kinglet_quant::Result;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
@@ -33,6 +34,11 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// `BadArgument` on a system that binds no threads to processors; Linux does.
+    pub fn check() -> Result<()> {
+        Ok(())
+    }
+
     /// Binds the calling thread; a refusal, or an empty set, costs speed only.
     pub fn new(cpus: &Cpus) -> Option<Self> {
         let before = BOUND.get().map_or_else(current, |bound| Some(bound.before))?;
