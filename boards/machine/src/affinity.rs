@@ -5,8 +5,8 @@ use kinglet_quant::Result;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
-/// Numbers of processors lie below this.
-pub(crate) const MAX_CPUS: usize = libc::CPU_SETSIZE as usize;
+/// Numbers of processors lie below this: a set has a bit for each.
+pub(crate) const MAX_CPUS: usize = 8 * size_of::<libc::cpu_set_t>();
 
 thread_local! {
     /// The bindings of this thread that live.
