@@ -6,9 +6,10 @@
 //! [`signature`], [`key`] and [`trust`] (who vouches for it, and who is believed). These
 //! modules are `no_std`, allocate nothing and contain no `unsafe`. The offline half, behind the
 //! feature `import`, reads checkpoints and writes files: `source` (Hugging Face folders and GGUF),
-//! `quantize`, `arrange` (which tensor is stored how and where), `calibrate`, `convert`, `write`
-//! and `partial` (what is being written). The feature `template` adds a Jinja engine, which renders
-//! chat templates and reduces them to frames.
+//! `quantize`, `arrange` (which tensor is stored how and where), `calibrate`, `convert`,
+//! `write`, `partial` (what is being written) and `system` (what systems do differently with
+//! files). The feature `template` adds a Jinja engine, which renders chat templates and reduces
+//! them to frames.
 #![cfg_attr(not(any(feature = "import", feature = "template")), no_std)]
 #![forbid(unsafe_code)]
 
@@ -42,6 +43,8 @@ pub mod quantize;
 pub mod signature;
 #[cfg(feature = "import")]
 pub mod source;
+#[cfg(feature = "import")]
+pub mod system;
 #[cfg(feature = "template")]
 pub mod template;
 pub mod tensor;

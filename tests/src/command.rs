@@ -1,8 +1,6 @@
 //! Running the `kinglet` command as a user would.
 
 use serde_json::Value;
-use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -44,17 +42,23 @@ pub fn kinglet(home: &Path) -> Command {
     for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
     }
-    // SAFETY: between fork and exec it calls the system alone.
-    unsafe { command.pre_exec(heed_interrupts) };
+    #[cfg(unix)]
+    heed_interrupts(&mut command);
     command.env("KINGLET_HOME", home).env("HF_HOME", home.join("no-hub-token"));
     command
 }
 
 /// Whoever runs the tests in the background may have SIGINT ignored, and the command heeds that.
-fn heed_interrupts() -> io::Result<()> {
-    // SAFETY: the default is no handler.
-    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
-    Ok(())
+#[cfg(unix)]
+fn heed_interrupts(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    let by_default = || {
+        // SAFETY: the default is no handler.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec it calls the system alone.
+    unsafe { command.pre_exec(by_default) };
 }
 
 /// What a finished command said.

@@ -3,8 +3,12 @@
 use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::{Write, stderr};
+#[cfg(unix)]
 use std::os::unix::process::parent_id;
 use std::path::PathBuf;
+/// A system that does not tell it: each program notes apart what it skips, for nobody to read.
+#[cfg(windows)]
+use std::process::id as parent_id;
 
 /// Where the test programs of one `cargo test` note what they skip; `z_skipped.rs` reads it.
 pub fn notes() -> PathBuf {

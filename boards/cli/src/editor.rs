@@ -1,59 +1,36 @@
 //! Lines that a person edits at a terminal.
 
-use crate::{interrupt, out};
+#[cfg_attr(unix, path = "editor/unix.rs")]
+#[cfg_attr(windows, path = "editor/windows.rs")]
+mod terminal;
+
+use crate::out;
 use kinglet::{Code, Error, Result};
-use rustix::stdio::stdin;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use signal_hook::consts::SIGTERM;
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use terminal::Terminal;
 
 /// An editor with a history. SIGTERM ends the program while a line is edited, with the terminal as
 /// it was, and otherwise after the reply.
 pub struct Editor {
     editor: Box<DefaultEditor>,
-    /// Held while a line is edited: what the terminal was before.
-    edited: Arc<Mutex<Option<Termios>>>,
-    ended: Arc<AtomicBool>,
+    terminal: Terminal,
 }
 
 impl Editor {
     /// The editor of the terminal on standard input.
     pub fn open() -> Result<Self> {
         let editor = Box::new(DefaultEditor::new().map_err(|cause| unreadable(&cause))?);
-        let (edited, ended) = (Arc::<Mutex<Option<Termios>>>::default(), Arc::default());
-        if !interrupt::is_ignored(SIGTERM) {
-            let mut signals = Signals::new([SIGTERM]).map_err(|cause| unreadable(&cause))?;
-            let (edited, ended) = (Arc::clone(&edited), Arc::<AtomicBool>::clone(&ended));
-            thread::spawn(move || {
-                for signal in signals.forever() {
-                    ended.store(true, Ordering::SeqCst);
-                    let before = edited.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(before) = &*before {
-                        // The program ends either way.
-                        let _ = tcsetattr(stdin(), OptionalActions::Now, before);
-                        let _ = emulate_default_handler(signal);
-                    }
-                }
-            });
-        }
-        Ok(Self { editor, edited, ended })
+        let terminal = Terminal::watch().map_err(|cause| unreadable(&cause))?;
+        Ok(Self { editor, terminal })
     }
 
     /// The next line; `None` at the end.
     pub fn next(&mut self) -> Result<Option<String>> {
         loop {
-            self.note_edited(tcgetattr(stdin()).ok());
-            if self.ended.load(Ordering::SeqCst) {
-                emulate_default_handler(SIGTERM).map_err(|cause| unreadable(&cause))?;
-            }
+            self.terminal.begin_line().map_err(|cause| unreadable(&cause))?;
             let line = self.editor.readline("> ");
-            self.note_edited(None);
+            self.terminal.end_line();
             match line {
                 Ok(line) => {
                     // A history that is full drops its oldest line.
@@ -65,10 +42,6 @@ impl Editor {
                 Err(cause) => return Err(unreadable(&cause)),
             }
         }
-    }
-
-    fn note_edited(&self, before: Option<Termios>) {
-        *self.edited.lock().unwrap_or_else(PoisonError::into_inner) = before;
     }
 }
 

@@ -4,10 +4,9 @@ use crate::args::TextArgs;
 use crate::interrupt::Waiting;
 use crate::{errors, out};
 use kinglet::{Code, Error, Result};
-use kinglet_quant::ensure;
+use kinglet_quant::{ensure, system};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Bytes that are read of a device; one that has more may have no end.
@@ -32,8 +31,7 @@ pub fn file(path: &Path) -> Result<Vec<u8>> {
     let kind = fs::metadata(path).map_err(unreadable)?.file_type();
     let _waiting = Waiting::begin()?;
     let file = File::open(path).map_err(unreadable)?;
-    let is_device = kind.is_char_device() || kind.is_block_device();
-    let most = if is_device { MAX_DEVICE_BYTES } else { u64::MAX };
+    let most = if system::is_device(kind) { MAX_DEVICE_BYTES } else { u64::MAX };
     let mut content = Vec::new();
     let count = file.take(most).read_to_end(&mut content).map_err(unreadable)?;
     ensure!(

@@ -1,8 +1,10 @@
 //! Ctrl-C: the first one asks the work to stop, the second one ends the program at once.
 
+#[cfg_attr(unix, path = "interrupt/unix.rs")]
+#[cfg_attr(windows, path = "interrupt/windows.rs")]
+mod system;
+
 use kinglet_quant::{Code, Result, fail};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -10,27 +12,11 @@ static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// Whether the program waits for what may never come.
 static WAITING: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Turns SIGINT and SIGTERM into a request, unless whoever started the program has them ignored.
-/// Until this is called they end the program. Called once, by the command.
-pub fn install() {
-    for signal in [SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal)) {
-        // The order counts: the second signal finds the flag that the first one has set.
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&WAITING))
-            .and_then(|_| {
-                signal_hook::flag::register_conditional_default(signal, Arc::clone(&REQUESTED))
-            })
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&REQUESTED)))
-            .expect("both signals may be handled");
-    }
-}
-
-/// Whether whoever started the program has a signal ignored; false where the system does not tell.
-pub fn is_ignored(signal: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
-}
+/// Turns Ctrl-C, and what else asks a program to end, into a request, unless whoever started the
+/// program has that ignored. Until this is called they end the program. Called once, by the command.
+pub use system::install;
+#[cfg(unix)]
+pub use system::is_ignored;
 
 /// As long as it lives, the first signal ends the program at once: reading from a pipe goes on
 /// after a signal, and whoever holds its other end may never write.

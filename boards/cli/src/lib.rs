@@ -17,6 +17,7 @@ mod input;
 mod interrupt;
 mod likelihood;
 mod manifest;
+#[cfg_attr(windows, path = "mapped/windows.rs")]
 mod mapped;
 mod matrix;
 mod models;

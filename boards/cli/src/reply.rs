@@ -141,9 +141,13 @@ impl Reply {
                 self.generation.accepted, self.generation.drafted
             ));
         }
+        // Only Linux tells the peak.
+        let peak = match system::peak_rss_bytes() {
+            0 => String::new(),
+            bytes => format!(" peak {}", Bytes(bytes)),
+        };
         out::note(format_args!(
-            "memory peak {}: file {}, session {}; {} threads",
-            Bytes(system::peak_rss_bytes()),
+            "memory{peak}: file {}, session {}; {} threads",
             Bytes(model.file_bytes() as u64),
             Bytes(session.plan().total_bytes() as u64),
             session.threads(),

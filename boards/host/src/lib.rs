@@ -33,6 +33,8 @@ mod model;
 mod options;
 mod pool;
 mod replies;
+#[cfg_attr(windows, path = "resident/windows.rs")]
+mod resident;
 mod runtime;
 #[cfg(feature = "grammar")]
 pub mod schema;
@@ -42,6 +44,7 @@ mod session;
 pub mod table;
 #[cfg(feature = "chat")]
 pub mod template;
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "thread/std.rs")]
 mod thread;
 #[cfg(all(feature = "chat", feature = "grammar"))]
 pub mod tools;

@@ -60,11 +60,6 @@ impl Mapping {
         Ok(Self { map })
     }
 
-    /// Keeps every page in memory, reading those that are not there yet.
-    pub(crate) fn lock(&self) -> io::Result<()> {
-        self.map.lock()
-    }
-
     /// What is mapped.
     pub fn bytes(&self) -> &[u8] {
         &self.map

@@ -86,14 +86,14 @@ impl Model {
         self.file().config()
     }
 
-    /// Keeps the file in memory.
-    pub(crate) fn lock(&self) -> std::io::Result<()> {
-        self.mapped.map.lock()
+    /// The mapped file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.mapped.map.bytes()
     }
 
     /// Bytes of the file.
     pub fn file_bytes(&self) -> usize {
-        self.mapped.map.bytes().len()
+        self.bytes().len()
     }
 
     /// Bytes of weights that one generated token reads.

@@ -4,7 +4,7 @@ use crate::options::SessionOptions;
 use crate::select::Selection;
 #[cfg(feature = "cuda")]
 use crate::trial;
-use crate::{Model, Pool, Root};
+use crate::{Model, Pool, Root, resident};
 use kinglet_backends::AnyEngine;
 use kinglet_core::texts;
 use kinglet_machine::Binding;
@@ -29,6 +29,9 @@ pub(crate) struct Runtime {
 impl Runtime {
     pub fn new(model: Model, options: &SessionOptions) -> Result<Self> {
         options.cpus.as_ref().map_or(Ok(()), |cpus| cpus.check(&Root::here()))?;
+        if options.pin_threads {
+            Binding::check()?;
+        }
         let fitted = options.memory_budget_bytes.map(|budget| model.fit(options, budget));
         let options = &fitted.transpose()?.unwrap_or_else(|| options.clone());
         let selection = model.select(options);
@@ -46,7 +49,7 @@ impl Runtime {
         };
         texts::check_memory(&plan, bytes)?;
         if options.lock_memory {
-            lock(&model, &memory)?;
+            resident::keep([&memory, model.bytes()])?;
         }
         let binding = options.cpus.as_ref().and_then(Binding::new);
         let pool = Pool::on(&options.cpus(), limits.workers, options.pin_threads)?;
@@ -63,16 +66,4 @@ impl Runtime {
 pub(crate) fn lap(model: &Model, options: &SessionOptions) -> Result<trial::Lap> {
     let (mut runtime, start) = (Runtime::new(model.clone(), options)?, std::time::Instant::now());
     trial::lap(&mut runtime.texts, &mut || Ok(start.elapsed()))
-}
-
-/// Keeps file and session in memory.
-fn lock(model: &Model, memory: &MmapMut) -> Result<()> {
-    memory.lock().and_then(|()| model.lock()).map_err(|error| {
-        let needed = memory.len() + model.file_bytes();
-        let message = "the system does not let this process keep";
-        Error::new(
-            Code::Resource,
-            format_args!("{message} {needed} bytes in memory ({error}): raise `ulimit -l`"),
-        )
-    })
 }

@@ -1,5 +1,5 @@
-//! A thread started through the system itself: the standard library would end the process where
-//! there is no memory for its part of a thread.
+//! A thread started through Linux itself: the standard library would end the process where there is
+//! no memory for its part of a thread.
 
 use kinglet_quant::{Code, Result, fail};
 use std::ffi::{CStr, c_void};

@@ -1,11 +1,12 @@
-//! Which processors the calling thread may run on, as the system keeps it.
+//! Which processors the calling thread may run on, as Linux keeps it.
 
 use crate::Cpus;
+use kinglet_quant::Result;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
-/// Numbers of processors lie below this.
-pub(crate) const MAX_CPUS: usize = libc::CPU_SETSIZE as usize;
+/// Numbers of processors lie below this: a set has a bit for each.
+pub(crate) const MAX_CPUS: usize = 8 * size_of::<libc::cpu_set_t>();
 
 thread_local! {
     /// The bindings of this thread that live.
@@ -33,6 +34,11 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// `BadArgument` on a system that binds no threads to processors; Linux does.
+    pub fn check() -> Result<()> {
+        Ok(())
+    }
+
     /// Binds the calling thread; a refusal, or an empty set, costs speed only.
     pub fn new(cpus: &Cpus) -> Option<Self> {
         let before = BOUND.get().map_or_else(current, |bound| Some(bound.before))?;

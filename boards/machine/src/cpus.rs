@@ -1,7 +1,7 @@
 //! The processors of the machine, and which of them to use.
 
 use crate::limits::quota_cpus;
-use crate::{Root, affinity};
+use crate::{Binding, Root, affinity};
 use kinglet_quant::{Code, Error, Result, fail};
 use std::fmt;
 use std::str::FromStr;
@@ -63,8 +63,8 @@ impl Cpus {
         affinity::bind(self);
     }
 
-    /// `BadArgument` when the machine lacks one of them or has switched it off, or when this
-    /// process may not run on it.
+    /// `BadArgument` when the machine lacks one of them or has switched it off, when this process
+    /// may not run on it, or when the system leaves no choice among its processors.
     pub fn check(&self, root: &Root) -> Result<()> {
         // Where the system does not say, a wrong number costs speed only.
         if let Some(online) = online(root) {
@@ -75,7 +75,8 @@ impl Cpus {
             return Ok(());
         }
         let advice = ", or start this process with another taskset or cpuset";
-        self.check_within(&allowed, "this process may not run on processor", advice)
+        self.check_within(&allowed, "this process may not run on processor", advice)?;
+        if *self == allowed { Ok(()) } else { Binding::check() }
     }
 
     fn check_within(&self, known: &Self, problem: &str, advice: &str) -> Result<()> {

@@ -2,8 +2,10 @@
 //! boards.
 //!
 //! Everything is read from files below one [`Root`], which is `/` unless a test gives a recorded
-//! tree of some board.
+//! tree of some board. Other systems than Linux have none of them, so nothing is known there but
+//! how many processors there are.
 
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "unbound.rs")]
 mod affinity;
 #[cfg(feature = "profiles")]
 mod board;

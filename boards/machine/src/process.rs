@@ -9,6 +9,23 @@ use std::time::{Duration, Instant};
 /// A sensor that takes longer than this is as good as gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A user's line for the system's shell.
+#[cfg(not(windows))]
+pub fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]);
+    command
+}
+
+/// A user's line for the system's shell, which takes all between the outer quotes as it is.
+#[cfg(windows)]
+pub fn shell(line: &str) -> Command {
+    use std::os::windows::process::CommandExt;
+    let mut command = Command::new("cmd");
+    command.raw_arg(format!("/S /C \"{line}\""));
+    command
+}
+
 /// What a program prints, of at most 64 KiB, where it succeeds; else an `Unreadable` that names it
 /// as `shown` and says what it wrote to standard error.
 pub fn output(command: &mut Command, shown: &str) -> Result<String> {

@@ -5,6 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+/// Below it a running system has its files. On Windows nothing is ever found below the null device.
+const HERE: &str = if cfg!(windows) { "NUL" } else { "/" };
+
 /// Where `/proc`, `/sys` and `/etc` are: the machine's own, or a recorded tree of another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root(PathBuf);
@@ -12,7 +15,7 @@ pub struct Root(PathBuf);
 impl Root {
     /// This machine's own.
     pub fn here() -> Self {
-        Self("/".into())
+        Self(HERE.into())
     }
 
     /// A tree of files that stands for a machine.
@@ -22,7 +25,7 @@ impl Root {
 
     /// Whether these are this machine's own files, so that system calls speak of the same machine.
     pub fn is_here(&self) -> bool {
-        self.0 == Path::new("/")
+        self.0 == Path::new(HERE)
     }
 
     /// Where the file is that a running system calls `path`, such as `/proc/meminfo`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Optional
 
@@ -15,10 +16,13 @@ def default_threads(allowed: Optional[set[int]] = None, folder: Path = _FOLDER) 
     """The processors of the highest capacity among those that this thread may run on, at most 8.
 
     As the command counts them: those within an eighth of the highest are equal, and where the
-    system does not tell every capacity, all of them are.
+    system does not tell every capacity, all of them are. Linux alone tells on which ones this
+    thread may run.
     """
-    if allowed is None:
+    if allowed is None and sys.platform == "linux":
         allowed = os.sched_getaffinity(0)
+    elif allowed is None:
+        allowed = set(range(os.cpu_count() or 1))
     for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
         capacities = [_number(folder / f"cpu{cpu}" / name) for cpu in allowed]
         known = [capacity for capacity in capacities if capacity is not None]

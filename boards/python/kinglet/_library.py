@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from ctypes import POINTER, c_char_p, c_int32, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any
 
 from . import _layout as layout
 
-NAME = f"libkinglet.so.{layout.ABI_VERSION}"
+# What the library is called on this system: see boards/c/install.
+NAME = {
+    "win32": "kinglet.dll",
+    "darwin": f"libkinglet.{layout.ABI_VERSION}.dylib",
+}.get(sys.platform, f"libkinglet.so.{layout.ABI_VERSION}")
 
 _Sizes = POINTER(c_size_t)
 _Numbers = POINTER(c_uint32)

@@ -201,6 +201,7 @@ fn failed_conversions_leave_the_old_file() {
     assert!(fs::metadata(output.path()).unwrap().len() < before.len() as u64);
 }
 
+#[cfg(unix)]
 #[test]
 fn links_keep_pointing_to_the_file() {
     let output = Output::new();

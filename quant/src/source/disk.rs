@@ -4,11 +4,10 @@
 //! break the promise of converting in little memory, and a file that shrinks meanwhile is an error
 //! here but a crash under a mapping.
 
-use crate::{Code, Error, Result, ensure, fail, json};
+use crate::{Code, Error, Result, ensure, fail, json, system};
 use std::borrow::Cow;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// An open file of known length.
@@ -145,7 +144,7 @@ impl DiskFile {
             "{} ends too early: fetch it again",
             self.name
         );
-        match self.file.read_exact_at(buffer, offset) {
+        match system::read_exact_at(&self.file, buffer, offset) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 fail!(Code::Truncated, "{} became shorter while it was read", self.name)
@@ -155,7 +154,24 @@ impl DiskFile {
     }
 
     /// A buffered reader from the start.
-    pub fn reader(&self) -> io::BufReader<&fs::File> {
-        io::BufReader::new(&self.file)
+    pub fn reader(&self) -> io::BufReader<Reader<'_>> {
+        io::BufReader::new(Reader { file: self, offset: 0 })
+    }
+}
+
+/// Reads a file from the start to where it ended when it was opened. The file's own position is no
+/// help, since some systems move it with every [`DiskFile::read_at`].
+pub(crate) struct Reader<'a> {
+    file: &'a DiskFile,
+    offset: u64,
+}
+
+impl io::Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = self.file.bytes.saturating_sub(self.offset);
+        let count = buffer.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
+        system::read_exact_at(&self.file.file, &mut buffer[..count], self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
     }
 }

@@ -3,7 +3,7 @@
 //! Before memory is allocated for a number that the file states, the file is known to be that long.
 
 use super::blocks::Encoding;
-use super::disk::{DiskFile, STAND_IN_BYTES};
+use super::disk::{self, DiskFile, STAND_IN_BYTES};
 use super::ggml_types::GgmlType;
 use crate::{Code, Result, ensure, fail, json};
 use std::collections::BTreeMap;
@@ -191,7 +191,7 @@ impl Tensor {
 
 /// Reads little-endian values and knows how many bytes are left.
 struct Reader<'a> {
-    input: BufReader<&'a std::fs::File>,
+    input: BufReader<disk::Reader<'a>>,
     at: u64,
     end: u64,
 }

@@ -8,11 +8,11 @@
 use crate::chat::shared_prefix;
 use crate::{errors, units};
 use kinglet::{Code, Error, Result};
+use kinglet_quant::system;
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -60,9 +60,8 @@ impl Folder {
     /// `Unwritable` and `Unreadable` where the system refuses, `BadArgument` where another server
     /// has the folder.
     pub fn open(path: &Path, dependencies: &[&[u8]], limit_bytes: u64) -> Result<Self> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|cause| errors::unwritable(path, &cause))?;
-        let lock = File::open(path).map_err(|cause| errors::unreadable(path, &cause))?;
+        system::make_private_folder(path).map_err(|cause| errors::unwritable(path, &cause))?;
+        let lock = system::open_to_lock(path).map_err(|cause| errors::unreadable(path, &cause))?;
         lock.try_lock().map_err(|cause| match cause {
             TryLockError::WouldBlock => Error::new(
                 Code::BadArgument,
@@ -248,8 +247,7 @@ fn write(path: &Path, tokens: &[u32], state: &[u8]) -> io::Result<()> {
     let mut start = Vec::with_capacity(4 * (1 + tokens.len()));
     start.extend_from_slice(&(tokens.len() as u32).to_le_bytes());
     tokens.iter().for_each(|token| start.extend_from_slice(&token.to_le_bytes()));
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = system::make_private_file(path)?;
     file.write_all(&start)?;
     file.write_all(state)?;
     // Where power is lost, a file under its final name would else be empty.

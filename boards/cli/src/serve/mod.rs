@@ -33,6 +33,8 @@ mod routes;
 mod sampling;
 mod socket;
 mod store;
+#[cfg_attr(not(target_os = "linux"), path = "systemd/none.rs")]
+mod systemd;
 mod talk;
 mod ticket;
 mod tokens;

@@ -1,26 +1,22 @@
 //! What a service manager hears: systemd's protocol of notifications, see `man sd_notify`.
 
+use super::systemd::Channel;
 use crate::out;
 use std::env;
-use std::ffi::OsStr;
-use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::time::Duration;
 
 /// The way to a service manager. Where there is none, nobody hears anything.
 pub struct Manager {
-    socket: Option<UnixDatagram>,
+    channel: Option<Channel>,
     patience: Option<Duration>,
 }
 
 impl Manager {
     /// The manager that has started this process, if one has.
     pub fn find() -> Self {
-        let socket = env::var_os("NOTIFY_SOCKET").and_then(|address| {
-            let opened = open(&address);
+        let channel = env::var_os("NOTIFY_SOCKET").and_then(|address| {
+            let opened = Channel::open(&address);
             if let Err(cause) = &opened {
                 let address = address.display();
                 out::note(format_args!("the service manager cannot be told ({address}): {cause}"));
@@ -30,35 +26,22 @@ impl Manager {
         let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let is_meant = number("WATCHDOG_PID").is_none_or(|id| id == u64::from(process::id()));
         let patience = number("WATCHDOG_USEC").filter(|&time| time > 0 && is_meant);
-        Self { socket, patience: patience.map(Duration::from_micros) }
+        Self { channel, patience: patience.map(Duration::from_micros) }
     }
 
     /// Tells lines such as `READY=1`. What cannot be told is lost: a server goes on without its
     /// manager.
     pub fn tell(&self, lines: &str) {
-        if let Some(socket) = &self.socket {
-            let _ = socket.send(lines.as_bytes());
+        if let Some(channel) = &self.channel {
+            channel.tell(lines);
         }
     }
 
     /// How often the manager wants to hear `WATCHDOG=1`: twice within the time after which it takes
     /// this process for dead. `None` where it does not watch.
     pub fn watch_step(&self) -> Option<Duration> {
-        self.socket.as_ref().and(self.patience).map(|patience| patience / 2)
+        self.channel.as_ref().and(self.patience).map(|patience| patience / 2)
     }
-}
-
-/// A socket whose other end is at an address as systemd writes it: a path, or a name behind `@`.
-fn open(address: &OsStr) -> io::Result<UnixDatagram> {
-    let address = match address.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(address)?,
-    };
-    let socket = UnixDatagram::unbound()?;
-    socket.connect_addr(&address)?;
-    // A manager that does not read must not stop the server.
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }
 
 /// Whether the engine gets on.
@@ -82,25 +65,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_paths_or_abstract_names() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
-        let name = format!("kinglet-test-{}", process::id());
-        let abstract_address = SocketAddr::from_abstract_name(&name).unwrap();
-        let heard = [
-            (UnixDatagram::bind(&path).unwrap(), path.into_os_string()),
-            (UnixDatagram::bind_addr(&abstract_address).unwrap(), format!("@{name}").into()),
-        ];
-        for (socket, address) in heard {
-            Manager { socket: open(&address).ok(), patience: None }.tell("READY=1\n");
-            let mut told = [0; 16];
-            let length = socket.recv(&mut told).unwrap();
-            assert_eq!(&told[..length], b"READY=1\n");
-        }
-        assert!(open(OsStr::new("/nowhere/at all")).is_err());
-    }
 
     #[test]
     fn an_engine_that_stands_still_with_work_is_dead() {

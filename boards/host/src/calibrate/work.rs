@@ -114,6 +114,9 @@ pub fn convert_calibrated(
             reporter.control("rounding", WRITTEN + (1.0 - WRITTEN) * done)
         },
     )?;
+    // Windows removes no file that is mapped.
+    drop(moments);
+    drop(model);
     fs::remove_dir_all(work).map_err(|error| unwritable(work, &error))?;
     Ok(report)
 }

@@ -1,7 +1,10 @@
 //! The local time, for templates that put the date into their text.
 
+#[cfg_attr(unix, path = "clock/unix.rs")]
+#[cfg_attr(windows, path = "clock/windows.rs")]
+mod system;
+
 use std::ffi::CString;
-use std::mem::MaybeUninit;
 
 /// Bytes that a date may have at most.
 const MAX_BYTES: usize = 256;
@@ -9,19 +12,11 @@ const MAX_BYTES: usize = 256;
 /// The current local time in a format of C's `strftime`, which is also Python's; empty where the
 /// format gives no text.
 pub(super) fn now(format: &str) -> String {
-    let Ok(format) = CString::new(format) else { return String::new() };
-    let mut time = MaybeUninit::<libc::tm>::uninit();
-    let mut text = [0_u8; MAX_BYTES];
-    // SAFETY: a null pointer asks for the time as a result only; `localtime_r` fills `time` or
-    // returns null, in which case it is not read; `strftime` reads both it and the terminated
-    // format, and writes at most as many bytes as it is told.
-    let length = unsafe {
-        let seconds = libc::time(std::ptr::null_mut());
-        if libc::localtime_r(&seconds, time.as_mut_ptr()).is_null() {
-            return String::new();
-        }
-        libc::strftime(text.as_mut_ptr().cast(), MAX_BYTES, format.as_ptr(), time.as_ptr())
+    let (Ok(format), Some(time)) = (CString::new(format), system::local_time()) else {
+        return String::new();
     };
+    let mut text = [0_u8; MAX_BYTES];
+    let length = system::print(&mut text, &format, &time);
     String::from_utf8_lossy(&text[..length]).into_owned()
 }
 

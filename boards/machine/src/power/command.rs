@@ -3,7 +3,6 @@
 use super::source::{Quantity, Source, plausible};
 use crate::process;
 use kinglet_quant::{Code, Result, fail};
-use std::process::Command;
 
 /// A line for the shell.
 pub struct Printer {
@@ -36,7 +35,7 @@ impl Source for Printer {
     }
 
     fn read(&mut self) -> Result<f64> {
-        let text = process::output(Command::new("sh").args(["-c", &self.line]), &self.line)?;
+        let text = process::output(&mut process::shell(&self.line), &self.line)?;
         let Some(watts) = watts(&text) else {
             let start: String = text.chars().take(40).collect();
             fail!(

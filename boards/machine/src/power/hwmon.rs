@@ -135,6 +135,7 @@ mod tests {
         assert!(error.message().ends_with("ina219, ina226"), "{error}");
     }
 
+    #[cfg(unix)]
     #[test]
     fn of_two_alike_one_is_named_by_its_place() {
         let folder = tempfile::tempdir().unwrap();
