@@ -9,10 +9,12 @@ use crate::portable::Portable;
 
 #[cfg(target_arch = "x86_64")]
 use crate::{
-    avx2::{Avx2, Pairs, Vnni},
+    avx2::{Avx2, Pairs},
     avx512::Avx512,
-    sse::Sse,
 };
+
+#[cfg(all(feature = "edge-x86", target_arch = "x86_64"))]
+use crate::{avx2::Vnni, sse::Sse};
 
 #[cfg(target_arch = "aarch64")]
 use crate::neon::{Neon, Sdot, Smmla, Widening};
@@ -26,13 +28,13 @@ pub enum Tier {
     #[cfg(feature = "portable")]
     Portable,
     /// 128-bit vectors: SSSE3 and SSE4.1.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(feature = "edge-x86", target_arch = "x86_64"))]
     Sse(Sse),
     /// 256-bit vectors: AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2<Pairs>),
     /// The same with integer dot products: AVX-VNNI.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(feature = "edge-x86", target_arch = "x86_64"))]
     AvxVnni(Avx2<Vnni>),
     /// 512-bit vectors with integer dot products: AVX-512 F, BW, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
@@ -106,11 +108,11 @@ impl Tier {
             "scalar" => Ok(Self::Scalar),
             #[cfg(feature = "portable")]
             "portable" => Ok(Self::Portable),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(feature = "edge-x86", target_arch = "x86_64"))]
             "sse" => Sse::detect().map(Self::Sse).map_err(Lack::Instructions),
             #[cfg(target_arch = "x86_64")]
             "avx2" => Avx2::<Pairs>::detect().map(Self::Avx2).map_err(Lack::Instructions),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(feature = "edge-x86", target_arch = "x86_64"))]
             "avx-vnni" => Avx2::<Vnni>::detect().map(Self::AvxVnni).map_err(Lack::Instructions),
             #[cfg(target_arch = "x86_64")]
             "avx512" => Avx512::detect().map(Self::Avx512).map_err(Lack::Instructions),
@@ -131,11 +133,11 @@ impl Tier {
             Self::Scalar => "scalar",
             #[cfg(feature = "portable")]
             Self::Portable => "portable",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(feature = "edge-x86", target_arch = "x86_64"))]
             Self::Sse(_) => "sse",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(feature = "edge-x86", target_arch = "x86_64"))]
             Self::AvxVnni(_) => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
@@ -155,11 +157,11 @@ impl Choice for Tier {
             Self::Scalar => work.run(Scalar),
             #[cfg(feature = "portable")]
             Self::Portable => work.run(Portable),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(feature = "edge-x86", target_arch = "x86_64"))]
             Self::Sse(kernels) => work.run(kernels),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(kernels) => work.run(kernels),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(feature = "edge-x86", target_arch = "x86_64"))]
             Self::AvxVnni(kernels) => work.run(kernels),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(kernels) => work.run(kernels),

@@ -13,7 +13,8 @@ static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 static WAITING: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// Turns Ctrl-C, and what else asks a program to end, into a request, unless whoever started the
-/// program has that ignored. Until this is called they end the program. Called once, by the command.
+/// program has that ignored. Until this is called they end the program. Called once, by the
+/// command.
 pub use system::install;
 #[cfg(unix)]
 pub use system::is_ignored;

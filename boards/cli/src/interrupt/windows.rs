@@ -11,8 +11,8 @@ pub fn install() {
     assert_ne!(is_set, 0, "a handler may be set");
 }
 
-/// Whether the event is dealt with; otherwise it ends the program. Windows calls this on a thread of
-/// its own.
+/// Whether the event is dealt with; otherwise it ends the program. Windows calls this on a thread
+/// of its own.
 unsafe extern "system" fn handle(event: u32) -> BOOL {
     let asks_to_stop = matches!(event, CTRL_C_EVENT | CTRL_BREAK_EVENT);
     if !asks_to_stop || WAITING.load(Ordering::SeqCst) {
