@@ -289,7 +289,8 @@ fn the_keyboard_is_enough() {
     page.browser.press("Space", false);
     page.browser.wait("running === null && turns.children.length === 2");
     assert_eq!(page.text("turns.children[0].children[1].textContent"), "one\ntwo");
-    assert!(page.facts().contains("3 tokens, "), "{}", page.facts());
+    // All of them may have come at once, which says nothing of the speed.
+    assert!(page.facts().starts_with("3 tokens"), "{}", page.facts());
     page.browser.press("Tab", true);
     assert_eq!(page.text("document.activeElement.id"), "new");
     page.browser.press("Enter", false);

@@ -12,9 +12,9 @@ const EMULATOR: &str = "qemu-x86_64";
 const MODEL: &str = "gqa3-head64";
 /// Processors as the emulator names them, and the tier that each should get.
 const PROCESSORS: [(&str, &str); 5] = [
-    ("qemu64", "scalar"),
+    ("qemu64", "portable"),
     // SSSE3, but not SSE4.1.
-    ("core2duo", "scalar"),
+    ("core2duo", "portable"),
     ("Nehalem", "sse"),
     ("Denverton", "sse"),
     ("Haswell", "avx2"),
