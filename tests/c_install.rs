@@ -355,10 +355,11 @@ fn the_packages_for_npm_bring_the_command() {
         tar.args(["--strip-components=1", "-xzf"]).arg(archive).arg("-C").arg(place);
         Said::by(&mut tar).ok();
     };
-    let (starter, program) = (
-        modules.join("kinglet"),
-        if cfg!(target_arch = "aarch64") { "kinglet-linux-arm64" } else { "kinglet-linux-x64" },
-    );
+    let starter = modules.join("kinglet");
+    let program = match architecture() {
+        "arm64" => "kinglet-linux-arm64",
+        _ => "kinglet-linux-x64",
+    };
     let archive = |name: &str| made[0].with_file_name(format!("{name}-9.8.7.tgz"));
     unpack(&archive("kinglet"), &starter);
     let command = folder.path().join("kinglet-by-name");

@@ -1,9 +1,8 @@
 //! Sums of floats that are the same to the bit on every instruction set.
 
 use crate::lanes::Lanes;
+pub(crate) use kinglet_core::sums::SIDE_BY_SIDE;
 
-/// Sums that run side by side: as many as the widest registers have floats.
-pub(crate) const SIDE_BY_SIDE: usize = 16;
 /// Registers that they take at most.
 const MAX_REGISTERS: usize = SIDE_BY_SIDE / 4;
 
