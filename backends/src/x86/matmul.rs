@@ -9,6 +9,7 @@ use super::registers::{Batches, QUADS, Quads, Register, Registers};
 use super::unpack::{Block, Unpack};
 use crate::prefetch::{SLOW_TOKENS, fetch_behind};
 use crate::product::Product;
+use core::mem::MaybeUninit;
 use kinglet_core::Activations;
 use kinglet_core::arena::Columns;
 use kinglet_core::kernels::{Output, START_GROUP};
@@ -29,12 +30,25 @@ const fn parts<R: Registers>() -> usize {
 /// Sums of a tile's rows with one token; the first [`parts`] count.
 pub(super) type Total<R> = [<R as crate::lanes::Lanes>::F32; MAX_PARTS];
 
-/// Sums of a tile's rows with many tokens, in lines of the cache.
+/// Room for sums of a tile's rows with many tokens, in lines of the cache.
 #[repr(align(64))]
-pub(super) struct Totals([[f32; TILE_ROWS]; TOKENS]);
+pub(super) struct Totals([MaybeUninit<[f32; TILE_ROWS]>; TOKENS]);
 
 impl Totals {
-    pub const NONE: Self = Self([[0.0; TILE_ROWS]; TOKENS]);
+    pub const NEW: Self = Self([MaybeUninit::uninit(); TOKENS]);
+
+    /// Zeros for each of the tokens that [`one_tile`] takes together. One token alone has its sums
+    /// in registers: filling all the room would take a twentieth of its time.
+    #[inline(always)]
+    pub fn zeros(&mut self, x: &Activations<'_>) -> &mut [[f32; TILE_ROWS]] {
+        let count = if x.tokens == 1 { 0 } else { x.tokens.min(TOKENS) };
+        let totals = &mut self.0[..count];
+        for total in totals.iter_mut() {
+            total.write([0.0; TILE_ROWS]);
+        }
+        // SAFETY: all of them were written just now.
+        unsafe { totals.assume_init_mut() }
+    }
 }
 
 /// The product of all tiles.
@@ -48,16 +62,17 @@ pub(super) fn all_tiles<R: Registers, C: Codes<R>, const GROUP: usize>(
         #[inline(always)]
         || {
             let Product { w, tiles, x, mut out, output } = of;
-            let mut totals = Totals::NONE;
+            let mut totals = Totals::NEW;
+            let totals = totals.zeros(x);
             for (t, tile) in tiles.enumerate() {
                 let (tile, mut out) = (w.tile(tile), out.narrow(Product::columns(t)));
-                one_tile::<R, C, GROUP>(cpu, codes, &tile, x, &mut out, output, &mut totals);
+                one_tile::<R, C, GROUP>(cpu, codes, &tile, x, &mut out, output, totals);
             }
         },
     );
 }
 
-/// The product of a tile with all tokens; `totals` are zeros before and after.
+/// The product of a tile with all tokens; `totals` are [`Totals::zeros`] before and after.
 #[inline(always)]
 pub(super) fn one_tile<R: Registers, C: Codes<R>, const GROUP: usize>(
     cpu: R,
@@ -66,7 +81,7 @@ pub(super) fn one_tile<R: Registers, C: Codes<R>, const GROUP: usize>(
     x: &Activations<'_>,
     out: &mut Columns<'_, f32>,
     output: Output,
-    totals: &mut Totals,
+    totals: &mut [[f32; TILE_ROWS]],
 ) {
     if x.tokens == 1 {
         let total = one_token::<R, C, GROUP>(cpu, codes, tile, x, 0);
@@ -74,7 +89,7 @@ pub(super) fn one_tile<R: Registers, C: Codes<R>, const GROUP: usize>(
         return;
     }
     for first in (0..x.tokens).step_by(TOKENS) {
-        let totals = &mut totals.0[..TOKENS.min(x.tokens - first)];
+        let totals = &mut totals[..TOKENS.min(x.tokens - first)];
         many_tokens::<R, C, GROUP>(cpu, codes, tile, x, first, totals);
         for (token, total) in totals.iter_mut().enumerate() {
             let mut sums = [cpu.splat(0.0); MAX_PARTS];

@@ -98,12 +98,13 @@ pub(super) fn product<R: Registers>(cpu: R, of: Product<'_>) {
         #[inline(always)]
         || {
             let Product { w, tiles, x, mut out, output } = of;
-            let mut totals = Totals::NONE;
+            let mut totals = Totals::NEW;
+            let totals = totals.zeros(x);
             for (t, tile) in tiles.enumerate() {
                 let (tile, mut out) = (w.tile(tile), out.narrow(Product::columns(t)));
                 let (high, low) = (Linear(High), Linear(Low::of(&tile, x.cols)));
-                one_tile::<R, _, BLOCK>(cpu, high, &tile, x, &mut out, output, &mut totals);
-                one_tile::<R, _, BLOCK>(cpu, low, &tile, x, &mut out, Output::Add, &mut totals);
+                one_tile::<R, _, BLOCK>(cpu, high, &tile, x, &mut out, output, totals);
+                one_tile::<R, _, BLOCK>(cpu, low, &tile, x, &mut out, Output::Add, totals);
             }
         },
     );
@@ -115,14 +116,15 @@ pub(super) fn screen<R: Registers>(cpu: R, of: Search<'_, '_>) {
     cpu.compiled(
         #[inline(always)]
         || {
-            let (x, mut totals) = (of.x, Totals::NONE);
+            let (x, mut totals) = (of.x, Totals::NEW);
+            let totals = totals.zeros(x);
             planes::screen(
                 cpu,
                 of,
                 #[inline(always)]
                 |tile, logits| {
                     let (high, store) = (Linear(High), Output::Store);
-                    one_tile::<R, _, BLOCK>(cpu, high, tile, x, logits, store, &mut totals);
+                    one_tile::<R, _, BLOCK>(cpu, high, tile, x, logits, store, totals);
                 },
             );
         },
