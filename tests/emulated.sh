@@ -33,5 +33,6 @@ emulated_at() { # opt-level packages...
         done
     done
 }
-emulated_at 2 kinglet kinglet-{quant,core,backends,tests} bytemuck half libm safetensors sha2
+emulated_at 2 kinglet-{quant,core,backends} bytemuck half libm safetensors sha2
+emulated_at 1 kinglet kinglet-tests
 emulated_at 0 gemm-{common,f32} matrixmultiply ndarray pulp regex-automata

@@ -1,10 +1,11 @@
-"""What a program for 64-bit ARM executes, counted under an emulator: a cost that no noise moves."""
+"""What a program executes, counted under an emulator: a cost that no noise moves."""
 
 import json
 import re
 import subprocess
 import sys
 import tempfile
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SYSROOT = Path("/usr/aarch64-linux-gnu")
 PROGRAM = ROOT / "target/aarch64-unknown-linux-gnu/release/kinglet"
+# Starts a program for 64-bit ARM.
+ARM = ["qemu-aarch64", "-L", SYSROOT, "-E", f"LD_LIBRARY_PATH={SYSROOT}/lib"]
+# An instruction of 64-bit ARM.
 BYTES = 4
 
 # Tokens of the runs whose differences are taken.
@@ -37,22 +41,45 @@ class Emulator:
 
     program: Path
     plugin: Path
+    command: list
+    # Where the program's instructions start, in order, unless each has `BYTES`.
+    starts: list[int] | None = None
+    # Of the command.
+    options: tuple[str, ...] = ()
 
     def counts(self, core: str, model: Path, prompt: int, tokens: int) -> tuple[dict, Counter]:
         """The command's document of a run, and how often each instruction was executed."""
         with tempfile.NamedTemporaryFile() as out:
-            command = ["qemu-aarch64", "-cpu", core, "-L", SYSROOT]
-            command += ["-E", f"LD_LIBRARY_PATH={SYSROOT}/lib"]
-            command += ["-plugin", f"{self.plugin},out={out.name}", self.program, "run", model]
+            command = [*self.command, "-cpu", core, "-plugin", f"{self.plugin},out={out.name}"]
+            command += [self.program, "run", model]
             command += ["-p", " the" * prompt, "-n", str(tokens), "--temp", "0", "--ignore-eos"]
             command += ["--no-speculation", "--threads", "1", "--ctx", "160", "--json", "--quiet"]
+            command += self.options
             done = subprocess.run(command, stdout=subprocess.PIPE)
             if done.returncode != 0:
                 sys.exit(f"failed: {' '.join(str(part) for part in command)}")
             document = json.loads(done.stdout)
             if (document["prompt_tokens"], len(document["tokens"])) != (prompt, tokens):
                 sys.exit(f"a run has other tokens than asked for: {document}")
-            return document, executions(Path(out.name), first_address(self.program))
+            return document, self.executions(Path(out.name))
+
+    def executions(self, lines: Path) -> Counter:
+        """The plugin's blocks as instructions."""
+        first = first_address(self.program)
+        found = Counter()
+        for line in lines.read_text().splitlines():
+            offset, instructions, times = map(int, line.split())
+            for at in self.addresses(first + offset, instructions):
+                found[at] += times
+        return found
+
+    def addresses(self, start: int, instructions: int) -> range | list[int]:
+        """Where the instructions of a block start."""
+        if self.starts:
+            index = bisect_left(self.starts, start)
+            if self.starts[index : index + 1] == [start]:
+                return self.starts[index : index + instructions]
+        return range(start, start + BYTES * instructions, BYTES)
 
     def cost(self, core: str, model: Path) -> Cost:
         """What a token costs: the differences between runs, and a prompt of `PROMPT` tokens."""
@@ -75,22 +102,18 @@ def first_address(program: Path) -> int:
     return min(int(address, 16) for address in code)
 
 
-def executions(lines: Path, start: int) -> Counter:
-    """The plugin's blocks as instructions."""
-    found = Counter()
-    for line in lines.read_text().splitlines():
-        offset, instructions, times = map(int, line.split())
-        for i in range(instructions):
-            found[start + offset + BYTES * i] += times
-    return found
-
-
-def prepare(program: Path | None) -> Emulator:
-    """An emulator of this program, else of the release's."""
+def build_plugin() -> Path:
+    """What counts, for QEMU."""
     plugin = ROOT / "target/count_instructions.so"
     plugin.parent.mkdir(exist_ok=True)
     source = HERE / "count_instructions.c"
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", plugin, source], check=True)
+    return plugin
+
+
+def prepare(program: Path | None) -> Emulator:
+    """An emulator of this program for 64-bit ARM, else of the release's."""
+    plugin = build_plugin()
     if program is None:
         subprocess.run([ROOT / "boards/release/build", "arm64"], check=True)
-    return Emulator(program or PROGRAM, plugin)
+    return Emulator(program or PROGRAM, plugin, ARM)

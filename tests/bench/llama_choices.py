@@ -21,6 +21,8 @@ class Scorer:
             logits_all=True, verbose=False,
         )  # fmt: skip
         self.begin = llama_cpp.llama_vocab_eos(self.model._model.vocab)
+        # What the model has read last; its logits and cache stay there.
+        self.read: list[int] = []
 
     def tokens(self, text: str) -> list[int]:
         return self.model.tokenize(text.encode(), add_bos=False, special=True)
@@ -34,9 +36,12 @@ class Scorer:
         tokens = self.tokens(context + choice)
         if not context.rstrip():
             tokens.insert(0, self.begin)
-        # The model is asked from the start each time; it keeps no text.
-        self.model.reset()
-        self.model.eval(tokens[:-1])
+        # What this text has in common with the last one is not read again.
+        same = [a == b for a, b in zip(self.read, tokens[:-1])]
+        self.model.n_tokens = (same + [False]).index(False)
+        self.read = tokens[:-1]
+        if self.model.n_tokens < len(self.read):
+            self.model.eval(self.read[self.model.n_tokens :])
         first, width = len(prefix), self.model.n_vocab()
         logits = self.model.scores[first - 1 : len(tokens) - 1, :width].astype(numpy.float64)
         highest = logits.max(axis=1, keepdims=True)

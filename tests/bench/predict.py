@@ -25,11 +25,12 @@ from bisect import bisect_right
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 import record
-from emulated import BYTES, Cost, Emulator, prepare
+from emulated import Cost, Emulator, prepare
 from profiles import Profile
 from tables import pivot
 
@@ -54,6 +55,10 @@ ITERATIONS = 100
 FEATURES = "+dotprod,+i8mm,+fullfp16,+lse"
 
 
+SIGNS = [("_$LT$", "<"), ("$LT$", "<"), ("$GT$", ">"), ("$RF$", "&"), ("$u20$", " ")]
+SIGNS += [("_$u7b$", "{"), ("$u7b$", "{"), ("$u7d$", "}"), ("..", "::")]
+
+
 @dataclass(frozen=True)
 class Board:
     name: str
@@ -68,7 +73,7 @@ class Board:
 
 def board(name: str, profile: str) -> Board:
     known = Profile(profile)
-    core = known.cores["kind"].split("-")[1]
+    core = known.cores["kind"].removeprefix("Cortex-").removeprefix("Neoverse-")
     is_assumed = not known.is_checked("memory", "read_gb_per_s")
     bandwidth = known.memory["read_gb_per_s"]
     return Board(name, core, known.cores["ghz"], known.threads(), bandwidth, is_assumed)
@@ -92,8 +97,10 @@ def output(*command) -> str:
 
 
 def short(symbol: str) -> str:
-    """`<a::b::C<D> as E>::f::{closure#0}` as `C::f`."""
-    name = re.sub(r"::\{[^}]*\}", "", symbol)
+    """`<a::b::C<D> as E>::f::{closure#0}` as `C::f`, also where LLVM left it half mangled."""
+    for mangled, sign in SIGNS:
+        symbol = symbol.replace(mangled, sign)
+    name = re.sub(r"::\{[^}]*\}|::h[0-9a-f]{16}$", "", symbol)
     while found := re.search(r"<([^<>]*)>", name):
         before = name[: found.start()]
         kept = "" if before and before[-1] not in "< &(" else found[1].split(" as ")[0]
@@ -110,15 +117,18 @@ def assembly(text: str) -> str:
 class Program:
     """The instructions of a program and the functions that they are in."""
 
-    def __init__(self, path: Path, tools: str):
+    def __init__(self, path: Path, tools: str, *flags: str):
         symbols = output(f"llvm-nm{tools}", "--demangle", "--defined-only", "-n", path)
         found = re.findall(r"^([0-9a-f]+) [tTwW] (.*)$", symbols, re.MULTILINE)
         self.starts = [int(address, 16) for address, _ in found]
         self.names = [short(name) for _, name in found]
-        flags = ["--disassemble", "--no-show-raw-insn", f"--mattr={FEATURES}"]
-        listing = output(f"llvm-objdump{tools}", *flags, path)
+        listing = output(
+            f"llvm-objdump{tools}", "--disassemble", "--no-show-raw-insn", *flags, path
+        )
         lines = re.findall(r"^ *([0-9a-f]+):\s+(.*)$", listing, re.MULTILINE)
         self.text = {int(at, 16): assembly(text) for at, text in lines}
+        addresses = list(self.text)
+        self.next = dict(zip(addresses, addresses[1:]))
 
     def function(self, address: int) -> str:
         index = bisect_right(self.starts, address) - 1
@@ -141,7 +151,8 @@ def pieces(program: Program, counts: dict[int, float]) -> list[Piece]:
     """The pieces of a token, those that execute most first."""
     found, run = [], []
     for at in sorted(at for at, times in counts.items() if times > 0):
-        starts = run and (at != run[-1] + BYTES or abs(counts[at] - counts[run[0]]) > 0.01)
+        follows = run and program.next.get(run[-1]) == at
+        starts = run and not (follows and abs(counts[at] - counts[run[0]]) <= 0.01)
         if starts or (run and program.function(at) != program.function(run[0])):
             found.append(run)
             run = []
@@ -154,7 +165,7 @@ def pieces(program: Program, counts: dict[int, float]) -> list[Piece]:
     return sorted(made, key=Piece.executed, reverse=True)
 
 
-def cycles(found: list[Piece], model: str, tools: str) -> list[float]:
+def cycles_by_llvm(found: list[Piece], model: str, tools: str) -> list[float]:
     """What llvm-mca predicts for one execution of each piece."""
     regions = [
         f"// LLVM-MCA-BEGIN {i}\n" + "\n".join(piece.lines) + "\n// LLVM-MCA-END\n"
@@ -184,7 +195,10 @@ class Prediction:
         return [{"value": f"{total:.1f}", "unit": unit} for unit, total in totals.items()]
 
 
-def predict(program: Program, counts: dict[int, float], model: str, tools: str) -> Prediction:
+def predict(
+    program: Program, counts: dict[int, float], cycles: Callable[[list[Piece]], list[float]]
+) -> Prediction:
+    """What a token takes, when `cycles` tells those of one execution of each piece."""
     everything = sum(counts.values())
     chosen, covered = [], 0.0
     for piece in pieces(program, counts):
@@ -192,7 +206,7 @@ def predict(program: Program, counts: dict[int, float], model: str, tools: str) 
             chosen.append(piece)
             covered += piece.executed()
     instructions, taken = Counter(), Counter()
-    for piece, each in zip(chosen, cycles(chosen, model, tools)):
+    for piece, each in zip(chosen, cycles(chosen)):
         instructions[piece.function] += piece.executed() / 1e6
         taken[piece.function] += each * piece.times / 1e6
     rest = everything / 1e6 - instructions.total()
@@ -236,19 +250,16 @@ def speeds(board: Board, cost: Cost, decode: Prediction, prefill: Prediction) ->
     }
 
 
-def board_lines(models: list[Path], costs: dict, predicted: dict) -> Iterator[Line]:
-    """The speeds of every board."""
-    for board in BOARDS:
-        known = {
-            "board": board.name,
-            "cores": f"{board.threads} × {board.core} at {board.ghz} GHz",
-            "bandwidth": f"{board.bandwidth:g}{'*' if board.assumed else ''}",
-        }
-        for model in models:
-            cost = costs[CORES[board.core][0], model]
-            for test, speed in speeds(board, cost, *predicted[board.core, model]).items():
-                figure = {"value": f"{speed:.0f}", "unit": "tokens/s"}
-                yield {**about(model, test), **known, **figure}
+def speed_lines(board: Board, model: Path, cost: Cost, *found: Prediction) -> Iterator[Line]:
+    """The speeds of a board with a model, from what is found of decoding and of reading."""
+    known = {
+        "board": board.name,
+        "cores": f"{board.threads} × {board.core} at {board.ghz} GHz",
+        "bandwidth": f"{board.bandwidth:g}{'*' if board.assumed else ''}",
+    }
+    for test, speed in speeds(board, cost, *found).items():
+        figure = {"value": f"{speed:.0f}", "unit": "tokens/s"}
+        yield {**about(model, test), **known, **figure}
 
 
 def newest_tools() -> str:
@@ -277,14 +288,15 @@ def main() -> None:
     args = parser.parse_args()
     tools = newest_tools()
     emulator = prepare(args.kinglet)
-    program = Program(emulator.program, tools)
+    program = Program(emulator.program, tools, f"--mattr={FEATURES}")
     costs = measure(emulator, args.models)
     predicted = {}
     for core, (emulated, model_of_llvm) in CORES.items():
         for model in args.models:
             cost = costs[emulated, model]
+            taken = partial(cycles_by_llvm, model=model_of_llvm, tools=tools)
             parts = (cost.decode, cost.prefill)
-            predicted[core, model] = [predict(program, p, model_of_llvm, tools) for p in parts]
+            predicted[core, model] = [predict(program, part, taken) for part in parts]
     functions = [
         line
         for model in args.models
@@ -293,7 +305,14 @@ def main() -> None:
             about(model, phase), {core: predicted[core, model][i] for core in TABLE}
         )
     ]
-    boards = list(board_lines(args.models, costs, predicted))
+    boards = [
+        line
+        for board in BOARDS
+        for model in args.models
+        for line in speed_lines(
+            board, model, costs[CORES[board.core][0], model], *predicted[board.core, model]
+        )
+    ]
     print(pivot(functions, ["model", "type", "test", "function"], ["core", "unit"]))
     print(pivot(boards, ["board", "cores", "bandwidth"], ["model", "type", "test"]))
     if args.record:
@@ -302,4 +321,5 @@ def main() -> None:
         record.append("boards", boards, f"predicted by llvm-mca {version}")
 
 
-main()
+if __name__ == "__main__":
+    main()
