@@ -38,7 +38,7 @@ impl Totals {
     pub const NEW: Self = Self([MaybeUninit::uninit(); TOKENS]);
 
     /// Zeros for each of the tokens that [`one_tile`] takes together. One token alone has its sums
-    /// in registers: filling all the room would take a twentieth of its time.
+    /// in registers: filling all the room would take a fortieth of its time.
     #[inline(always)]
     pub fn zeros(&mut self, x: &Activations<'_>) -> &mut [[f32; TILE_ROWS]] {
         let count = if x.tokens == 1 { 0 } else { x.tokens.min(TOKENS) };
