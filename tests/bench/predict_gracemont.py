@@ -4,8 +4,8 @@
     tests/bench/predict_gracemont.py "135M q4.kinglet" "135M q8.kinglet"
 
 As predict.py does for ARM, but LLVM's model of that name is the one of another core, so cycles
-come from the numbers of its ports in Intel's optimization manual: five micro-operations start in a
-cycle, two loads and two stores of 16 bytes, three of vectors with 16 bytes each, of which two can
+come from the numbers of its ports, as they are described in public: five micro-operations start in
+a cycle, two loads and two stores of 16 bytes, three of vectors with 16 bytes each, of which two can
 multiply or compute with floats, four of integers. Instructions on 32 bytes are two. A piece takes
 as long as what is busiest; that results wait for each other is left out, so the cycles are a lower
 bound.
