@@ -208,7 +208,7 @@ fn conversations_are_told_by_the_convention() {
     for part in [
         "<|im_start|>user\nHow late is it?<|im_end|><|im_end|>",
         "<|im_start|>assistant\n<tool_call>[{\"name\": \"read-clock\", \"arguments\": {}}, \
-         {\"name\": \"set_light\", \"arguments\": {\"room\":\"bath\",\"level\":3}}]</tool_call>\
+         {\"name\": \"set_light\", \"arguments\": {\"room\": \"bath\", \"level\": 3}}]</tool_call>\
          <|im_end|>",
         "<|im_start|>user\n<tool_response>12:30</tool_response>\n\
          <tool_response>done<|im_end|></tool_response><|im_end|>",

@@ -2,13 +2,14 @@
 
 use crate::Model;
 use crate::grammar::{Constraint, Grammar};
-use kinglet_core::automaton::Automaton;
+use kinglet_core::tools;
 use kinglet_core::walk::Walk;
 use kinglet_quant::Result;
 use std::fmt;
 use std::sync::Arc;
 
-/// A compiled schema for replies of a model: see [`crate::GenerateOptions::grammar`].
+/// A compiled schema, or compiled functions, for replies of a model: see
+/// [`crate::GenerateOptions::grammar`].
 ///
 /// It is what firmware does with the table, and needs no feature: `kinglet compile-schema` makes
 /// tables, and so does `kinglet::schema` with the feature `grammar`.
@@ -22,18 +23,18 @@ impl Table {
     /// A table in memory. `NotKinglet`, `UnknownVersion`, `Truncated` or `Corrupt` for one that is
     /// none.
     pub fn new(model: &Model, table: &[u8]) -> Result<Self> {
-        Automaton::open(table)?;
+        tools::replies(table)?;
         Ok(Self { model: model.clone(), table: table.into() })
     }
 
     /// States of a table in memory. The same errors as from [`Table::new`].
     pub fn states(table: &[u8]) -> Result<usize> {
-        Ok(Automaton::open(table)?.states())
+        Ok(tools::replies(table)?.states())
     }
 
     /// Whether bytes are meant to be a table.
     pub fn is_one(bytes: &[u8]) -> bool {
-        bytes.starts_with(&kinglet_core::automaton::MAGIC)
+        tools::is_table(bytes)
     }
 }
 
@@ -45,6 +46,6 @@ impl fmt::Debug for Table {
 
 impl Grammar for Table {
     fn begin(&self) -> Result<Box<dyn Constraint + '_>> {
-        Ok(Box::new(Walk::new(Automaton::open(&self.table)?, &self.model.file())))
+        Ok(Box::new(Walk::new(tools::replies(&self.table)?, &self.model.file())))
     }
 }

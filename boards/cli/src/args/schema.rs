@@ -13,14 +13,25 @@ types or constants tell its branches apart), minLength, maxLength, pattern, form
 date-time, uuid, email), bounds of integers, and $ref within the schema. Properties come in the
 schema's order and no others are written. What it cannot keep is refused by name and place.
 
+With --tools the table is of functions that a model can call: what the model is told of them, and
+the replies that may call them. kinglet_tools_tokens and kinglet_tools_calls take it, too.
+
 Examples:
   kinglet compile-schema order.schema.json -o order.kschema
   kinglet run model.kinglet -f mail.txt --json-schema order.kschema
-  kinglet compile-schema tree.schema.json -o tree.kschema --depth 2")]
+  kinglet compile-schema tree.schema.json -o tree.kschema --depth 2
+  kinglet compile-schema --tools functions.json -o functions.ktools")]
 pub struct CompileSchemaArgs {
     /// A JSON schema
     #[arg(value_name = "SCHEMA", value_hint = ValueHint::FilePath)]
-    pub schema: PathBuf,
+    #[arg(required_unless_present = "tools", conflicts_with = "tools")]
+    pub schema: Option<PathBuf>,
+    /// Functions in place of a schema, as a JSON list of the OpenAI protocol's tools
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub tools: Option<PathBuf>,
+    /// Whether a reply calls: auto where it likes, required, or the name of the function to call
+    #[arg(long, value_name = "CHOICE", default_value = "auto", requires = "tools")]
+    pub tool_choice: String,
     /// The table to write; an existing file is replaced
     #[arg(short, long, value_name = "TABLE", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,

@@ -1,0 +1,107 @@
+//! Functions as a table, for programs that cannot allocate.
+
+use super::{Choice, Dialect, Function, JOINT, RESULTS, Tools};
+use crate::schema::shape::{Items, Shape};
+use crate::schema::{self, number};
+use kinglet_core::tools::{CAN_BE_EMPTY, MAGIC, SEPARATOR, VERSION};
+use kinglet_quant::{Code, Error, Result, ensure};
+use serde_json::{Value, json};
+
+/// Keywords that say what a schema is in place of `type`.
+const IN_PLACE_OF_TYPE: [&str; 6] = ["type", "$ref", "anyOf", "oneOf", "enum", "const"];
+
+impl Tools {
+    /// A table of the functions by the convention of [`Dialect::TAGS`], as the C library and
+    /// firmware take it: what a model is told of them, how it writes calls, and what its replies
+    /// can be. One table serves every model. What refers to itself has up to `depth` levels: see
+    /// [`schema::compile`].
+    ///
+    /// `BadArgument` for a name that no function has, `BadGrammar` for parameters that a table
+    /// cannot keep, whether or not the function is strict.
+    pub fn table(&self, choice: Choice<'_>, depth: u32) -> Result<Vec<u8>> {
+        let dialect = Dialect::TAGS;
+        let replies = schema::table(&replies(&dialect, &self.called(choice)?, choice, depth)?)?;
+        let told = self.told();
+        let [open_result, joint_result, close_result] = RESULTS;
+        let texts = [
+            "",
+            JOINT,
+            &told,
+            open_result,
+            joint_result,
+            close_result,
+            &dialect.open,
+            &dialect.before_name,
+            &dialect.between,
+            &dialect.after,
+            dialect.separator.as_deref().unwrap_or_default(),
+            &dialect.close,
+        ];
+        let texts = texts.join(&SEPARATOR.to_string());
+        let flags = if dialect.can_be_empty { CAN_BE_EMPTY } else { 0 };
+        let mut table = MAGIC.to_vec();
+        for word in [VERSION, flags, texts.len() as u32] {
+            table.extend(word.to_le_bytes());
+        }
+        table.extend(texts.as_bytes());
+        table.resize(table.len().next_multiple_of(4), 0);
+        table.extend(replies);
+        Ok(table)
+    }
+}
+
+/// What replies can be.
+fn replies(
+    dialect: &Dialect,
+    functions: &[&Function],
+    choice: Choice<'_>,
+    depth: u32,
+) -> Result<Shape> {
+    let Dialect { open, separator, close, can_be_empty, .. } = dialect;
+    let calls = functions.iter().map(|function| call(dialect, function, depth));
+    let call = Shape::Choice(calls.collect::<Result<_>>()?);
+    let calls = match (choice, separator) {
+        (Choice::Named(_), _) | (_, None) => call,
+        (Choice::Auto | Choice::Required, Some(separator)) => Shape::Items(Items {
+            separator: separator.to_string(),
+            first: Vec::new(),
+            rest: Some(Box::new(call)),
+            min: 1,
+            max: None,
+        }),
+    };
+    let mut ways = vec![Shape::between(open, calls, close)];
+    if choice == Choice::Auto {
+        if *can_be_empty {
+            ways.push(Shape::text(&format!("{open}{close}")));
+        }
+        let words = format!("(?s)[^{}].*", dialect.escaped_begin());
+        ways.push(Shape::Regex(number::expression(&words)));
+    }
+    Ok(Shape::Choice(ways))
+}
+
+/// A call of a function.
+fn call(dialect: &Dialect, function: &Function, depth: u32) -> Result<Shape> {
+    let named = |error: Error| {
+        let message = format_args!("the function {}: {}", function.name, error.message());
+        Error::new(error.code(), message)
+    };
+    let mut parameters = function.parameters.clone();
+    if let Value::Object(keywords) = &mut parameters
+        && !IN_PLACE_OF_TYPE.iter().any(|keyword| keywords.contains_key(*keyword))
+    {
+        keywords.insert("type".into(), json!("object"));
+    }
+    let arguments = schema::shape(&parameters, depth).map_err(named)?;
+    let automaton = schema::automaton(&arguments).map_err(named)?;
+    ensure!(
+        matches!(automaton.states[0].transitions[..], [(b'{', b'{', _)]),
+        Code::BadGrammar,
+        "the function {}: its parameters can be something else than an object",
+        function.name
+    );
+    let Dialect { before_name, between, after, .. } = dialect;
+    let head = format!("{before_name}{}{between}", function.name);
+    Ok(Shape::between(&head, arguments, after))
+}
