@@ -195,7 +195,7 @@ fn nothing_is_allocated_behind_the_callers_back() {
     drop(small("gqa3-head64", Type::Bf16));
     for model in [&models()[0], &converted_path("gqa3-head64", Type::Bf16)] {
         let mut program = build_shared(&folder, &["allocation", "proof"]);
-        println!("{}", Said::by(program.arg(model)).ok());
+        println!("{}", Said::by(program.arg(model).arg(tools(&folder))).ok());
     }
 }
 

@@ -1,8 +1,9 @@
 //! Tables of functions, for programs that cannot allocate: what they allow, and what they refuse.
 
+use crate::tools::with_template;
 use fastrand::Rng;
 use kinglet::table::Table;
-use kinglet::tools::{Call, Choice, Dialect, Tools, Turn};
+use kinglet::tools::{Call, Choice, Dialect, Toolbox, Tools, Turn};
 use kinglet::{Code, GenerateOptions, Sampling, SessionOptions, StopReason, Type};
 use kinglet_core::automaton::State;
 use kinglet_core::tools::Tools as OpenTable;
@@ -136,6 +137,29 @@ fn calls_of_a_reply_are_written_as_they_were() {
     let calls = Dialect::TAGS.read(reply).unwrap().unwrap();
     let turn = Turn::Assistant { content: String::new(), calls };
     assert_eq!(turn.plain().content, reply);
+}
+
+/// A template that knows functions has a table of its own, by which a frame writes what the
+/// template writes; one that does so in a way that no frame can is refused.
+#[test]
+fn templates_that_know_functions_have_tables_of_their_own() {
+    let tools = || Tools::from_json(TOOLS).unwrap();
+    let model = with_template("qwen2.5");
+    let toolbox = Toolbox::new(&model, tools()).unwrap();
+    let table = toolbox.table(&model, Choice::Auto, 1).unwrap();
+    let OpenTable { functions, dialect, .. } = OpenTable::open(&table).unwrap();
+    assert!(functions.told.contains("\"name\": \"set_light\""), "{functions:?}");
+    assert_eq!(functions.results, ["<tool_response>\n", "\n", "\n</tool_response>"]);
+    assert_eq!(functions.default_system, "You were made to help.");
+    let calls = [call("set_light", json!({"room": "bath"})), call("read-clock", json!({}))];
+    let reply = toolbox.dialect().write(&calls);
+    assert!(allows(&table, &reply) && !allows(&table, &Dialect::TAGS.write(&calls)), "{reply}");
+    let found: Vec<&str> = dialect.calls(&reply).unwrap().map(|call| call.unwrap().name).collect();
+    assert_eq!(found, ["set_light", "read-clock"]);
+    let plain = small(SMALL[1], Type::Q8);
+    let of_plain = Toolbox::new(&plain, tools()).unwrap();
+    let convention = tools().table(Choice::Auto, 1).unwrap();
+    assert_eq!(of_plain.table(&plain, Choice::Auto, 1).unwrap(), convention);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn is_right(Call { name, arguments }: &Call) -> bool {
 }
 
 /// A small model with one of the goldens' templates.
-fn with_template(name: &str) -> Model {
+pub fn with_template(name: &str) -> Model {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(small_source(SMALL[1])).unwrap() {
         let entry = entry.unwrap();

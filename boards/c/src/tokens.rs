@@ -176,7 +176,7 @@ pub unsafe extern "C" fn kinglet_chat_render(
         let out = Bytes::of(text, capacity, "the buffer for text");
         let length = Bytes::of(text_bytes, 1, "the place for the length");
         // SAFETY: as promised by the caller.
-        let messages = unsafe { read_messages(messages, count, [out, length]) }?;
+        let messages = unsafe { read_messages(messages, count, None, [out, length]) }?;
         // SAFETY: as promised by the caller.
         unsafe { put(text_bytes, 0, "the place for the length") }?;
         // SAFETY: as promised by the caller.
@@ -231,33 +231,32 @@ pub unsafe extern "C" fn kinglet_chat_tokens(
     let work = |model: &Model| {
         // SAFETY: as promised by the caller.
         unsafe {
-            conversation_tokens(model, None, messages, count, flags, tokens, capacity, token_count)
+            let out = (tokens, capacity, token_count);
+            conversation_tokens(model, None, (messages, count), flags, out)
         }
     };
     // SAFETY: as promised by the caller.
     unsafe { with(model, work) }
 }
 
-/// Writes the tokens of a conversation, maybe with functions: see [`kinglet_chat_tokens`].
+/// Writes the tokens of a conversation, maybe with functions of a table: see
+/// [`kinglet_chat_tokens`].
 ///
 /// # Safety
 ///
 /// As for the pointers of [`kinglet_chat_tokens`].
-#[expect(clippy::too_many_arguments, reason = "those of the function in C")]
 pub(crate) unsafe fn conversation_tokens(
     model: &Model,
-    functions: Option<chat::Functions<'_>>,
-    messages: *const abi::Message,
-    count: usize,
+    functions: Option<(chat::Functions<'_>, Bytes<'_>)>,
+    (messages, count): (*const abi::Message, usize),
     flags: u32,
-    tokens: *mut u32,
-    capacity: usize,
-    token_count: *mut usize,
+    (tokens, capacity, token_count): (*mut u32, usize, *mut usize),
 ) -> Result<()> {
     let out = Bytes::of(tokens, capacity, "the buffer for tokens");
     let length = Bytes::of(token_count, 1, "the place for the count");
+    let (functions, table) = functions.unzip();
     // SAFETY: as promised by the caller.
-    let messages = unsafe { read_messages(messages, count, [out, length]) }?;
+    let messages = unsafe { read_messages(messages, count, table, [out, length]) }?;
     // SAFETY: as promised by the caller.
     unsafe { put(token_count, 0, "the place for the count") }?;
     // SAFETY: as promised by the caller.
@@ -293,10 +292,12 @@ struct Messages<'a>(&'a [abi::Message]);
 unsafe fn read_messages<'a>(
     messages: *const abi::Message,
     count: usize,
+    table: Option<Bytes>,
     written: [Bytes; 2],
 ) -> Result<Messages<'a>> {
     let [out, length] = written;
-    check_apart(&[Bytes::of(messages, count, "the messages"), out, length])?;
+    let given = Bytes::of(messages, count, "the messages");
+    check_apart(&[given, table.unwrap_or(Bytes::NONE), out, length])?;
     // SAFETY: as promised by the caller.
     let messages = unsafe { array(messages, count, "the messages") }?;
     for message in messages {

@@ -1,11 +1,12 @@
 //! Functions that a model can call: conversations with them, and the calls of a reply.
 
 use crate::abi;
-use crate::handle::{Bytes, array, array_mut, caught, check_apart, put};
+use crate::handle::{Bytes, array, array_mut, caught, check_apart, check_out};
 use crate::model::{Model, with};
 use crate::status::Status;
 use crate::tokens::conversation_tokens;
 use core::ffi::{c_char, c_void};
+use kinglet_core::calls::cut;
 use kinglet_core::tools::Tools;
 use kinglet_quant::{Code, Result, ensure, fail};
 
@@ -62,26 +63,13 @@ pub unsafe extern "C" fn kinglet_tools_tokens(
     token_count: *mut usize,
 ) -> Status {
     let work = |model: &Model| {
-        check_apart(&[
-            Bytes::of(tools.cast::<u8>(), tools_bytes, TABLE),
-            Bytes::of(tokens, capacity, "the buffer for tokens"),
-            Bytes::of(token_count, 1, "the place for the count"),
-        ])?;
-        // SAFETY: as promised by the caller.
-        let Tools { functions, .. } = unsafe { read_table(tools, tools_bytes) }?;
-        let functions = Some(functions);
+        let table = Bytes::of(tools.cast::<u8>(), tools_bytes, TABLE);
         // SAFETY: as promised by the caller.
         unsafe {
-            conversation_tokens(
-                model,
-                functions,
-                messages,
-                count,
-                flags,
-                tokens,
-                capacity,
-                token_count,
-            )
+            let Tools { functions, .. } = read_table(tools, tools_bytes)?;
+            let functions = Some((functions, table));
+            let out = (tokens, capacity, token_count);
+            conversation_tokens(model, functions, (messages, count), flags, out)
         }
     };
     // SAFETY: as promised by the caller.
@@ -110,15 +98,19 @@ pub unsafe extern "C" fn kinglet_tools_calls(
     in_words: *mut u32,
 ) -> Status {
     let work = || {
-        let out = Bytes::of(calls, capacity, "the buffer for calls");
-        let number = Bytes::of(count, 1, "the place for the count");
-        let kind = Bytes::of(in_words, 1, "the place for the kind");
-        check_apart(&[Bytes::of(tools.cast::<u8>(), tools_bytes, TABLE), out, number, kind])?;
-        check_apart(&[Bytes::of(reply, reply_bytes, "the reply"), out, number, kind])?;
-        // SAFETY: as promised by the caller.
+        check_apart(&[
+            Bytes::of(tools.cast::<u8>(), tools_bytes, TABLE),
+            Bytes::of(reply, reply_bytes, "the reply"),
+            Bytes::of(calls, capacity, "the buffer for calls"),
+            Bytes::of(count, 1, "the place for the count"),
+            Bytes::of(in_words, 1, "the place for the kind"),
+        ])?;
+        check_out(count, "the place for the count")?;
+        check_out(in_words, "the place for the kind")?;
+        // SAFETY: checked, and promised to be writable.
         unsafe {
-            put(count, 0, "the place for the count")?;
-            put(in_words, 0, "the place for the kind")?;
+            count.write(0);
+            in_words.write(0);
         }
         // SAFETY: as promised by the caller.
         let Tools { dialect, .. } = unsafe { read_table(tools, tools_bytes) }?;
@@ -131,11 +123,14 @@ pub unsafe extern "C" fn kinglet_tools_calls(
         };
         let Some(found) = dialect.calls(reply) else {
             // SAFETY: as above.
-            return unsafe { put(in_words, 1, "the place for the kind") };
+            unsafe { in_words.write(1) };
+            return Ok(());
         };
         let mut needed = 0;
         for call in found {
-            let call = call?;
+            let Some(call) = call else {
+                return Err(cut());
+            };
             if let Some(place) = out.get_mut(needed) {
                 *place = abi::Call {
                     name: call.name.as_ptr().cast(),
@@ -147,7 +142,7 @@ pub unsafe extern "C" fn kinglet_tools_calls(
             needed += 1;
         }
         // SAFETY: as above.
-        unsafe { put(count, needed, "the place for the count") }?;
+        unsafe { count.write(needed) };
         ensure!(
             needed <= capacity,
             Code::BufferTooSmall,

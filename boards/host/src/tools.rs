@@ -8,6 +8,7 @@
 mod dialect;
 mod own;
 mod table;
+mod told;
 mod toolbox;
 
 pub use dialect::{Call, Dialect};

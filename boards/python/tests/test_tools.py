@@ -38,12 +38,10 @@ class Functions(Case):
         self.assert_code(404, kinglet.ArgumentError, self.model.chat_tokens, talk)
 
     def test_replies_are_words_or_calls_that_fit(self) -> None:
-        session, called, said = self.session(context=1024), 0, 0
-        prompt = self.model.chat_tokens([USER], tools=TABLE)
+        session, called, said = self.session(), 0, 0
         for seed in range(12):
             warm = kinglet.Sampling(temperature=1.5, seed=seed)
-            session.reset()
-            generation = session.generate(prompt, schema=TABLE, sampling=warm, max_tokens=60)
+            generation = session.chat([USER], tools=TABLE, sampling=warm, max_tokens=60)
             reply = generation.read()
             if generation.result.stop_reason is not kinglet.StopReason.COMPLETE:
                 said += not reply.startswith("<")

@@ -74,7 +74,8 @@ impl Dialect {
     /// words. `BadArgument` for a reply that was cut.
     pub fn read(&self, reply: &str) -> Result<Option<Vec<Call>>> {
         let calls = self.borrowed().calls(reply);
-        calls.map(|calls| calls.map(|call| Call::read(&call?)).collect()).transpose()
+        let read = |call: Option<_>| Call::read(&call.ok_or_else(calls::cut)?);
+        calls.map(|calls| calls.map(read).collect()).transpose()
     }
 
     /// The texts, as the core has them.

@@ -1,10 +1,14 @@
 //! Functions as a table, for programs that cannot allocate.
 
-use super::{Choice, Dialect, Function, JOINT, RESULTS, Tools};
+use super::told::Told;
+use super::toolbox::Writer;
+use super::{Choice, Dialect, Function, Toolbox, Tools};
+use crate::Model;
 use crate::schema::shape::{Items, Shape};
 use crate::schema::{self, number};
+use kinglet_core::chat::Functions;
 use kinglet_core::tools::{CAN_BE_EMPTY, MAGIC, SEPARATOR, VERSION};
-use kinglet_quant::{Code, Error, Result, ensure};
+use kinglet_quant::{Code, Error, Result, ensure, fail};
 use serde_json::{Value, json};
 
 /// Keywords that say what a schema is in place of `type`.
@@ -13,41 +17,78 @@ const IN_PLACE_OF_TYPE: [&str; 6] = ["type", "$ref", "anyOf", "oneOf", "enum", "
 impl Tools {
     /// A table of the functions by the convention of [`Dialect::TAGS`], as the C library and
     /// firmware take it: what a model is told of them, how it writes calls, and what its replies
-    /// can be. One table serves every model. What refers to itself has up to `depth` levels: see
-    /// [`schema::compile`].
+    /// can be. One table serves every model whose template knows no functions; for others there is
+    /// [`Toolbox::table`]. What refers to itself has up to `depth` levels: see [`schema::compile`].
     ///
     /// `BadArgument` for a name that no function has, `BadGrammar` for parameters that a table
     /// cannot keep, whether or not the function is strict.
     pub fn table(&self, choice: Choice<'_>, depth: u32) -> Result<Vec<u8>> {
-        let dialect = Dialect::TAGS;
-        let replies = schema::table(&replies(&dialect, &self.called(choice)?, choice, depth)?)?;
-        let told = self.told();
-        let [open_result, joint_result, close_result] = RESULTS;
-        let texts = [
-            "",
-            JOINT,
-            &told,
-            open_result,
-            joint_result,
-            close_result,
-            &dialect.open,
-            &dialect.before_name,
-            &dialect.between,
-            &dialect.after,
-            dialect.separator.as_deref().unwrap_or_default(),
-            &dialect.close,
-        ];
-        let texts = texts.join(&SEPARATOR.to_string());
-        let flags = if dialect.can_be_empty { CAN_BE_EMPTY } else { 0 };
-        let mut table = MAGIC.to_vec();
-        for word in [VERSION, flags, texts.len() as u32] {
-            table.extend(word.to_le_bytes());
-        }
-        table.extend(texts.as_bytes());
-        table.resize(table.len().next_multiple_of(4), 0);
-        table.extend(replies);
-        Ok(table)
+        encode(self, &Told::by_convention(self), &Dialect::TAGS, choice, depth)
     }
+}
+
+impl Toolbox {
+    /// A table of the functions as the model's template tells of them, for models with this
+    /// template: see [`Tools::table`]. `BadSource` for a template that knows functions in a way
+    /// that no table can keep.
+    pub fn table(&self, model: &Model, choice: Choice<'_>, depth: u32) -> Result<Vec<u8>> {
+        let Writer::Own(own) = &self.writer else {
+            return self.tools.table(choice, depth);
+        };
+        let (file, tokenizer) = (model.file(), model.tokenizer());
+        let frame = file.frame()?;
+        let told = frame.and_then(|f| Told::by_template(own, &f, &tokenizer, &self.tools));
+        let Some(told) = told else {
+            fail!(
+                Code::BadSource,
+                "the model's chat template tells of functions in a way that no table can keep: use \
+                 the command or the Rust library, or compile without the model"
+            );
+        };
+        encode(&self.tools, &told, &own.dialect, choice, depth)
+    }
+}
+
+/// The table.
+fn encode(
+    tools: &Tools,
+    told: &Told,
+    dialect: &Dialect,
+    choice: Choice<'_>,
+    depth: u32,
+) -> Result<Vec<u8>> {
+    let replies = schema::table(&replies(dialect, &tools.called(choice)?, choice, depth)?)?;
+    let Functions { default_system, joint, told, results } = told.borrowed();
+    let [open_result, joint_result, close_result] = results;
+    let texts = [
+        default_system,
+        joint,
+        told,
+        open_result,
+        joint_result,
+        close_result,
+        &dialect.open,
+        &dialect.before_name,
+        &dialect.between,
+        &dialect.after,
+        dialect.separator.as_deref().unwrap_or_default(),
+        &dialect.close,
+    ];
+    ensure!(
+        texts.iter().all(|text| !text.contains(SEPARATOR)),
+        Code::BadSource,
+        "the model's chat template has the character U+001F, which no table can keep"
+    );
+    let texts = texts.join(&SEPARATOR.to_string());
+    let flags = if dialect.can_be_empty { CAN_BE_EMPTY } else { 0 };
+    let mut table = MAGIC.to_vec();
+    for word in [VERSION, flags, texts.len() as u32] {
+        table.extend(word.to_le_bytes());
+    }
+    table.extend(texts.as_bytes());
+    table.resize(table.len().next_multiple_of(4), 0);
+    table.extend(replies);
+    Ok(table)
 }
 
 /// What replies can be.
