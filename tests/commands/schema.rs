@@ -114,6 +114,12 @@ fn functions_are_compiled_as_well() {
     let calls: Value = serde_json::from_str(calls).unwrap();
     assert_eq!(calls[0]["name"], "set_light");
     assert!(["kitchen", "bath"].contains(&calls[0]["arguments"]["room"].as_str().unwrap()));
+    let of_all = fs::read(&table).unwrap();
+    let of_model = ["--model", model.to_str().unwrap(), "--tool-choice", "set_light"];
+    say(&home, &[&compile[..], &of_model].concat()).ok();
+    assert_eq!(fs::read(&table).unwrap(), of_all, "its template knows no functions");
+    let said = say(&home, &[&compile[..], &["--model", "nowhere.kinglet"]].concat());
+    assert!(said.code == Some(1) && said.err.contains("nowhere.kinglet"), "{said:?}");
     let said = say(&home, &[&compile[..], &["--tool-choice", "no_such"]].concat());
     assert!(said.code == Some(2) && said.err.contains("no tool no_such"), "{said:?}");
     let said = say(&home, &[&compile[..], &[&functions]].concat());

@@ -1,6 +1,6 @@
 //! Tables of functions, for programs that cannot allocate: what they allow, and what they refuse.
 
-use crate::tools::with_template;
+use crate::tools::{with_source, with_template};
 use fastrand::Rng;
 use kinglet::table::Table;
 use kinglet::tools::{Call, Choice, Dialect, Toolbox, Tools, Turn};
@@ -160,6 +160,23 @@ fn templates_that_know_functions_have_tables_of_their_own() {
     let of_plain = Toolbox::new(&plain, tools()).unwrap();
     let convention = tools().table(Choice::Auto, 1).unwrap();
     assert_eq!(of_plain.table(&plain, Choice::Auto, 1).unwrap(), convention);
+}
+
+/// Tells of functions in front of the first question.
+const BEFORE_THE_QUESTION: &str = "{% for m in messages %}\
+    {% if m.role == 'assistant' and m.tool_calls %}<|im_start|>assistant\n\
+    {% for c in m.tool_calls %}<call>{{ c.function.name }} \
+    {{ c.function.arguments | tojson }}</call>{% endfor %}<|im_end|>\n\
+    {% else %}<|im_start|>{{ m.role }}\n\
+    {% if m.role == 'user' and loop.first and tools %}{{ tools | tojson }}{% endif %}\
+    {{ m.content }}<|im_end|>\n{% endif %}{% endfor %}";
+
+#[test]
+fn templates_whose_functions_no_frame_can_tell_are_refused() {
+    let model = with_source(BEFORE_THE_QUESTION);
+    let toolbox = Toolbox::new(&model, Tools::from_json(TOOLS).unwrap()).unwrap();
+    assert_eq!(toolbox.dialect().between, " ");
+    assert!(toolbox.table(&model, Choice::Auto, 1).is_err_and(|e| e.code() == Code::BadSource));
 }
 
 #[test]

@@ -47,13 +47,18 @@ fn is_right(Call { name, arguments }: &Call) -> bool {
 
 /// A small model with one of the goldens' templates.
 pub fn with_template(name: &str) -> Model {
+    let template = golden_path(&format!("templates/{name}.jinja"));
+    with_source(&fs::read_to_string(template).unwrap())
+}
+
+/// A small model with a template.
+pub fn with_source(template: &str) -> Model {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(small_source(SMALL[1])).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
     }
-    let template = golden_path(&format!("templates/{name}.jinja"));
-    fs::copy(template, folder.path().join("chat_template.jinja")).unwrap();
+    fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
     let output = folder.path().join("out.kinglet");
     let source = Source::open(folder.path()).unwrap();
     let options = Options::new(Type::Q8, 1);
