@@ -65,4 +65,7 @@ prepare_build() { # target
     # Paths of this machine have no place in a release; names of functions tell their instances.
     export RUSTFLAGS="--remap-path-prefix=$PWD=. \
 --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo -Csymbol-mangling-version=v0"
+    # Asked to leave out what debuggers need, Zig's linker leaves out all names. Packages have none,
+    # but tests/release/instructions.py looks at functions by name.
+    export CARGO_PROFILE_RELEASE_STRIP=none
 }

@@ -55,7 +55,11 @@ impl<'r> Calls<'_, 'r> {
     fn call(&self, text: &'r str) -> Option<(Call<'r>, &'r str)> {
         let Dialect { before_name, between, after, separator, .. } = self.dialect;
         let text = if self.is_first { text } else { text.strip_prefix(separator?)? };
-        let (name, text) = text.strip_prefix(before_name)?.split_once(between)?;
+        let text = text.strip_prefix(before_name)?;
+        // As `split_once`, whose search for any text is larger than all of this.
+        let is_end = |&end: &usize| text.get(end..).is_some_and(|rest| rest.starts_with(between));
+        let (name, text) = text.split_at((0..text.len()).find(is_end)?);
+        let text = &text[between.len()..];
         let (arguments, behind) = text.split_at(object_end(text)?);
         Some((Call { name, arguments }, behind.strip_prefix(after)?))
     }

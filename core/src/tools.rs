@@ -1,33 +1,22 @@
 //! A table of functions that a model can call, as `kinglet compile-schema --tools` writes it: what
 //! the model is told of them, how it writes calls, and what its replies can be.
 //!
-//! The table may lie anywhere in memory, such as in flash. All numbers are little-endian:
-//!
-//! | bytes | what |
-//! |---|---|
-//! | 8 | [`MAGIC`] |
-//! | 4 | [`VERSION`] |
-//! | 4 | [`CAN_BE_EMPTY`], or zero |
-//! | 4 | bytes of the texts |
-//! | so many | the texts in UTF-8, with [`SEPARATOR`] between them |
-//! | up to 3 | zeros, up to a multiple of 4 |
-//! | the rest | a table of replies: see [`crate::automaton`] |
-//!
-//! The texts are those of [`Functions`] and of [`Dialect`], in the order of their fields. Where a
-//! reply has one call at most, the text between two calls is empty.
+//! It is a table of what replies can be, see [`crate::automaton`], with texts behind its transitions
+//! that no walk needs: in UTF-8, with [`SEPARATOR`] between them, and zeros up to a multiple of 4
+//! bytes. The first one is [`CAN_BE_EMPTY`] where a reply may open and close calls without one, else
+//! empty. The others are those of [`Functions`] and of [`Dialect`], in the order of their fields.
+//! Where a reply has one call at most, the text between two calls is empty.
 
-use crate::automaton::{self, Automaton};
+use crate::automaton::Automaton;
 use crate::calls::Dialect;
 use kinglet_quant::frame::Functions;
 pub use kinglet_quant::frame::SEPARATOR;
-use kinglet_quant::{Code, Error, Result, ensure, fail};
+use kinglet_quant::{Code, Result, ensure, fail};
 
-/// The first bytes of every table of functions.
-pub const MAGIC: [u8; 8] = *b"KTOOLS\n\0";
-/// The version that this reader knows.
-pub const VERSION: u32 = 1;
 /// A reply may open and close calls without one.
-pub const CAN_BE_EMPTY: u32 = 1;
+pub const CAN_BE_EMPTY: &str = "e";
+/// Where a table says how many words lie behind its transitions.
+pub const WORDS_AT: usize = 20;
 
 /// A checked table.
 #[derive(Clone, Copy, Debug)]
@@ -41,60 +30,29 @@ pub struct Tools<'a> {
 }
 
 impl<'a> Tools<'a> {
-    /// Checks a whole table. `NotKinglet`, `UnknownVersion`, `Truncated` or `Corrupt`.
+    /// Checks a whole table. `NotKinglet` for one of a schema, and what [`Automaton::open`] returns.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
-        let Some(rest) = bytes.strip_prefix(&MAGIC) else {
-            fail!(
-                Code::NotKinglet,
-                "the table of functions is none of kinglet compile-schema --tools: give what that \
-                 has written"
-            );
-        };
-        let (words, _) = rest.as_chunks::<4>();
-        let Some(&[version, flags, length]) = words.first_chunk() else {
-            return Err(truncated());
-        };
-        let [version, flags, length] = [version, flags, length].map(u32::from_le_bytes);
+        let replies = Automaton::open(bytes)?;
+        let words = bytes[WORDS_AT..].first_chunk().expect("tables have a header");
+        let texts = &bytes[bytes.len() - 4 * u32::from_le_bytes(*words) as usize..];
         ensure!(
-            version == VERSION,
-            Code::UnknownVersion,
-            "the table of functions has version {version}, this Kinglet reads {VERSION}: compile \
-             it again"
+            !texts.is_empty(),
+            Code::NotKinglet,
+            "the table is of a schema and has no functions: make it with kinglet compile-schema \
+             --tools"
         );
-        let rest = &rest[12..];
-        let length = length as usize;
-        let Some((texts, rest)) = rest.split_at_checked(length) else {
-            return Err(truncated());
-        };
-        let Some((padding, replies)) = rest.split_at_checked(length.wrapping_neg() % 4) else {
-            return Err(truncated());
-        };
-        let is_clean = flags & !CAN_BE_EMPTY == 0 && padding.iter().all(|&byte| byte == 0);
-        let texts = core::str::from_utf8(texts).ok().filter(|_| is_clean).and_then(fields);
-        let Some((functions, dialect)) = texts else {
+        let texts = core::str::from_utf8(texts).ok().map(|texts| texts.trim_end_matches('\0'));
+        let Some((functions, dialect)) = texts.and_then(fields) else {
             fail!(Code::Corrupt, "the table of functions contradicts itself: compile it again");
         };
-        let dialect = Dialect { can_be_empty: flags == CAN_BE_EMPTY, ..dialect };
-        Ok(Self { functions, dialect, replies: Automaton::open(replies)? })
+        Ok(Self { functions, dialect, replies })
     }
-}
-
-/// What replies can be, by a table of functions or of a schema. The errors of both.
-pub fn replies(table: &[u8]) -> Result<Automaton<'_>> {
-    match table.starts_with(&MAGIC) {
-        true => Ok(Tools::open(table)?.replies),
-        false => Automaton::open(table),
-    }
-}
-
-/// Whether bytes are meant to be a table of functions or of a schema.
-pub fn is_table(bytes: &[u8]) -> bool {
-    bytes.starts_with(&MAGIC) || bytes.starts_with(&automaton::MAGIC)
 }
 
 /// Takes the texts apart.
 fn fields(texts: &str) -> Option<(Functions<'_>, Dialect<'_>)> {
     let mut fields = texts.split(SEPARATOR);
+    let rule = fields.next()?;
     let functions = Functions {
         default_system: fields.next()?,
         joint: fields.next()?,
@@ -108,44 +66,33 @@ fn fields(texts: &str) -> Option<(Functions<'_>, Dialect<'_>)> {
         after: fields.next()?,
         separator: Some(fields.next()?).filter(|separator| !separator.is_empty()),
         close: fields.next()?,
-        can_be_empty: false,
+        can_be_empty: rule == CAN_BE_EMPTY,
     };
-    fields.next().is_none().then_some((functions, dialect))
-}
-
-#[cold]
-fn truncated() -> Error {
-    Error::new(
-        Code::Truncated,
-        format_args!(
-            "the table of functions ends too early: give all of its bytes, or compile it again"
-        ),
-    )
+    let is_whole = fields.next().is_none() && (dialect.can_be_empty || rule.is_empty());
+    is_whole.then_some((functions, dialect))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::automaton::State;
+    use crate::automaton::{ACCEPTS, MAGIC, State, VERSION};
     use std::string::String;
     use std::vec::Vec;
 
-    const TEXTS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "é"];
+    const TEXTS: [&str; 13] = ["e", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "é"];
+    /// Bytes in front of the texts.
+    const AUTOMATON: usize = 36;
 
     /// A table of these texts and of the reply `x`.
     fn table(texts: &[&str]) -> Vec<u8> {
-        let texts: String = texts.join(&String::from(SEPARATOR));
+        let mut texts = texts.join(&String::from(SEPARATOR)).into_bytes();
+        texts.resize(texts.len().next_multiple_of(4), 0);
         let mut bytes = MAGIC.to_vec();
-        for word in [VERSION, CAN_BE_EMPTY, texts.len() as u32] {
-            bytes.extend(word.to_le_bytes());
-        }
-        bytes.extend(texts.bytes());
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes.extend(automaton::MAGIC);
-        for word in [automaton::VERSION, 2, 1, 0, 1, 1 | automaton::ACCEPTS] {
+        for word in [VERSION, 2, 1, texts.len() as u32 / 4, 1, 1 | ACCEPTS] {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(b"xx\x01\0");
+        bytes.extend(texts);
         bytes
     }
 
@@ -163,25 +110,28 @@ mod tests {
         assert_eq!([open, before_name, between, after, close], ["g", "h", "i", "j", "é"]);
         assert!(separator == Some("k") && can_be_empty);
         assert!(replies.walk(State::START, b"x").is_some_and(|state| replies.accepts(state)));
-        let replies = super::replies(&table).unwrap();
-        assert_eq!(replies.states(), 2);
+        // What walks replies alone takes the same table.
+        assert_eq!(Automaton::open(&table).unwrap().states(), 2);
     }
 
     #[test]
     fn an_empty_separator_is_none() {
         let mut texts = TEXTS;
-        texts[10] = "";
-        assert_eq!(Tools::open(&table(&texts)).unwrap().dialect.separator, None);
+        (texts[0], texts[11]) = ("", "");
+        let table = table(&texts);
+        let Dialect { separator, can_be_empty, .. } = Tools::open(&table).unwrap().dialect;
+        assert_eq!((separator, can_be_empty), (None, false));
     }
 
     #[test]
     fn what_is_wrong_is_told_apart() {
         let right = table(&TEXTS);
-        let automaton = right.len() - 36;
         for length in 0..right.len() {
-            let is_named = (MAGIC.len()..automaton).contains(&length)
-                || length >= automaton + automaton::MAGIC.len();
-            let expected = if is_named { Code::Truncated } else { Code::NotKinglet };
+            let expected = match length {
+                ..8 => Code::NotKinglet,
+                8..AUTOMATON => Code::Truncated,
+                _ => Code::Corrupt,
+            };
             assert_eq!(code(&right[..length]), Some(expected), "{length} bytes");
         }
         let with = |at: usize, byte: u8| {
@@ -191,16 +141,18 @@ mod tests {
         };
         assert_eq!(with(0, b'k'), Some(Code::NotKinglet));
         assert_eq!(with(8, 2), Some(Code::UnknownVersion));
-        assert_eq!(with(12, 2), Some(Code::Corrupt), "a flag that there is not");
-        assert_eq!(with(16, 255), Some(Code::Truncated), "more texts than bytes");
-        assert_eq!(with(20, 255), Some(Code::Corrupt), "texts that are no UTF-8");
-        assert_eq!(with(21, b' '), Some(Code::Corrupt), "eleven texts");
-        assert_eq!(with(20, SEPARATOR as u8), Some(Code::Corrupt), "thirteen texts");
-        assert_eq!(with(right.len() - 4, b'y'), Some(Code::Corrupt), "a transition from y to x");
+        assert_eq!(with(WORDS_AT, 255), Some(Code::Corrupt), "more texts than bytes");
+        assert_eq!(with(AUTOMATON - 4, b'y'), Some(Code::Corrupt), "a transition from y to x");
+        assert_eq!(with(AUTOMATON, 255), Some(Code::Corrupt), "texts that are no UTF-8");
+        assert_eq!(with(AUTOMATON, b'f'), Some(Code::Corrupt), "a rule that there is not");
+        assert_eq!(with(AUTOMATON + 1, b' '), Some(Code::Corrupt), "twelve texts");
+        assert_eq!(with(AUTOMATON + 2, SEPARATOR as u8), Some(Code::Corrupt), "fourteen texts");
         let longer = [&right[..], &[0; 4]].concat();
         assert_eq!(code(&longer), Some(Code::Corrupt));
-        let shorter = table(&TEXTS[..11]);
-        assert_eq!(code(&shorter), Some(Code::Corrupt));
+        assert_eq!(code(&table(&TEXTS[..12])), Some(Code::Corrupt));
+        let mut of_schema = right[..AUTOMATON].to_vec();
+        of_schema[WORDS_AT] = 0;
+        assert_eq!(code(&of_schema), Some(Code::NotKinglet));
     }
 
     /// A table may lie at any address.

@@ -62,7 +62,7 @@ static void refuse_conversations(const kinglet_model *model, table own) {
   REFUSED(NOT_KINGLET, TABLE, TABLE_BYTES, messages, 1, 0, tokens, 2048, &count);
   REFUSED(BAD_ARGUMENT, NULL, 9, messages, 1, 0, tokens, 2048, &count);
   REFUSED(BAD_ARGUMENT, own.bytes, SIZE_MAX, messages, 1, 0, tokens, 2048, &count);
-  REFUSED(TRUNCATED, own.bytes, own.count - 4, messages, 1, 0, tokens, 2048, &count);
+  REFUSED(CORRUPT, own.bytes, own.count - 4, messages, 1, 0, tokens, 2048, &count);
   REFUSED(BAD_ARGUMENT, own.bytes, own.count, stranger, 1, 0, tokens, 2048, &count);
   REFUSED(BAD_ARGUMENT, own.bytes, own.count, NULL, 1, 0, tokens, 2048, &count);
   REFUSED(BAD_ARGUMENT, own.bytes, own.count, messages, 1, 2, tokens, 2048, &count);

@@ -4,8 +4,8 @@ use crate::abi::{self, GenerateOptions, KINGLET_NO_TOKEN};
 use crate::handle::array;
 use crate::versioned;
 use core::ffi::c_void;
+use kinglet_core::automaton::Automaton;
 use kinglet_core::constraint::Constraint;
-use kinglet_core::tools;
 use kinglet_core::walk::Walk;
 use kinglet_quant::{Code, File, Result, ensure};
 
@@ -20,7 +20,7 @@ pub(crate) enum Rule<'a> {
 
 impl<'a> Rule<'a> {
     /// The rule that options name, if they name one. `BadArgument` for two, and for one that lacks
-    /// a function; what [`tools::replies`] returns for a table.
+    /// a function; what [`Automaton::open`] returns for a table.
     ///
     /// # Safety
     ///
@@ -45,7 +45,7 @@ impl<'a> Rule<'a> {
         );
         // SAFETY: as promised by the caller.
         let table = unsafe { array(options.schema.cast(), options.schema_bytes, "the schema") }?;
-        Ok(Some(Self::Walk(Walk::new(tools::replies(table)?, model))))
+        Ok(Some(Self::Walk(Walk::new(Automaton::open(table)?, model))))
     }
 
     /// The rule as the core knows it.

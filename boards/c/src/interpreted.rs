@@ -130,15 +130,14 @@ unsafe fn use_session(session: *mut SessionHandle, twin: *mut SessionHandle) {
 
 /// A table of functions, of which replies are `[f({})]`.
 fn functions() -> Vec<u8> {
-    let texts = ["", "\n", "told", "<", "|", ">", "[", "", "(", ")", "", "]"].join("\u{1F}");
-    let mut table = b"KTOOLS\n\0".to_vec();
-    table.extend([1, 0, texts.len() as u32].into_iter().flat_map(u32::to_le_bytes));
+    let texts = ["", "", "\n", "told", "<", "|", ">", "[", "", "(", ")", "", "]"].join("\u{1F}");
+    let words = texts.len().div_ceil(4) as u32;
+    // The automaton of a single byte.
+    let mut table = b"KSCHEMA\n".to_vec();
+    table.extend([1, 2, 1, words, 1, 1 | 1 << 31].into_iter().flat_map(u32::to_le_bytes));
+    table.extend(b"[[\x01\0");
     table.extend(texts.bytes());
     table.resize(table.len().next_multiple_of(4), 0);
-    // The automaton of a single byte.
-    table.extend(b"KSCHEMA\n");
-    table.extend([1, 2, 1, 0, 1, 1 | 1 << 31].into_iter().flat_map(u32::to_le_bytes));
-    table.extend(b"[[\x01\0");
     table
 }
 

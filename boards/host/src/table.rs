@@ -2,7 +2,7 @@
 
 use crate::Model;
 use crate::grammar::{Constraint, Grammar};
-use kinglet_core::tools;
+use kinglet_core::automaton::{Automaton, MAGIC};
 use kinglet_core::walk::Walk;
 use kinglet_quant::Result;
 use std::fmt;
@@ -23,18 +23,18 @@ impl Table {
     /// A table in memory. `NotKinglet`, `UnknownVersion`, `Truncated` or `Corrupt` for one that is
     /// none.
     pub fn new(model: &Model, table: &[u8]) -> Result<Self> {
-        tools::replies(table)?;
+        Automaton::open(table)?;
         Ok(Self { model: model.clone(), table: table.into() })
     }
 
     /// States of a table in memory. The same errors as from [`Table::new`].
     pub fn states(table: &[u8]) -> Result<usize> {
-        Ok(tools::replies(table)?.states())
+        Ok(Automaton::open(table)?.states())
     }
 
     /// Whether bytes are meant to be a table.
     pub fn is_one(bytes: &[u8]) -> bool {
-        tools::is_table(bytes)
+        bytes.starts_with(&MAGIC)
     }
 }
 
@@ -46,6 +46,6 @@ impl fmt::Debug for Table {
 
 impl Grammar for Table {
     fn begin(&self) -> Result<Box<dyn Constraint + '_>> {
-        Ok(Box::new(Walk::new(tools::replies(&self.table)?, &self.model.file())))
+        Ok(Box::new(Walk::new(Automaton::open(&self.table)?, &self.model.file())))
     }
 }

@@ -76,7 +76,7 @@ class Functions(Case):
             return self.model.chat_tokens([USER], tools=tools)
 
         self.assert_code(201, kinglet.KingletError, chat, schema)
-        self.assert_code(203, kinglet.KingletError, chat, TABLE[:-4])
+        self.assert_code(204, kinglet.KingletError, chat, TABLE[:-4])
         with self.assertRaises(TypeError):
             chat(str(TOOLS))
         with self.assertRaises(TypeError):

@@ -7,7 +7,7 @@ use crate::Model;
 use crate::schema::shape::{Items, Shape};
 use crate::schema::{self, number};
 use kinglet_core::chat::Functions;
-use kinglet_core::tools::{CAN_BE_EMPTY, MAGIC, SEPARATOR, VERSION};
+use kinglet_core::tools::{CAN_BE_EMPTY, SEPARATOR, WORDS_AT};
 use kinglet_quant::{Code, Error, Result, ensure, fail};
 use serde_json::{Value, json};
 
@@ -57,10 +57,11 @@ fn encode(
     choice: Choice<'_>,
     depth: u32,
 ) -> Result<Vec<u8>> {
-    let replies = schema::table(&replies(dialect, &tools.called(choice)?, choice, depth)?)?;
+    let mut table = schema::table(&replies(dialect, &tools.called(choice)?, choice, depth)?)?;
     let Functions { default_system, joint, told, results } = told.borrowed();
     let [open_result, joint_result, close_result] = results;
     let texts = [
+        if dialect.can_be_empty { CAN_BE_EMPTY } else { "" },
         default_system,
         joint,
         told,
@@ -79,15 +80,11 @@ fn encode(
         Code::BadSource,
         "the model's chat template has the character U+001F, which no table can keep"
     );
-    let texts = texts.join(&SEPARATOR.to_string());
-    let flags = if dialect.can_be_empty { CAN_BE_EMPTY } else { 0 };
-    let mut table = MAGIC.to_vec();
-    for word in [VERSION, flags, texts.len() as u32] {
-        table.extend(word.to_le_bytes());
-    }
-    table.extend(texts.as_bytes());
-    table.resize(table.len().next_multiple_of(4), 0);
-    table.extend(replies);
+    let mut texts = texts.join(&SEPARATOR.to_string()).into_bytes();
+    texts.resize(texts.len().next_multiple_of(4), 0);
+    let words = texts.len() as u32 / 4;
+    table[WORDS_AT..][..4].copy_from_slice(&words.to_le_bytes());
+    table.extend(texts);
     Ok(table)
 }
 
