@@ -1,11 +1,11 @@
 //! A table of functions that a model can call, as `kinglet compile-schema --tools` writes it: what
 //! the model is told of them, how it writes calls, and what its replies can be.
 //!
-//! It is a table of what replies can be, see [`crate::automaton`], with texts behind its transitions
-//! that no walk needs: in UTF-8, with [`SEPARATOR`] between them, and zeros up to a multiple of 4
-//! bytes. The first one is [`CAN_BE_EMPTY`] where a reply may open and close calls without one, else
-//! empty. The others are those of [`Functions`] and of [`Dialect`], in the order of their fields.
-//! Where a reply has one call at most, the text between two calls is empty.
+//! It is a table of what replies can be, see [`crate::automaton`], with texts behind its
+//! transitions that no walk needs: in UTF-8, with [`SEPARATOR`] between them, and zeros up to a
+//! multiple of 4 bytes. The first one is [`CAN_BE_EMPTY`] where a reply may open and close calls
+//! without one, else empty. The others are those of [`Functions`] and of [`Dialect`], in the order
+//! of their fields. Where a reply has one call at most, the text between two calls is empty.
 
 use crate::automaton::Automaton;
 use crate::calls::Dialect;
@@ -30,7 +30,8 @@ pub struct Tools<'a> {
 }
 
 impl<'a> Tools<'a> {
-    /// Checks a whole table. `NotKinglet` for one of a schema, and what [`Automaton::open`] returns.
+    /// Checks a whole table. `NotKinglet` for one of a schema, and what [`Automaton::open`]
+    /// returns.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
         let replies = Automaton::open(bytes)?;
         let words = bytes[WORDS_AT..].first_chunk().expect("tables have a header");

@@ -1235,11 +1235,10 @@ kinglet_status kinglet_session_restore(struct kinglet_session *session,
 // functions, at any address, such as in flash. One table serves all models whose template knows no
 // functions, such as SmolLM2's; for another template it is made with `--model`. The functions are
 // told in the system message, behind the conversation's own where its first message is one. Given
-// to `kinglet_generate_options.schema`,
-// the table lets a reply be words, or calls of these functions with arguments that their schemas
-// allow, which `kinglet_tools_calls` finds. A reply with calls becomes a message of the role
-// `assistant` as it is, and what a function returned one of the role `tool`, in the order of the
-// calls. Nothing is allocated.
+// to `kinglet_generate_options.schema`, the table lets a reply be words, or calls of these
+// functions with arguments that their schemas allow, which `kinglet_tools_calls` finds. A reply
+// with calls becomes a message of the role `assistant` as it is, and what a function returned one
+// of the role `tool`, in the order of the calls. Nothing is allocated.
 //
 // Of a file `functions.json` with
 //
