@@ -15,9 +15,9 @@ use syn::{Expr, Fields, Item, Lit, Meta, MetaNameValue};
 use tempfile::TempDir;
 
 /// Sources with something that C sees.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "abi", "trust", "status", "library", "model", "signed", "tokens", "choice", "session", "work",
-    "replies", "state",
+    "replies", "state", "tools",
 ];
 /// Those of them with structs and constants.
 const TYPES: [&str; 2] = ["abi", "trust"];

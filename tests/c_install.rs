@@ -2,6 +2,7 @@
 
 use kinglet::schema::compile as compile_schema;
 use kinglet::template::{Message, Template};
+use kinglet::tools::{Choice, Toolbox, Tools, Turn};
 use kinglet::{GenerateOptions, Model, SessionOptions, Tier, Type};
 use kinglet_tests::c::{COMPILERS, compile, has, package, sources};
 use kinglet_tests::command::{Said, kinglet};
@@ -83,12 +84,16 @@ fn the_shared_library_keeps_to_itself() {
 fn reply(model: &Model) -> String {
     let message = Message { role: "user".into(), content: QUESTION.into() };
     let text = Template::of(&model.file()).unwrap().render(&[message], true).unwrap();
-    let prompt = model.tokenize(&text).unwrap();
+    reply_to(model, &model.tokenize(&text).unwrap())
+}
+
+/// What the Rust library replies to a prompt.
+fn reply_to(model: &Model, prompt: &[u32]) -> String {
     let options = SessionOptions { threads: Some(1), ..SessionOptions::default() };
     let mut session = model.session(&options).unwrap();
     let mut reply = String::new();
     let options = GenerateOptions { max_tokens: 128, ..GenerateOptions::default() };
-    let generation = session.generate(&prompt, &options, &mut |piece| {
+    let generation = session.generate(prompt, &options, &mut |piece| {
         reply.push_str(piece.text);
         ControlFlow::Continue(())
     });
@@ -136,6 +141,38 @@ fn the_c_example_replies() {
     // The linker warns of functions that this program does not call.
     Said::by(&mut gcc).ok();
     assert_replies(&mut Command::new(&program));
+}
+
+/// The example of calls does what the Rust library does: a call that the table forces, and what the
+/// model says to its result.
+#[test]
+fn the_c_example_of_calls_calls() {
+    if !has("the_c_example_of_calls_calls", "pkg-config") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let tools = Tools::from_json(r#"[{"name": "read_clock"}, {"name": "dim"}]"#).unwrap();
+    let table = folder.path().join("functions.ktools");
+    fs::write(&table, tools.table(Choice::Named("read_clock"), 1).unwrap()).unwrap();
+    let (source, program) = (package().join("examples/calls.c"), folder.path().join("calls"));
+    let flags = pkg_config(installed(), &["--cflags", "--libs"]);
+    let flags = ["-std=c11"].into_iter().chain(flags.iter().map(String::as_str));
+    compile("gcc", &flags.collect::<Vec<_>>(), &[&source], &program);
+    let model = small(MODEL, Type::Q8);
+    let mut command = Command::new(&program);
+    command.env("LD_LIBRARY_PATH", installed().join("lib"));
+    command.arg(converted_path(MODEL, Type::Q8)).arg(&table).arg(QUESTION);
+    let said = Said::by(&mut command).ok();
+    let toolbox = Toolbox::new(&model, tools).unwrap();
+    let call = r#"<tool_call>[{"name": "read_clock", "arguments": {}}]</tool_call>"#;
+    let turns = [
+        Turn::User(QUESTION.into()),
+        toolbox.read(call).unwrap(),
+        Turn::Tool { name: "read_clock".into(), content: "done".into() },
+    ];
+    let prompt = toolbox.tokens(&model, &turns, true).unwrap();
+    let expected = reply_to(&model, &prompt);
+    assert_eq!(said, format!("read_clock({{}})\n{expected}"));
 }
 
 /// A compiler for a target without shared libraries makes the static one alone, which is installed.
@@ -268,6 +305,11 @@ fn the_python_package_passes_its_tests() {
     let Some(mut python) = python("the_python_package_passes_its_tests") else { return };
     let tests = python_package().join("tests");
     let (folder, schema) = (TempDir::new().unwrap(), tests.join("order.json"));
+    let functions = fs::read_to_string(tests.join("functions.json")).unwrap();
+    let functions = Tools::from_json(&functions).unwrap().table(Choice::Auto, 1).unwrap();
+    let tools = folder.path().join("functions.ktools");
+    fs::write(&tools, functions).unwrap();
+    python.env("KINGLET_TEST_TOOLS", tools);
     let table = folder.path().join("order.kschema");
     fs::write(&table, compile_schema(&fs::read_to_string(schema).unwrap(), 1).unwrap()).unwrap();
     drop(small(MODEL, Type::Q8));

@@ -2,10 +2,12 @@
 //! see what a program must not do: `tests/c` has them.
 
 use kinglet::Type;
+use kinglet::tools::{Choice, Tools};
 use kinglet_tests::c::{checked_library, compile, has, link_static, package, sources};
 use kinglet_tests::command::Said;
 use kinglet_tests::keys;
 use kinglet_tests::models::{converted_path, small};
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +25,7 @@ const PROOF: &[&str] = &[
     "choices",
     "replies",
     "constraint",
+    "tools",
     "states",
     "texts",
     "threads",
@@ -49,6 +52,21 @@ fn signed(folder: &TempDir) -> PathBuf {
     keys::sign(&mut bytes, "bird", 7).unwrap();
     let path = folder.path().join("signed.kinglet");
     fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// A table of functions.
+fn tools(folder: &TempDir) -> PathBuf {
+    let functions = json!([
+        {"name": "set", "parameters": {
+            "type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"],
+        }},
+        {"name": "read"},
+    ]);
+    let table =
+        Tools::from_json(&functions.to_string()).unwrap().table(Choice::Required, 1).unwrap();
+    let path = folder.path().join("functions.ktools");
+    fs::write(&path, table).unwrap();
     path
 }
 
@@ -91,7 +109,7 @@ fn assert_finds(command: impl Fn() -> Command, flaws: &[&str]) {
 /// The program says nothing but that everything is proved. Memory that is too little grows by so
 /// many bytes.
 fn assert_proved(program: &mut Command, folder: &TempDir, step: &str) {
-    let said = program.args(models()).arg(signed(folder)).arg(step);
+    let said = program.args(models()).arg(signed(folder)).arg(tools(folder)).arg(step);
     let said = Said::by(said.envs(ENVIRONMENT));
     let is_proved = said.code == Some(0) && said.out == "proved\n" && said.err.is_empty();
     assert!(is_proved, "{:?}: {}{}", said.code, said.out, said.err);
@@ -177,7 +195,7 @@ fn nothing_is_allocated_behind_the_callers_back() {
     drop(small("gqa3-head64", Type::Bf16));
     for model in [&models()[0], &converted_path("gqa3-head64", Type::Bf16)] {
         let mut program = build_shared(&folder, &["allocation", "proof"]);
-        println!("{}", Said::by(program.arg(model)).ok());
+        println!("{}", Said::by(program.arg(model).arg(tools(&folder))).ok());
     }
 }
 

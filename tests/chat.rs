@@ -121,8 +121,9 @@ fn frames_write_what_their_templates_write() {
             let messages = borrowed(&owned);
             let is_reply_next = rng.bool();
             let message = |index: usize| messages[index];
+            let count = messages.len();
             let conversation =
-                Conversation { count: messages.len(), message: &message, is_reply_next };
+                Conversation { count, message: &message, is_reply_next, functions: None };
             if let Ok(pieces) = frame.pieces(&conversation) {
                 let text: String = pieces.map(|piece| piece.text).collect();
                 let expected = whole.render(&messages, is_reply_next).unwrap();
@@ -352,7 +353,8 @@ fn conversations_need_the_room_that_is_told() {
     for content in ["", "a", "ab", "abc", "\u{1F980}\u{1F980}", FORGED] {
         let messages = [frame::Message { role: "user", content }];
         let message = |index: usize| messages[index];
-        let conversation = Conversation { count: 1, message: &message, is_reply_next: true };
+        let conversation =
+            Conversation { count: 1, message: &message, is_reply_next: true, functions: None };
         let room = chat::room(&tokenizer, chat::text_bytes(&frame, &conversation).unwrap());
         let mut tokens = vec![0; room];
         let count = chat::encode(&tokenizer, &frame, &conversation, &mut tokens).unwrap();

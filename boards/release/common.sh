@@ -63,6 +63,8 @@ prepare_build() { # target
     RUSTC=$(rustc_for "$1")
     export RUSTC PATH=$PWD/target/zig/bin:$PATH
     # Paths of this machine have no place in a release; names of functions tell their instances.
+    # Asked to leave out what debuggers need, as Cargo does, Zig's linker leaves out all names, by
+    # which tests/release/instructions.py looks at functions. Packages have none.
     export RUSTFLAGS="--remap-path-prefix=$PWD=. \
---remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo -Csymbol-mangling-version=v0"
+--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo -Csymbol-mangling-version=v0 -Cstrip=none"
 }

@@ -9,7 +9,7 @@
 //! | 4 | [`VERSION`] |
 //! | 4 | states: 1 to [`MAX_STATES`]; a text begins in the first |
 //! | 4 | transitions |
-//! | 4 | zero |
+//! | 4 | words of 4 bytes behind the transitions: zero, but in a table of [`crate::tools`] |
 //! | 4 for each state | where its transitions end, and [`ACCEPTS`] where a text may end |
 //! | 4 for each transition | first byte, last byte, and in 2 bytes the state they lead to |
 //!
@@ -55,7 +55,7 @@ impl<'a> Automaton<'a> {
             );
         };
         let words = rest.as_chunks::<4>().0;
-        let Some((&[version, states, transitions, reserved], words)) = words.split_first_chunk()
+        let Some((&[version, states, transitions, behind], words)) = words.split_first_chunk()
         else {
             return Err(truncated());
         };
@@ -66,8 +66,9 @@ impl<'a> Automaton<'a> {
             "the table has version {version}, this Kinglet reads {VERSION}: compile it again"
         );
         let (states, transitions) = (number(states), number(transitions));
-        let is_sized = (1..=MAX_STATES).contains(&states) && number(reserved) == 0;
-        ensure!(is_sized, Code::Corrupt, "the table's header is damaged: compile it again");
+        if !(1..=MAX_STATES).contains(&states) {
+            return Err(corrupt());
+        }
         let Some((ends, rest)) = words.split_at_checked(states) else {
             return Err(truncated());
         };
@@ -75,16 +76,14 @@ impl<'a> Automaton<'a> {
             return Err(truncated());
         };
         ensure!(
-            rest.len() == transitions.len() && bytes.len().is_multiple_of(4),
+            rest.len() - transitions.len() == number(behind) && bytes.len().is_multiple_of(4),
             Code::Corrupt,
-            "the table goes on behind its end: give exactly its bytes"
+            "the table has another length: give exactly its bytes"
         );
         let automaton = Self { ends, transitions };
-        ensure!(
-            automaton.is_sound(),
-            Code::Corrupt,
-            "the table contradicts itself: compile it again"
-        );
+        if !automaton.is_sound() {
+            return Err(corrupt());
+        }
         Ok(automaton)
     }
 
@@ -160,6 +159,14 @@ impl<'a> Automaton<'a> {
 
 fn number(bytes: [u8; 4]) -> usize {
     u32::from_le_bytes(bytes) as usize
+}
+
+#[cold]
+fn corrupt() -> kinglet_quant::Error {
+    kinglet_quant::Error::new(
+        Code::Corrupt,
+        format_args!("the table contradicts itself: compile it again"),
+    )
 }
 
 #[cold]

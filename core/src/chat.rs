@@ -6,7 +6,7 @@
 //! reach from a frame's text into a message.
 
 use crate::tokenizer::{Span, Specials, Tokenizer};
-pub use kinglet_quant::frame::{Conversation, Frame, Message, Piece};
+pub use kinglet_quant::frame::{Conversation, Frame, Functions, Message, Piece};
 use kinglet_quant::{Code, Result, ensure};
 
 /// Bytes of a conversation's text. `BadArgument` when the frame does not take it.

@@ -6,7 +6,8 @@
 //! [`arena`] (how one buffer is cut and shared between workers), [`texts`] and [`text`](mod@text)
 //! (tokens, and how far each text is), [`generate`](mod@generate) (the loop that chooses tokens),
 //! [`sample`], [`constraint`], [`automaton`] and [`walk`] (tables of what a reply may be),
-//! [`draft`], [`tokenizer`], [`chat`], [`piece`] (the streamed reply).
+//! [`tools`] and [`calls`] (functions that it can call), [`draft`], [`tokenizer`], [`chat`],
+//! [`piece`] (the streamed reply).
 //!
 //! `no_std`, no allocator: the caller hands over one buffer of [`plan::Plan::total_bytes`].
 //!
@@ -24,6 +25,7 @@ extern crate std;
 pub mod arena;
 pub mod automaton;
 pub mod budget;
+pub mod calls;
 pub mod chances;
 pub mod chat;
 #[cfg(feature = "check")]
@@ -50,6 +52,7 @@ pub mod sums;
 pub mod text;
 pub mod texts;
 pub mod tokenizer;
+pub mod tools;
 pub mod top;
 pub mod unicode;
 pub mod walk;

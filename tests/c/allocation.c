@@ -101,7 +101,23 @@ static void on_log(void *user, uint32_t level, const char *text, size_t text_byt
 }
 
 static char buffer[1 << 20];
-static uint32_t tokens[512];
+static uint32_t tokens[1024];
+static void *functions;
+static size_t functions_bytes;
+
+// Tells the model of functions, and finds a call in a reply.
+static void use_functions(const kinglet_model *model) {
+  const kinglet_message messages[] = {{"user", "Hi"}, {"assistant", "Hello"}, {"tool", "1"}};
+  const char reply[] = "<tool_call>[{\"name\": \"read\", \"arguments\": {}}]</tool_call>";
+  kinglet_call call;
+  size_t number = 0;
+  uint32_t in_words = 0;
+  RETURNS(OK, kinglet_tools_tokens(model, functions, functions_bytes, messages, 3, 0, tokens, 1024,
+                                   &number));
+  RETURNS(OK, kinglet_tools_calls(functions, functions_bytes, reply, sizeof reply - 1, &call, 1,
+                                  &number, &in_words));
+  CHECK(number == 1 && in_words == 0);
+}
 
 static void use_model(const kinglet_model *model) {
   size_t number = 0;
@@ -119,6 +135,7 @@ static void use_model(const kinglet_model *model) {
   RETURNS(TOKEN_OUT_OF_RANGE, kinglet_token_text(model, UINT32_MAX, &text, &number, &kind));
   RETURNS(OK, kinglet_model_message(model, buffer, sizeof buffer));
   RETURNS(OK, kinglet_session_bytes(model, NULL, &number));
+  use_functions(model);
 }
 
 static void use_session(kinglet_session *session, kinglet_session *twin) {
@@ -209,13 +226,15 @@ static void prove_own_memory(void) {
 }
 
 int main(int argc, char **argv) {
-  CHECK(argc == 2);
+  CHECK(argc == 3);
   MODEL = argv[1];
+  functions = read_file(argv[2], &functions_bytes);
   size_t bytes = 0;
   void *data = read_file(MODEL, &bytes);
   prove_callers_memory(data, bytes);
   free(data);
   prove_own_memory();
+  free(functions);
   CHECK(atomic_load(&questions) == 0);
   CHECK(getenv("PATH") == NULL && atomic_load(&questions) == 1);
   return 0;

@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-const char *MODEL, *OTHER_MODEL, *SIGNED_MODEL;
+const char *MODEL, *OTHER_MODEL, *SIGNED_MODEL, *TOOLS;
 size_t STEP = 1;
 const unsigned char TABLE[TABLE_BYTES] = {
     0x4B, 0x53, 0x43, 0x48, 0x45, 0x4D, 0x41, 0x0A, 0x01, 0x00, 0x00, 0x00,

@@ -25,6 +25,9 @@ extern const char *MODEL, *OTHER_MODEL;
 // MODEL, signed.
 extern const char *SIGNED_MODEL;
 
+// What `kinglet compile-schema --tools` makes of two functions, see tests/c_proof.rs.
+extern const char *TOOLS;
+
 // By how many bytes memory grows that is too little: one, or more where that takes too long.
 extern size_t STEP;
 
@@ -77,6 +80,7 @@ void prove_sessions(void);
 void prove_choices(void);
 void prove_replies(void);
 void prove_constraints(void);
+void prove_tools(void);
 void prove_states(void);
 void prove_texts(void);
 void prove_threads(void);

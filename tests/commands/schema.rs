@@ -87,3 +87,45 @@ fn what_cannot_be_compiled_leaves_no_table() {
     };
     assert!(states("1") < states("2") && states("2") < states("9"));
 }
+
+#[test]
+fn functions_are_compiled_as_well() {
+    let home = TempDir::new().unwrap();
+    let functions = json!([{"type": "function", "function": {
+        "name": "set_light",
+        "parameters": {
+            "type": "object",
+            "properties": {"room": {"enum": ["kitchen", "bath"]}},
+            "required": ["room"],
+        },
+    }}]);
+    let functions = write(&home, "functions.json", &functions.to_string());
+    let table = home.path().join("functions.ktools").to_str().unwrap().to_owned();
+    let compile = ["compile-schema", "--tools", &functions, "-o", &table];
+    let said = say(&home, &[&compile[..], &["--tool-choice", "set_light"]].concat()).ok();
+    let bytes = fs::metadata(&table).unwrap().len();
+    assert!(said.ends_with(&format!(" states, {bytes} bytes\n")), "{said}");
+    drop(models::small(MODEL, Type::Q4));
+    let model = models::converted_path(MODEL, Type::Q4);
+    let run = ["run", model.to_str().unwrap(), "-p", "one", "--json", "--json-schema", &table];
+    let reply = say(&home, &run).json();
+    let text = reply["text"].as_str().unwrap();
+    let calls = text.strip_prefix("<tool_call>").unwrap().strip_suffix("</tool_call>").unwrap();
+    let calls: Value = serde_json::from_str(calls).unwrap();
+    assert_eq!(calls[0]["name"], "set_light");
+    assert!(["kitchen", "bath"].contains(&calls[0]["arguments"]["room"].as_str().unwrap()));
+    let of_all = fs::read(&table).unwrap();
+    let of_model = ["--model", model.to_str().unwrap(), "--tool-choice", "set_light"];
+    say(&home, &[&compile[..], &of_model].concat()).ok();
+    assert_eq!(fs::read(&table).unwrap(), of_all, "its template knows no functions");
+    let said = say(&home, &[&compile[..], &["--model", "nowhere.kinglet"]].concat());
+    assert!(said.code == Some(1) && said.err.contains("nowhere.kinglet"), "{said:?}");
+    let said = say(&home, &[&compile[..], &["--tool-choice", "no_such"]].concat());
+    assert!(said.code == Some(2) && said.err.contains("no tool no_such"), "{said:?}");
+    let said = say(&home, &[&compile[..], &[&functions]].concat());
+    assert_eq!(said.code, Some(2), "a schema and functions: {said:?}");
+    assert_eq!(say(&home, &["compile-schema", "-o", &table]).code, Some(2));
+    let wrong = write(&home, "wrong.json", r#"[{"name": "a b"}]"#);
+    let said = say(&home, &["compile-schema", "--tools", &wrong, "-o", &table]);
+    assert!(said.code == Some(2) && said.err.contains("wrong.json"), "{said:?}");
+}

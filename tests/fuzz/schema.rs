@@ -1,7 +1,10 @@
-//! JSON schemas and the tables that are compiled from them, which firmware gets from elsewhere.
+//! JSON schemas and the tables that are compiled from them or from functions, which firmware gets
+//! from elsewhere.
 
 use kinglet::schema::{MAX_TABLE_BYTES, compile};
+use kinglet::tools::{Choice, Tools as Functions};
 use kinglet_core::automaton::{Automaton, MAGIC, State};
+use kinglet_core::tools::Tools;
 
 /// Levels of schemas that refer to themselves.
 const DEPTH: u32 = 3;
@@ -11,8 +14,13 @@ const MOST_BYTES: usize = 2000;
 
 pub fn run(input: &[u8]) -> bool {
     if input.starts_with(&MAGIC) {
-        let table = Automaton::open(input);
-        return table.inspect(|table| (0..TEXTS).for_each(|seed| drop(text(table, seed)))).is_ok();
+        let Ok(table) = Automaton::open(input) else { return false };
+        let texts: Vec<Vec<u8>> = (0..TEXTS).filter_map(|seed| text(&table, seed)).collect();
+        if let Ok(tools) = Tools::open(input) {
+            texts.iter().for_each(|text| read_calls(&tools, &String::from_utf8_lossy(text)));
+            read_calls(&tools, tools.functions.told);
+        }
+        return true;
     }
     let Ok(schema) = str::from_utf8(input) else { return false };
     if repeats_much(input) {
@@ -27,6 +35,16 @@ pub fn run(input: &[u8]) -> bool {
         assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok(), "{shown}");
     }
     true
+}
+
+/// Reads the calls of a text, which are parts of it in their order.
+fn read_calls(tools: &Tools<'_>, text: &str) {
+    let mut before = text.as_bytes().as_ptr();
+    for call in tools.dialect.calls(text).into_iter().flatten().flatten() {
+        assert!(before <= call.name.as_ptr() && call.name.as_ptr() <= call.arguments.as_ptr());
+        before = call.arguments.as_bytes().as_ptr_range().end;
+        assert!(before <= text.as_bytes().as_ptr_range().end);
+    }
 }
 
 /// Whether a pattern repeats something a hundred times or more. That ends, too, but may take
@@ -81,5 +99,10 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let mut seeds: Vec<(&str, Vec<u8>)> =
         all.map(|(name, schema)| (name, schema.as_bytes().to_vec())).to_vec();
     seeds.push(("table", compile(text, 1).unwrap()));
+    let functions = Functions::from_json(
+        r#"[{"name": "f", "parameters": {"type": "object",
+        "properties": {"a": {"type": "boolean"}}}}, {"name": "g"}]"#,
+    );
+    seeds.push(("functions", functions.unwrap().table(Choice::Auto, 1).unwrap()));
     seeds
 }

@@ -65,7 +65,8 @@ fn check_frame(text: &str, messages: &[Message<'_>]) {
 
 fn write(frame: &Frame<'_>, messages: &[Message<'_>], is_reply_next: bool) -> Option<String> {
     let message = |index: usize| messages[index];
-    let conversation = Conversation { count: messages.len(), message: &message, is_reply_next };
+    let count = messages.len();
+    let conversation = Conversation { count, message: &message, is_reply_next, functions: None };
     let pieces = frame.pieces(&conversation).ok()?;
     Some(pieces.map(|piece| piece.text).collect())
 }

@@ -8,4 +8,5 @@ mod likelihood;
 mod schema;
 mod slide;
 mod templates;
+mod tool_tables;
 mod tools;

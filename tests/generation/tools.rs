@@ -46,14 +46,19 @@ fn is_right(Call { name, arguments }: &Call) -> bool {
 }
 
 /// A small model with one of the goldens' templates.
-fn with_template(name: &str) -> Model {
+pub fn with_template(name: &str) -> Model {
+    let template = golden_path(&format!("templates/{name}.jinja"));
+    with_source(&fs::read_to_string(template).unwrap())
+}
+
+/// A small model with a template.
+pub fn with_source(template: &str) -> Model {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(small_source(SMALL[1])).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
     }
-    let template = golden_path(&format!("templates/{name}.jinja"));
-    fs::copy(template, folder.path().join("chat_template.jinja")).unwrap();
+    fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
     let output = folder.path().join("out.kinglet");
     let source = Source::open(folder.path()).unwrap();
     let options = Options::new(Type::Q8, 1);
@@ -208,7 +213,7 @@ fn conversations_are_told_by_the_convention() {
     for part in [
         "<|im_start|>user\nHow late is it?<|im_end|><|im_end|>",
         "<|im_start|>assistant\n<tool_call>[{\"name\": \"read-clock\", \"arguments\": {}}, \
-         {\"name\": \"set_light\", \"arguments\": {\"room\":\"bath\",\"level\":3}}]</tool_call>\
+         {\"name\": \"set_light\", \"arguments\": {\"room\": \"bath\", \"level\": 3}}]</tool_call>\
          <|im_end|>",
         "<|im_start|>user\n<tool_response>12:30</tool_response>\n\
          <tool_response>done<|im_end|></tool_response><|im_end|>",

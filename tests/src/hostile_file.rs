@@ -31,7 +31,8 @@ pub fn use_file(bytes: &[u8], tier: Tier) -> Result<()> {
     assert!(known <= bytes.len());
     if let Some(frame) = file.frame()? {
         let message = |_| Message { role: "user", content: "Hi <|im_end|>" };
-        let conversation = Conversation { count: 3, message: &message, is_reply_next: true };
+        let conversation =
+            Conversation { count: 3, message: &message, is_reply_next: true, functions: None };
         // A frame that was altered may want other roles.
         if let Ok(bytes) = chat::text_bytes(&frame, &conversation) {
             let mut tokens = vec![0; chat::room(&tokenizer, bytes)];

@@ -113,6 +113,17 @@ impl Cuda {
     }
 }
 
+/// Why there is no driver: systems name its library differently.
+const NO_LIBRARY: &str = if cfg!(windows) {
+    "there is no NVIDIA driver: the library nvcuda.dll was not found; NVIDIA's driver for Windows \
+     has it"
+} else if cfg!(target_vendor = "apple") {
+    "there is no NVIDIA driver: NVIDIA makes none for this system"
+} else {
+    "there is no NVIDIA driver: the library libcuda.so.1 was not found; JetPack has it, and a \
+     container needs the NVIDIA runtime"
+};
+
 impl PartialEq for Cuda {
     fn eq(&self, other: &Self) -> bool {
         self.0.device == other.0.device
@@ -138,15 +149,15 @@ impl fmt::Display for Cuda {
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Library => f.write_str(
-                "there is no NVIDIA driver: the library libcuda.so.1 was not found; JetPack has \
-                 it, and a container needs the NVIDIA runtime",
-            ),
-            Self::Function(name) => write!(
-                f,
-                "the NVIDIA driver is too old or not whole: libcuda lacks {name}; install JetPack \
-                 5 or later, or a driver for CUDA 11.4 or later",
-            ),
+            Self::Library => f.write_str(NO_LIBRARY),
+            Self::Function(name) => {
+                let library = if cfg!(windows) { "nvcuda.dll" } else { "libcuda" };
+                write!(
+                    f,
+                    "the NVIDIA driver is too old or not whole: {library} lacks {name}; install \
+                     JetPack 5 or later, or a driver for CUDA 11.4 or later",
+                )
+            }
             Self::Device => f.write_str(
                 "the NVIDIA driver finds no device; if there is one, look at CUDA_VISIBLE_DEVICES, \
                  and in a container at its devices",
@@ -304,8 +315,13 @@ mod tests {
     #[test]
     fn lacks_name_what_was_found() {
         let name = "Jetson Nano".to_string();
+        let library = match std::env::consts::OS {
+            "windows" => "nvcuda.dll",
+            "macos" => "NVIDIA makes none",
+            _ => "libcuda.so.1",
+        };
         for (lack, word) in [
-            (Lack::Library, "libcuda.so.1"),
+            (Lack::Library, library),
             (Lack::Function("cuGraphLaunch"), "cuGraphLaunch"),
             (Lack::Rights { status: 800 }, "800"),
             (

@@ -358,7 +358,8 @@ typedef struct kinglet_signature_info {
 
 // One turn of a conversation, both texts terminated by a zero. Never changes.
 typedef struct kinglet_message {
-  // `system`, `user` or `assistant`.
+  // `system`, `user` or `assistant`; for `kinglet_tools_tokens` also `tool`, what a function
+  // returned.
   const char *role;
   // What was said, in UTF-8.
   const char *content;
@@ -593,11 +594,11 @@ typedef struct kinglet_generate_options {
   // Zero.
   uint32_t reserved;
   // What the reply may be, or null: a table that `kinglet compile-schema` has made of a JSON
-  // schema, at any address, such as in flash. One table serves all models. It stays as it is
-  // until the call returns, and nothing is allocated. Each call checks all of its bytes, and
-  // returns `KINGLET_STATUS_NOT_KINGLET`, `KINGLET_STATUS_UNKNOWN_VERSION`,
-  // `KINGLET_STATUS_TRUNCATED` or `KINGLET_STATUS_CORRUPT` for what is none. Neither with
-  // `constraint` nor with `KINGLET_GENERATE_IGNORE_END`.
+  // schema, or of functions (see `kinglet_tools_tokens`), at any address, such as in flash. One
+  // table serves all models. It stays as it is until the call returns, and nothing is
+  // allocated. Each call checks all of its bytes, and returns `KINGLET_STATUS_NOT_KINGLET`,
+  // `KINGLET_STATUS_UNKNOWN_VERSION`, `KINGLET_STATUS_TRUNCATED` or `KINGLET_STATUS_CORRUPT` for
+  // what is none. Neither with `constraint` nor with `KINGLET_GENERATE_IGNORE_END`.
   const void *schema;
   // Bytes of `schema`.
   size_t schema_bytes;
@@ -653,6 +654,18 @@ typedef int32_t (*kinglet_on_reply_piece)(void *user,
                                           uint32_t token,
                                           const char *text,
                                           size_t text_bytes);
+
+// A call of a function, as parts of the reply's text. Never changes.
+typedef struct kinglet_call {
+  // The function's name; no terminating zero.
+  const char *name;
+  // Bytes of `name`.
+  size_t name_bytes;
+  // The arguments, an object in JSON that fits the function's schema; no terminating zero.
+  const char *arguments;
+  // Bytes of `arguments`.
+  size_t arguments_bytes;
+} kinglet_call;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1214,6 +1227,75 @@ kinglet_status kinglet_session_save(struct kinglet_session *session,
 kinglet_status kinglet_session_restore(struct kinglet_session *session,
                                        const void *state,
                                        size_t bytes);
+
+// The tokens of a conversation in which the model can call functions: `kinglet_chat_tokens` with
+// what the model is told of them.
+//
+// `tools` are `tools_bytes` of a table that `kinglet compile-schema --tools` has made of a list of
+// functions, at any address, such as in flash. One table serves all models whose template knows no
+// functions, such as SmolLM2's; for another template it is made with `--model`. The functions are
+// told in the system message, behind the conversation's own where its first message is one. Given
+// to `kinglet_generate_options.schema`, the table lets a reply be words, or calls of these
+// functions with arguments that their schemas allow, which `kinglet_tools_calls` finds. A reply
+// with calls becomes a message of the role `assistant` as it is, and what a function returned one
+// of the role `tool`, in the order of the calls. Nothing is allocated.
+//
+// Of a file `functions.json` with
+//
+//     [{"name": "set_light", "description": "Switches a lamp.", "parameters": {
+//       "type": "object", "required": ["room", "on"], "properties": {
+//         "room": {"enum": ["kitchen", "bath"]}, "on": {"type": "boolean"}}}}]
+//
+// the commands `kinglet compile-schema --tools functions.json -o functions.ktools` and `xxd -i
+// functions.ktools functions.h` make an array. With
+//
+//     #include "functions.h"
+//     kinglet_message messages[3] = {{"user", "Light in the kitchen, please."}};
+//     kinglet_tools_tokens(model, functions_ktools, functions_ktools_len, messages, 1,
+//                          KINGLET_CHAT_REPLY_NEXT, tokens, capacity, &count);
+//     options.schema = functions_ktools;
+//     options.schema_bytes = functions_ktools_len;
+//
+// the reply is words, or text such as
+//
+//     <tool_call>[{"name": "set_light", "arguments": {"room": "kitchen", "on": true}}]</tool_call>
+//
+// The program does that and appends `{"assistant", reply}` and `{"tool", "done"}` to the messages;
+// the next reply tells the user. `boards/c/examples/calls.c` is such a program.
+//
+// `KINGLET_STATUS_NOT_KINGLET`, `KINGLET_STATUS_UNKNOWN_VERSION`, `KINGLET_STATUS_TRUNCATED` or
+// `KINGLET_STATUS_CORRUPT` for a table that is none; other failures are those of
+// `kinglet_chat_tokens`.
+//
+// Threads: any number at once.
+kinglet_status kinglet_tools_tokens(const struct kinglet_model *model,
+                                    const void *tools,
+                                    size_t tools_bytes,
+                                    const struct kinglet_message *messages,
+                                    size_t count,
+                                    uint32_t flags,
+                                    uint32_t *tokens,
+                                    size_t capacity,
+                                    size_t *token_count);
+
+// The calls of a reply, whose `reply_bytes` of text a table of functions has allowed: see
+// `kinglet_tools_tokens`.
+//
+// Writes up to `capacity` calls and the number of all of them to `count`, and to `in_words` 1 for
+// a reply in words, which has no calls, else 0. A reply that says by an empty list that no
+// function helps has no calls either. `KINGLET_STATUS_BUFFER_TOO_SMALL` when the calls did not
+// fit; `KINGLET_STATUS_BAD_ARGUMENT` for a reply that ends within a call, because it was cut. For
+// the table the failures of `kinglet_tools_tokens`.
+//
+// Threads: any number at once.
+kinglet_status kinglet_tools_calls(const void *tools,
+                                   size_t tools_bytes,
+                                   const char *reply,
+                                   size_t reply_bytes,
+                                   struct kinglet_call *calls,
+                                   size_t capacity,
+                                   size_t *count,
+                                   uint32_t *in_words);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -404,11 +404,11 @@ pub struct GenerateOptions {
     /// Zero.
     pub reserved: u32,
     /// What the reply may be, or null: a table that `kinglet compile-schema` has made of a JSON
-    /// schema, at any address, such as in flash. One table serves all models. It stays as it is
-    /// until the call returns, and nothing is allocated. Each call checks all of its bytes, and
-    /// returns `KINGLET_STATUS_NOT_KINGLET`, `KINGLET_STATUS_UNKNOWN_VERSION`,
-    /// `KINGLET_STATUS_TRUNCATED` or `KINGLET_STATUS_CORRUPT` for what is none. Neither with
-    /// `constraint` nor with `KINGLET_GENERATE_IGNORE_END`.
+    /// schema, or of functions (see `kinglet_tools_tokens`), at any address, such as in flash. One
+    /// table serves all models. It stays as it is until the call returns, and nothing is
+    /// allocated. Each call checks all of its bytes, and returns `KINGLET_STATUS_NOT_KINGLET`,
+    /// `KINGLET_STATUS_UNKNOWN_VERSION`, `KINGLET_STATUS_TRUNCATED` or `KINGLET_STATUS_CORRUPT` for
+    /// what is none. Neither with `constraint` nor with `KINGLET_GENERATE_IGNORE_END`.
     pub schema: *const c_void,
     /// Bytes of `schema`.
     pub schema_bytes: usize,
@@ -452,11 +452,26 @@ pub struct Candidate {
     pub log_probability: f32,
 }
 
+/// A call of a function, as parts of the reply's text. Never changes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The function's name; no terminating zero.
+    pub name: *const c_char,
+    /// Bytes of `name`.
+    pub name_bytes: usize,
+    /// The arguments, an object in JSON that fits the function's schema; no terminating zero.
+    pub arguments: *const c_char,
+    /// Bytes of `arguments`.
+    pub arguments_bytes: usize,
+}
+
 /// One turn of a conversation, both texts terminated by a zero. Never changes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
-    /// `system`, `user` or `assistant`.
+    /// `system`, `user` or `assistant`; for `kinglet_tools_tokens` also `tool`, what a function
+    /// returned.
     pub role: *const c_char,
     /// What was said, in UTF-8.
     pub content: *const c_char,

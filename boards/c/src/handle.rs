@@ -242,6 +242,9 @@ pub(crate) struct Bytes<'w> {
 }
 
 impl<'w> Bytes<'w> {
+    /// No memory.
+    pub const NONE: Self = Self { start: 0, count: 0, what: "nothing" };
+
     /// The memory of `count` elements.
     pub fn of<T>(start: *const T, count: usize, what: &'w str) -> Self {
         let count = if start.is_null() { 0 } else { count.saturating_mul(size_of::<T>()) };

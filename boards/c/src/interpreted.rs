@@ -2,16 +2,18 @@
 //! every access: `tests/miri` names a model in `KINGLET_MIRI_MODEL`, a tiny one, since a product
 //! takes thousands of times as long. What all functions do is proved by `tests/c`.
 
-use crate::abi::{Candidate, KINGLET_ALIGNMENT, RunPart, SessionOptions};
+use crate::abi::{Call, Candidate, KINGLET_ALIGNMENT, Message, RunPart, SessionOptions};
 use crate::model::{self, Model};
 use crate::replies;
 use crate::session::{self, SessionHandle};
 use crate::signed;
 use crate::state;
 use crate::status::Status;
+use crate::tools;
 use crate::trust::Trust;
 use crate::work;
 use core::ffi::{CStr, c_char, c_void};
+use core::mem::MaybeUninit;
 use core::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -126,6 +128,53 @@ unsafe fn use_session(session: *mut SessionHandle, twin: *mut SessionHandle) {
     }
 }
 
+/// A table of functions, of which replies are `[f({})]`.
+fn functions() -> Vec<u8> {
+    let texts = ["", "", "\n", "told", "<", "|", ">", "[", "", "(", ")", "", "]"].join("\u{1F}");
+    let words = texts.len().div_ceil(4) as u32;
+    // The automaton of a single byte.
+    let mut table = b"KSCHEMA\n".to_vec();
+    table.extend([1, 2, 1, words, 1, 1 | 1 << 31].into_iter().flat_map(u32::to_le_bytes));
+    table.extend(b"[[\x01\0");
+    table.extend(texts.bytes());
+    table.resize(table.len().next_multiple_of(4), 0);
+    table
+}
+
+/// Tells a model of functions, and reads a call of one.
+unsafe fn use_functions(model: *const Model) {
+    let table = functions();
+    let (start, bytes) = (table.as_ptr().cast::<c_void>(), table.len());
+    let messages = [(c"user", c"Hi"), (c"tool", c"1"), (c"tool", c"2")]
+        .map(|(role, content)| Message { role: role.as_ptr(), content: content.as_ptr() });
+    let (mut tokens, mut count, mut in_words) = ([0; 256], 0, 0);
+    let reply = "[f({\"a\": \"}\"})]";
+    let mut call = [const { MaybeUninit::<Call>::uninit() }; 2];
+    // SAFETY: the model is open, all places are right, and the texts end with zeros.
+    unsafe {
+        let (messages, out) = (messages.as_ptr(), tokens.as_mut_ptr());
+        let status =
+            tools::kinglet_tools_tokens(model, start, bytes, messages, 3, 0, out, 256, &mut count);
+        assert_eq!(status, Status::Ok);
+        assert!((3..256).contains(&count), "{count} tokens");
+        let status = tools::kinglet_tools_calls(
+            start,
+            bytes,
+            reply.as_ptr().cast(),
+            reply.len(),
+            call.as_mut_ptr().cast(),
+            2,
+            &mut count,
+            &mut in_words,
+        );
+        assert_eq!((status, count, in_words), (Status::Ok, 1, 0));
+        let Call { name, name_bytes, arguments, arguments_bytes } = call[0].assume_init();
+        assert_eq!(core::slice::from_raw_parts(name.cast::<u8>(), name_bytes), b"f");
+        let arguments = core::slice::from_raw_parts(arguments.cast::<u8>(), arguments_bytes);
+        assert_eq!(arguments, b"{\"a\": \"}\"}");
+    }
+}
+
 #[test]
 fn sessions_live_and_end_in_the_callers_memory() {
     let path = std::env::var_os(VARIABLE).expect("tests/miri names a model");
@@ -167,6 +216,7 @@ fn sessions_live_and_end_in_the_callers_memory() {
         let status =
             model::kinglet_model_open_memory(data, bytes.len(), start, room, &mut model, none, 0);
         assert_eq!(status, Status::Ok);
+        use_functions(model);
         let mut closed = ptr::null_mut();
         for round in 0..2 {
             let (session, twin) = (make(model, own), make(model, twins));

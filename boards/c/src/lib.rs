@@ -3,7 +3,7 @@
 //! Reading order: [`abi`] (what crosses the boundary), [`status`] (the numbers), [`tag`] (how a
 //! handle is told from other memory), [`handle`] (how a pointer from outside is checked, and who
 //! may use it), then the functions: [`library`], [`model`], [`signed`] with [`trust`], [`tokens`],
-//! [`choice`], [`session`], [`work`], [`replies`], [`state`]. What sessions do is
+//! [`choice`], [`session`], [`work`], [`replies`], [`state`], [`tools`]. What sessions do is
 //! [`kinglet_core::Texts`]; [`sampling`] keeps how tokens are chosen, [`chances`] tells how
 //! probable they were. `files` opens weight files, `workers` and `clock` bring the caller's threads
 //! and time, `place` the memory, `reserve` a little for when the system has none.
@@ -34,6 +34,7 @@ mod state;
 mod status;
 mod tag;
 mod tokens;
+mod tools;
 mod trust;
 mod versioned;
 mod work;

@@ -176,14 +176,14 @@ pub unsafe extern "C" fn kinglet_chat_render(
         let out = Bytes::of(text, capacity, "the buffer for text");
         let length = Bytes::of(text_bytes, 1, "the place for the length");
         // SAFETY: as promised by the caller.
-        let messages = unsafe { read_messages(messages, count, [out, length]) }?;
+        let messages = unsafe { read_messages(messages, count, None, [out, length]) }?;
         // SAFETY: as promised by the caller.
         unsafe { put(text_bytes, 0, "the place for the length") }?;
         // SAFETY: as promised by the caller.
         let out: &mut [u8] = unsafe { array_mut(text.cast(), capacity, "the buffer for text") }?;
         let is_reply_next = read_chat_flags(flags)?;
         let mut length = 0;
-        with_conversation(model, messages, is_reply_next, |frame, conversation| {
+        with_conversation(model, None, messages, is_reply_next, |frame, conversation| {
             for piece in frame.pieces(conversation)? {
                 if let Some(place) = out.get_mut(length..length + piece.text.len()) {
                     place.copy_from_slice(piece.text.as_bytes());
@@ -229,35 +229,56 @@ pub unsafe extern "C" fn kinglet_chat_tokens(
     token_count: *mut usize,
 ) -> Status {
     let work = |model: &Model| {
-        let out = Bytes::of(tokens, capacity, "the buffer for tokens");
-        let length = Bytes::of(token_count, 1, "the place for the count");
         // SAFETY: as promised by the caller.
-        let messages = unsafe { read_messages(messages, count, [out, length]) }?;
-        // SAFETY: as promised by the caller.
-        unsafe { put(token_count, 0, "the place for the count") }?;
-        // SAFETY: as promised by the caller.
-        let out = unsafe { array_mut(tokens, capacity, "the buffer for tokens") }?;
-        let is_reply_next = read_chat_flags(flags)?;
-        let (mut room, mut needed) = (0, 0);
-        with_conversation(model, messages, is_reply_next, |frame, conversation| {
-            room = chat::room(&model.tokenizer, chat::text_bytes(frame, conversation)?);
-            needed = room;
-            if room <= capacity {
-                needed = chat::encode(&model.tokenizer, frame, conversation, out)?;
-            }
-            Ok(())
-        })?;
-        // SAFETY: as promised by the caller.
-        unsafe { put(token_count, needed, "the place for the count") }?;
-        ensure!(
-            room <= capacity,
-            Code::BufferTooSmall,
-            "the conversation needs room for {room} tokens, there is room for {capacity}"
-        );
-        Ok(())
+        unsafe {
+            let out = (tokens, capacity, token_count);
+            conversation_tokens(model, None, (messages, count), flags, out)
+        }
     };
     // SAFETY: as promised by the caller.
     unsafe { with(model, work) }
+}
+
+/// Writes the tokens of a conversation, maybe with functions of a table: see
+/// [`kinglet_chat_tokens`].
+///
+/// # Safety
+///
+/// As for the pointers of [`kinglet_chat_tokens`].
+pub(crate) unsafe fn conversation_tokens(
+    model: &Model,
+    functions: Option<(chat::Functions<'_>, Bytes<'_>)>,
+    (messages, count): (*const abi::Message, usize),
+    flags: u32,
+    (tokens, capacity, token_count): (*mut u32, usize, *mut usize),
+) -> Result<()> {
+    let out = Bytes::of(tokens, capacity, "the buffer for tokens");
+    let length = Bytes::of(token_count, 1, "the place for the count");
+    let (functions, table) = functions.unzip();
+    // SAFETY: as promised by the caller.
+    let messages = unsafe { read_messages(messages, count, table, [out, length]) }?;
+    // SAFETY: as promised by the caller.
+    unsafe { put(token_count, 0, "the place for the count") }?;
+    // SAFETY: as promised by the caller.
+    let out = unsafe { array_mut(tokens, capacity, "the buffer for tokens") }?;
+    let is_reply_next = read_chat_flags(flags)?;
+    let (mut room, mut needed) = (0, 0);
+    with_conversation(model, functions, messages, is_reply_next, |frame, conversation| {
+        room = chat::room(&model.tokenizer, chat::text_bytes(frame, conversation)?);
+        needed = room;
+        if room <= capacity {
+            needed = chat::encode(&model.tokenizer, frame, conversation, out)?;
+        }
+        Ok(())
+    })?;
+    // SAFETY: as promised by the caller.
+    unsafe { put(token_count, needed, "the place for the count") }?;
+    ensure!(
+        room <= capacity,
+        Code::BufferTooSmall,
+        "the conversation needs room for {room} tokens, there is room for {capacity}"
+    );
+    Ok(())
 }
 
 /// Messages that were read once, so that reading them again does not fail.
@@ -271,10 +292,12 @@ struct Messages<'a>(&'a [abi::Message]);
 unsafe fn read_messages<'a>(
     messages: *const abi::Message,
     count: usize,
+    table: Option<Bytes>,
     written: [Bytes; 2],
 ) -> Result<Messages<'a>> {
     let [out, length] = written;
-    check_apart(&[Bytes::of(messages, count, "the messages"), out, length])?;
+    let given = Bytes::of(messages, count, "the messages");
+    check_apart(&[given, table.unwrap_or(Bytes::NONE), out, length])?;
     // SAFETY: as promised by the caller.
     let messages = unsafe { array(messages, count, "the messages") }?;
     for message in messages {
@@ -313,6 +336,7 @@ fn read_chat_flags(flags: u32) -> Result<bool> {
 /// Calls `work` with the model's frame and a conversation.
 fn with_conversation(
     model: &Model,
+    functions: Option<chat::Functions<'_>>,
     messages: Messages<'_>,
     is_reply_next: bool,
     work: impl for<'c> FnOnce(&chat::Frame<'c>, &chat::Conversation<'c>) -> Result<()>,
@@ -335,7 +359,7 @@ fn with_conversation(
         message.unwrap_or_else(|_| panic!("read before"))
     };
     let count = messages.0.len();
-    work(&frame, &chat::Conversation { count, message: &message, is_reply_next })
+    work(&frame, &chat::Conversation { count, message: &message, is_reply_next, functions })
 }
 
 fn check_token(model: &Model, token: u32) -> Result<()> {

@@ -34,13 +34,17 @@ pub fn tools(args: &ToolArgs, model: &Model) -> Result<Option<(Toolbox, Guide)>>
         return Ok(None);
     };
     let toolbox = Toolbox::new(model, Tools::from_json(&text(path, input::file(path)?)?)?)?;
-    let choice = match args.tool_choice.as_str() {
+    let guide = toolbox.guide(&Guides::new(model)?, choice(&args.tool_choice))?;
+    Ok(Some((toolbox, guide)))
+}
+
+/// Whether replies call, as the flag says it.
+pub fn choice(flag: &str) -> Choice<'_> {
+    match flag {
         "auto" => Choice::Auto,
         "required" => Choice::Required,
         name => Choice::Named(name),
-    };
-    let guide = toolbox.guide(&Guides::new(model)?, choice)?;
-    Ok(Some((toolbox, guide)))
+    }
 }
 
 /// The content of a file as text.

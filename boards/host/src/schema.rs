@@ -19,13 +19,13 @@ mod format;
 mod keywords;
 mod minimize;
 mod nfa;
-mod number;
+pub(crate) mod number;
 mod pattern;
 mod quote;
 mod refusal;
-mod shape;
+pub(crate) mod shape;
 mod strings;
-mod value;
+pub(crate) mod value;
 
 use dfa::Dfa;
 use keywords::Reader;
@@ -33,6 +33,7 @@ use kinglet_core::automaton::{ACCEPTS, MAGIC, MAX_STATES, VERSION};
 use kinglet_quant::{Code, Result, ensure, fail};
 use nfa::Nfa;
 use serde_json::Value;
+use shape::Shape;
 
 /// Levels of a schema that refers to itself, where nothing else is asked for.
 pub const DEFAULT_DEPTH: u32 = 4;
@@ -48,13 +49,17 @@ pub const MAX_TABLE_BYTES: usize = 256_000;
 /// up to that depth, or needs a larger table than 65,535 states and 256,000 bytes; the message says
 /// what and where. `BadArgument` for another depth.
 pub fn compile(schema: &str, depth: u32) -> Result<Vec<u8>> {
+    table(&shape(&parse(schema)?, depth)?)
+}
+
+/// The texts of a schema: see [`compile`].
+pub(crate) fn shape(schema: &Value, depth: u32) -> Result<Shape> {
     ensure!(
         (1..=MAX_DEPTH).contains(&depth),
         Code::BadArgument,
         "a depth of {depth}: it is a number from 1 to {MAX_DEPTH}"
     );
-    let schema = parse(schema)?;
-    let shape = Reader::new(&schema, depth as usize).read(&schema, "#")?;
+    let shape = Reader::new(schema, depth as usize).read(schema, "#")?;
     let Some(shape) = shape else {
         fail!(
             Code::BadGrammar,
@@ -62,14 +67,24 @@ pub fn compile(schema: &str, depth: u32) -> Result<Vec<u8>> {
              way, such as anyOf with null, or a greater depth"
         );
     };
-    let (nfa, start) = Nfa::of(&shape)?;
+    Ok(shape)
+}
+
+/// The automaton of a shape. `BadGrammar` for one that takes too much, or that nothing fits.
+pub(crate) fn automaton(shape: &Shape) -> Result<Dfa> {
+    let (nfa, start) = Nfa::of(shape)?;
     let dfa = minimize::minimize(&Dfa::of(&nfa, start)?);
     ensure!(
         !dfa.states.is_empty(),
         Code::BadGrammar,
         "nothing fits the schema: one of its patterns matches no text"
     );
-    encode(&dfa)
+    Ok(dfa)
+}
+
+/// The table of a shape. `BadGrammar` as from [`automaton`].
+pub(crate) fn table(shape: &Shape) -> Result<Vec<u8>> {
+    encode(&automaton(shape)?)
 }
 
 /// The JSON of a schema's text. `BadGrammar` with the place of what is wrong.

@@ -2,13 +2,14 @@
 
 use crate::Model;
 use crate::grammar::{Constraint, Grammar};
-use kinglet_core::automaton::Automaton;
+use kinglet_core::automaton::{Automaton, MAGIC};
 use kinglet_core::walk::Walk;
 use kinglet_quant::Result;
 use std::fmt;
 use std::sync::Arc;
 
-/// A compiled schema for replies of a model: see [`crate::GenerateOptions::grammar`].
+/// A compiled schema, or compiled functions, for replies of a model: see
+/// [`crate::GenerateOptions::grammar`].
 ///
 /// It is what firmware does with the table, and needs no feature: `kinglet compile-schema` makes
 /// tables, and so does `kinglet::schema` with the feature `grammar`.
@@ -33,7 +34,7 @@ impl Table {
 
     /// Whether bytes are meant to be a table.
     pub fn is_one(bytes: &[u8]) -> bool {
-        bytes.starts_with(&kinglet_core::automaton::MAGIC)
+        bytes.starts_with(&MAGIC)
     }
 }
 

@@ -79,7 +79,8 @@ impl Template {
             Engine::Frame(text) => {
                 let message = |index: usize| borrowed(&messages[index]);
                 let count = messages.len();
-                let conversation = Conversation { count, message: &message, is_reply_next };
+                let conversation =
+                    Conversation { count, message: &message, is_reply_next, functions: None };
                 let pieces = Frame::new(text)?.pieces(&conversation)?;
                 Ok(pieces.map(|piece| piece.text).collect())
             }
@@ -105,7 +106,8 @@ impl Template {
                 let frame = Frame::new(text)?;
                 let message = |index: usize| borrowed(&messages[index]);
                 let count = messages.len();
-                let conversation = Conversation { count, message: &message, is_reply_next };
+                let conversation =
+                    Conversation { count, message: &message, is_reply_next, functions: None };
                 let mut tokens =
                     vec![0; chat::room(tokenizer, chat::text_bytes(&frame, &conversation)?)];
                 let count = chat::encode(tokenizer, &frame, &conversation, &mut tokens)?;

@@ -7,6 +7,8 @@
 
 mod dialect;
 mod own;
+mod table;
+mod told;
 mod toolbox;
 
 pub use dialect::{Call, Dialect};
@@ -16,6 +18,11 @@ use crate::guide::{Guide, Guides};
 use crate::template::Message;
 use kinglet_quant::{Code, Result, ensure, fail};
 use serde_json::{Value, json};
+
+/// Between a system message and what is told of functions, where a template knows none.
+const JOINT: &str = "\n\n";
+/// In front of a result, between those of calls that were made at once, and behind.
+const RESULTS: [&str; 3] = ["<tool_response>", "\n", "</tool_response>"];
 
 /// A function that a model can call.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +92,8 @@ impl Turn {
                 message("assistant", format!("{content}{}", Dialect::TAGS.write(calls)))
             }
             Self::Tool { content, .. } => {
-                message("user", format!("<tool_response>{content}</tool_response>"))
+                let [open, _, close] = RESULTS;
+                message("user", format!("{open}{content}{close}"))
             }
         }
     }
@@ -129,6 +137,11 @@ impl Tools {
     /// `BadArgument` for a name that no function has, `BadGrammar` for parameters that are no
     /// schema that Kinglet can keep.
     pub fn guide(&self, guides: &Guides, dialect: &Dialect, choice: Choice<'_>) -> Result<Guide> {
+        guides.lark(&dialect.grammar(&self.called(choice)?, choice))
+    }
+
+    /// The functions that a reply may call. `BadArgument` for a name that none has.
+    fn called(&self, choice: Choice<'_>) -> Result<Vec<&Function>> {
         let called: Vec<&Function> = match choice {
             Choice::Named(name) => {
                 let named = self.functions.iter().filter(|function| function.name == name);
@@ -139,7 +152,7 @@ impl Tools {
         if let (Choice::Named(name), []) = (choice, &called[..]) {
             fail!(Code::BadArgument, "there is no tool {name}");
         }
-        guides.lark(&dialect.grammar(&called, choice))
+        Ok(called)
     }
 
     /// The conversation as messages for a template that knows no tools: the functions stand in the
@@ -149,17 +162,16 @@ impl Tools {
             [Turn::System(text), rest @ ..] => (text.as_str(), rest),
             turns => ("", turns),
         };
-        let mut messages = vec![message("system", self.instructions(system))];
-        for turn in turns {
+        let told = self.told();
+        let told = if system.is_empty() { told } else { format!("{system}{JOINT}{told}") };
+        let mut messages = vec![message("system", told)];
+        let is_result = |turn: &Turn| matches!(turn, Turn::Tool { .. });
+        for (i, turn) in turns.iter().enumerate() {
             let plain = turn.plain();
             match messages.last_mut() {
                 // Results of calls that were made at once are one turn.
-                Some(last)
-                    if matches!(turn, Turn::Tool { .. })
-                        && last.role == "user"
-                        && last.content.starts_with("<tool_resp") =>
-                {
-                    last.content.push('\n');
+                Some(last) if i > 0 && is_result(turn) && is_result(&turns[i - 1]) => {
+                    last.content.push_str(RESULTS[1]);
                     last.content.push_str(&plain.content);
                 }
                 _ => messages.push(plain),
@@ -168,18 +180,17 @@ impl Tools {
         messages
     }
 
-    /// The system message that tells of the functions.
-    fn instructions(&self, system: &str) -> String {
+    /// What a model is told of the functions.
+    fn told(&self) -> String {
         let tools = self.to_json();
         let example = r#"[{"name": "function", "arguments": {"argument": "value"}}]"#;
-        let told = format!(
+        format!(
             "You can call functions. These are the functions that there are:\n\
              <tools>{tools}</tools>\n\n\
              To call some of them, reply with their names and arguments alone, in this form:\n\
              <tool_call>{example}</tool_call>\n\
              If none of them helps, reply with an empty list: <tool_call>[]</tool_call>"
-        );
-        if system.is_empty() { told } else { format!("{system}\n\n{told}") }
+        )
     }
 }
 

@@ -26,6 +26,7 @@ from ._model import Model, ModelInfo, Signature, TokenInfo
 from ._piece import Candidate, Piece, Result, StopReason
 from ._sampling import Sampling
 from ._session import Prompt, Session, SessionInfo
+from ._tools import ToolCall, read_calls
 from ._trust import Trust
 
 __version__: str = version()
@@ -55,6 +56,8 @@ __all__ = [
     "Signature",
     "StopReason",
     "TokenInfo",
+    "ToolCall",
     "Trust",
+    "read_calls",
     "version",
 ]

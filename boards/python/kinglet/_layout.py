@@ -99,6 +99,16 @@ class SignatureInfo(ctypes.Structure):
     ]
 
 
+class Call(ctypes.Structure):
+    # Addresses: as `c_char_p` their bytes would be copied up to a zero that is not there.
+    _fields_ = [
+        ("name", c_void_p),
+        ("name_bytes", c_size_t),
+        ("arguments", c_void_p),
+        ("arguments_bytes", c_size_t),
+    ]
+
+
 class Message(ctypes.Structure):
     _fields_ = [("role", c_char_p), ("content", c_char_p)]
 

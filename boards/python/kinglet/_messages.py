@@ -10,7 +10,10 @@ from ._errors import BAD_ARGUMENT, error
 from ._values import text
 
 Message = Mapping[str, str]
-"""A turn: `{"role": "system", "user" or "assistant", "content": what was said}`."""
+"""A turn: `{"role": "system", "user" or "assistant", "content": what was said}`.
+
+Where there are functions that the model can call, what one returned has the role `tool`.
+"""
 
 
 def messages(conversation: Sequence[Message]) -> ctypes.Array[layout.Message]:

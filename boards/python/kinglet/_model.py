@@ -14,6 +14,7 @@ from . import _layout as layout
 from ._handles import ModelHandle
 from ._library import library
 from ._messages import Message, messages
+from ._tools import table
 from ._trust import Trust
 from ._values import tokens, unsigned
 
@@ -173,20 +174,36 @@ class Model:
             text, bool(kind.value & layout.TOKEN_END), bool(kind.value & layout.TOKEN_CONTROL)
         )
 
-    def chat_tokens(self, conversation: Sequence[Message], *, reply_next: bool = True) -> list[int]:
+    def chat_tokens(
+        self,
+        conversation: Sequence[Message],
+        *,
+        reply_next: bool = True,
+        tools: Optional[bytes] = None,
+    ) -> list[int]:
         """The tokens of a conversation, by the model's own template.
 
         Safe for messages from anywhere: control tokens that are spelled out in a message are split
         like any text. With `reply_next` they end with the beginning of the assistant's reply.
+
+        `tools` is a table of functions that the model can call (`kinglet compile-schema --tools`),
+        which the system message then tells of. A reply that is generated with `schema=tools` is
+        words or calls, see `read_calls`; it becomes a message as it is, and what a function
+        returned one of the role `tool`.
         """
         handle, turns = self._use(), messages(conversation)
         flags = layout.CHAT_REPLY_NEXT if reply_next else 0
         size = sum(len(turn.content) for turn in turns)
+        functions = None if tools is None else table(tools)
 
         def write(buffer: Any, size: int, count: Any) -> int:
-            chat_tokens = library.kinglet_chat_tokens
-            return int(chat_tokens(handle.address, turns, len(turns), flags, buffer, size, count))
+            given = (turns, len(turns), flags, buffer, size, count)
+            if functions is None:
+                return int(library.kinglet_chat_tokens(handle.address, *given))
+            tools_tokens = library.kinglet_tools_tokens
+            return int(tools_tokens(handle.address, functions, len(functions), *given))
 
+        size += 0 if functions is None else len(functions)
         return list(_grown(handle, c_uint32, 256 + 2 * size, write))
 
     def chat_text(self, conversation: Sequence[Message], *, reply_next: bool = True) -> str:

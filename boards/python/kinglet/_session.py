@@ -227,6 +227,7 @@ class Session:
         self,
         messages: Sequence[Message],
         *,
+        tools: Optional[bytes] = None,
         max_tokens: int = 256,
         sampling: Optional[Sampling] = None,
         stop: Sequence[str] = (),
@@ -240,10 +241,15 @@ class Session:
         """Replies to a conversation, whose beginning is not read again if the text has it.
 
         `messages`: all turns so far, as `{"role": "user", "content": "Hello"}`; roles are system,
-        user and assistant. Append the reply and the next turn for the next call. The rest is as for
-        `generate`.
+        user and assistant. Append the reply and the next turn for the next call.
+        `tools`: a table of functions that the model can call (`kinglet compile-schema --tools`).
+        The reply is words or calls, see `read_calls`, unless `schema` or `constraint` says what it
+        is; what a function returned becomes a message of the role tool.
+        The rest is as for `generate`.
         """
-        given = self.model.chat_tokens(messages)
+        given = self.model.chat_tokens(messages, tools=tools)
+        if constraint is None and schema is None:
+            schema = tools
         request = Request(
             given,
             is_whole=True,

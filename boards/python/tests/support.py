@@ -16,6 +16,8 @@ SIGNED = os.environ["KINGLET_TEST_SIGNED"]
 """The same, signed as version 7 of `bird` by the key `tests/keys/fleet.pub`."""
 SCHEMA = Path(os.environ["KINGLET_TEST_SCHEMA"])
 """The table of `order.json`."""
+TOOLS = Path(os.environ["KINGLET_TEST_TOOLS"])
+"""The table of the functions of `functions.json`."""
 
 USER = {"role": "user", "content": "What is a kinglet?"}
 PROMPT = "The capital of France is"

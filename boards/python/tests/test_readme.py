@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import kinglet
-from support import MODEL, ROOT, SCHEMA, SIGNED
+from support import MODEL, ROOT, SCHEMA, SIGNED, TOOLS
 
 
 class Documentation(unittest.TestCase):
@@ -29,6 +29,7 @@ class Documentation(unittest.TestCase):
             try:
                 Path("smollm2-135m-instruct.kinglet").symlink_to(MODEL)
                 shutil.copy(SCHEMA, "order.kschema")
+                shutil.copy(TOOLS, "functions.ktools")
                 Path("signed.kinglet").symlink_to(SIGNED)
                 shutil.copy(ROOT / "tests/keys/fleet.pub", "fleet.pub")
                 for snippet in snippets:

@@ -197,7 +197,9 @@ fn is_equal(template: &Template, frame: &Frame<'_>) -> bool {
         [false, true].into_iter().all(|is_reply_next| {
             let message = |index: usize| messages[index];
             let count = messages.len();
-            match frame.pieces(&Conversation { count, message: &message, is_reply_next }) {
+            let conversation =
+                Conversation { count, message: &message, is_reply_next, functions: None };
+            match frame.pieces(&conversation) {
                 Ok(pieces) => {
                     let text: String = pieces.map(|piece| piece.text).collect();
                     template.render(&messages, is_reply_next).is_ok_and(|whole| whole == text)

@@ -1,7 +1,7 @@
 //! The shared library, loaded as a program in C would load it, and its functions.
 
 use super::abi::{
-    Candidate, GenerateOptions, Generation, LogSink, Message, ModelInfo, OnPiece, OnProgress,
+    Call, Candidate, GenerateOptions, Generation, LogSink, Message, ModelInfo, OnPiece, OnProgress,
     OnReplyPiece, Reply, Sampling, SessionInfo, SessionOptions,
 };
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -105,6 +105,12 @@ functions! {
     token_text(Handle, u32, *mut *const c_char, *mut usize, *mut u32) -> Status;
     chat_render(Handle, *const Message, usize, u32, *mut c_char, usize, *mut usize) -> Status;
     chat_tokens(Handle, *const Message, usize, u32, *mut u32, usize, *mut usize) -> Status;
+    tools_tokens(
+        Handle, *const c_void, usize, *const Message, usize, u32, *mut u32, usize, *mut usize
+    ) -> Status;
+    tools_calls(
+        *const c_void, usize, *const c_char, usize, *mut Call, usize, *mut usize, *mut u32
+    ) -> Status;
     session_choose_tier(
         Handle, *mut SessionOptions, u32, u32, *mut c_char, usize
     ) -> Status;

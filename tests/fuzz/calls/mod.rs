@@ -8,6 +8,7 @@ pub mod library;
 mod models;
 mod replies;
 mod sessions;
+mod tools;
 pub mod world;
 
 use input::Input;
@@ -39,7 +40,9 @@ fn step(world: &mut World<'_>, input: &mut Input<'_>) {
         9 => world.close_model(input),
         10 => world.look_at_model(input),
         11..14 => world.tokenize(input),
+        14 if input.rarely(2) => world.read_calls(input),
         14 => world.detokenize(input),
+        15 if input.rarely(2) => world.talk_with_functions(input),
         15 => world.render(input),
         16..26 => world.make(input),
         26 => world.destroy(input),

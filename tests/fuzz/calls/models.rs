@@ -29,7 +29,7 @@ const KEYS: [&CStr; 6] = [
 ];
 
 /// A text of the list, or any bytes.
-fn text<'b>(input: &mut Input<'b>) -> &'b [u8] {
+pub fn text<'b>(input: &mut Input<'b>) -> &'b [u8] {
     match input.pick(8) {
         0 | 1 => input.take(64),
         _ => TEXTS[input.pick(TEXTS.len())].as_bytes(),

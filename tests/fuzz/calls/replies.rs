@@ -5,10 +5,10 @@ use super::abi::{
 };
 use super::input::{Guarded, Input, Sized};
 use super::library::{Handle, Library};
+use super::tools::table;
 use super::world::{Kind, OK, World};
 use std::ffi::{c_char, c_void};
 use std::ptr;
-use std::sync::OnceLock;
 
 const BUSY: i32 = 407;
 
@@ -80,19 +80,6 @@ fn constraint(answers: &mut u8, input: &mut Input<'_>) -> Constraint {
         forced: if input.rarely(3) { Some(forced) } else { None },
         is_complete: if input.rarely(3) { Some(is_complete) } else { None },
     }
-}
-
-/// What `kinglet compile-schema` makes of an array, mostly as it is.
-fn table(input: &mut Input<'_>) -> Vec<u8> {
-    static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
-    let schema = r#"{"type": "array", "items": {"enum": ["ab", 12]}, "maxItems": 3}"#;
-    let mut table = TABLE.get_or_init(|| kinglet::schema::compile(schema, 1).unwrap()).clone();
-    if input.rarely(2) {
-        let at = usize::from(input.byte()) * table.len() / 256;
-        table[at] = input.byte();
-    }
-    table.truncate(if input.rarely(16) { input.byte().into() } else { table.len() });
-    table
 }
 
 /// The next answer of the byte behind a constraint.

@@ -180,7 +180,8 @@ impl<'s> Reader<'s> {
         if min > most {
             return Ok(None);
         }
-        let items = Shape::Items(Items { first, rest, min, max });
+        let separator = ", ".to_owned();
+        let items = Shape::Items(Items { separator, first, rest, min, max });
         Ok(Some(Shape::between("[", items, "]")))
     }
 

@@ -126,13 +126,14 @@ impl Nfa {
     }
 
     fn items(&mut self, items: &Items, next: Id) -> Result<Id> {
-        let Items { first, rest, min, max } = items;
+        let Items { separator, first, rest, min, max } = items;
+        let separator = separator.as_bytes();
         let (count, mut after) = match (max, rest) {
             (None, Some(rest)) => {
                 let again = self.push(Node::Split(Vec::new()))?;
                 let item = self.shape(rest, again)?;
-                let behind_comma = self.text(b", ", item)?;
-                self.nodes[again as usize] = Node::Split(vec![behind_comma, next]);
+                let behind_separator = self.text(separator, item)?;
+                self.nodes[again as usize] = Node::Split(vec![behind_separator, next]);
                 (first.len().max(*min).max(1), again)
             }
             (None, None) => (first.len(), next),
@@ -142,7 +143,7 @@ impl Nfa {
         for number in (0..count).rev() {
             let shape = first.get(number).or(rest.as_deref()).expect("as many as there are");
             let item = self.shape(shape, after)?;
-            let item = if number > 0 { self.text(b", ", item)? } else { item };
+            let item = if number > 0 { self.text(separator, item)? } else { item };
             after = if number < *min { item } else { self.split(vec![item, next])? };
         }
         Ok(after)

@@ -14,7 +14,7 @@ pub enum Shape {
     Choice(Vec<Shape>),
     /// Members of an object in their order.
     Members(Vec<Member>),
-    /// Items of an array.
+    /// Several with a text between them, as items of an array.
     Items(Items),
 }
 
@@ -27,9 +27,11 @@ pub struct Member {
     pub is_required: bool,
 }
 
-/// Items of an array.
+/// Several with a text between them.
 #[derive(Clone, Debug)]
 pub struct Items {
+    /// The text.
+    pub separator: String,
     /// The first ones.
     pub first: Vec<Shape>,
     /// Every other one; none where there are no others.

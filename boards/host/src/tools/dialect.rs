@@ -2,6 +2,8 @@
 
 use super::{Choice, Function};
 use crate::guide::JSON_STYLE;
+use crate::schema::value;
+use kinglet_core::calls;
 use kinglet_quant::{Code, Result, fail};
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -13,6 +15,16 @@ pub struct Call {
     pub name: String,
     /// Its arguments, an object.
     pub arguments: Value,
+}
+
+impl Call {
+    /// A call of a reply. `BadArgument` for arguments that are no JSON.
+    fn read(call: &calls::Call<'_>) -> Result<Self> {
+        let Ok(arguments) = serde_json::from_str(call.arguments) else {
+            fail!(Code::BadArgument, "the arguments of {} are not JSON", call.name);
+        };
+        Ok(Self { name: call.name.to_owned(), arguments })
+    }
 }
 
 /// The texts around the names and arguments of calls in a reply. Arguments are JSON.
@@ -47,11 +59,12 @@ impl Dialect {
         can_be_empty: true,
     };
 
-    /// The text of calls, at least one.
+    /// The text of calls, at least one, as replies have it: so what a session has computed of a
+    /// reply is kept when it becomes a turn.
     pub fn write(&self, calls: &[Call]) -> String {
         let Self { open, before_name, between, after, separator, close, .. } = self;
         let write = |Call { name, arguments }: &Call| {
-            format!("{before_name}{name}{between}{arguments}{after}")
+            format!("{before_name}{name}{between}{}{after}", value::text(arguments))
         };
         let calls: Vec<String> = calls.iter().map(write).collect();
         format!("{open}{}{close}", calls.join(separator.as_deref().unwrap_or_default()))
@@ -60,34 +73,30 @@ impl Dialect {
     /// The calls of a reply that was made with the grammar of this dialect; `None` for a reply in
     /// words. `BadArgument` for a reply that was cut.
     pub fn read(&self, reply: &str) -> Result<Option<Vec<Call>>> {
-        let Some(mut rest) = reply.strip_prefix(&*self.open) else {
-            return Ok(None);
-        };
-        let mut calls = Vec::new();
-        loop {
-            if (self.can_be_empty || !calls.is_empty()) && rest.trim_end() == self.close.trim_end()
-            {
-                return Ok(Some(calls));
-            }
-            let Some((call, behind)) = self.read_call(rest, calls.is_empty()) else {
-                fail!(
-                    Code::BadArgument,
-                    "the reply ends within a call: allow it more tokens or a larger context"
-                );
-            };
-            calls.push(call);
-            rest = behind;
+        let calls = self.borrowed().calls(reply);
+        let read = |call: Option<_>| Call::read(&call.ok_or_else(calls::cut)?);
+        calls.map(|calls| calls.map(read).collect()).transpose()
+    }
+
+    /// The texts, as the core has them.
+    pub(super) fn borrowed(&self) -> calls::Dialect<'_> {
+        calls::Dialect {
+            open: &self.open,
+            before_name: &self.before_name,
+            between: &self.between,
+            after: &self.after,
+            separator: self.separator.as_deref(),
+            close: &self.close,
+            can_be_empty: self.can_be_empty,
         }
     }
 
-    /// The call at the beginning of a text, and what lies behind it.
-    fn read_call<'t>(&self, text: &'t str, is_first: bool) -> Option<(Call, &'t str)> {
-        let text = if is_first { text } else { text.strip_prefix(self.separator.as_deref()?)? };
-        let (name, text) = text.strip_prefix(&*self.before_name)?.split_once(&*self.between)?;
-        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-        let arguments = values.next()?.ok()?;
-        let behind = text.get(values.byte_offset()..)?.strip_prefix(&*self.after)?;
-        Some((Call { name: name.to_owned(), arguments }, behind))
+    /// The character that calls begin with and no reply in words, as the brackets of a regular
+    /// expression have it.
+    pub(super) fn escaped_begin(&self) -> String {
+        let begin = format!("{}{}", self.open, self.before_name);
+        let begin = begin.chars().next().expect("a name is quoted");
+        format!("\\x{{{:X}}}", u32::from(begin))
     }
 
     /// The grammar of replies that may call these functions, in Lark's notation.
@@ -106,10 +115,8 @@ impl Dialect {
             if *can_be_empty {
                 start += &format!(" | {}", made(""));
             }
-            // A reply in words begins otherwise than calls do.
-            let begin = format!("{open}{before_name}").chars().next().expect("a name is quoted");
             start += " | WORDS";
-            rules.push(format!("WORDS: /[^{}](.|\\n)*/", escaped(begin)));
+            rules.push(format!("WORDS: /[^{}](.|\\n)*/", self.escaped_begin()));
         }
         rules.push(format!("start: {start}"));
         let names: Vec<String> = (0..functions.len()).map(|i| format!("call_{i}")).collect();
@@ -133,11 +140,6 @@ impl Dialect {
 /// A text in Lark's notation with a space behind it; nothing for no text.
 fn quoted(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{} ", json!(text)) }
-}
-
-/// A character inside the brackets of a regular expression between slashes.
-fn escaped(character: char) -> String {
-    format!("\\x{{{:X}}}", u32::from(character))
 }
 
 #[cfg(test)]
@@ -176,7 +178,7 @@ mod tests {
         assert_eq!(Dialect::TAGS.read("Hello").unwrap(), None);
         assert_eq!(Dialect::TAGS.read("<tool_call>[]</tool_call>").unwrap(), Some(vec![]));
         let whole = Dialect::TAGS.write(&[call("f", json!({"a": [1, 2]}))]);
-        for end in Dialect::TAGS.open.len()..whole.len() {
+        for end in 1..whole.len() {
             let error = Dialect::TAGS.read(&whole[..end]).unwrap_err();
             assert_eq!(error.code(), Code::BadArgument, "{}", &whole[..end]);
         }

@@ -48,6 +48,12 @@ impl OwnTemplate {
         Some(Self { template, dialect })
     }
 
+    /// The text of a conversation.
+    pub fn text(&self, tools: &Tools, turns: &[Turn]) -> Result<String> {
+        let tools = Value::from(Serde(tools.to_json()));
+        self.template.render_with(values(turns, &str::to_owned), tools, false)
+    }
+
     /// The tokens of a conversation.
     pub fn tokens(
         &self,

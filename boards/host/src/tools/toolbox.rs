@@ -10,13 +10,13 @@ use kinglet_quant::Result;
 /// What conversations with a model and functions need.
 #[derive(Clone, Debug)]
 pub struct Toolbox {
-    tools: Tools,
-    writer: Writer,
+    pub(super) tools: Tools,
+    pub(super) writer: Writer,
 }
 
 /// What writes conversations.
 #[derive(Clone, Debug)]
-enum Writer {
+pub(super) enum Writer {
     /// A template that knows functions.
     Own(Box<OwnTemplate>),
     /// One that does not.
