@@ -5,6 +5,8 @@ import { modelClass } from "./lib/model.js";
 export { KingletError } from "./lib/error.js";
 
 export const Model = modelClass({
+  sendsBlobs: true,
+
   startWorker() {
     // Bundlers look for these words.
     const worker = new Worker(new URL("./browser-worker.js", import.meta.url), { type: "module" });

@@ -7,6 +7,9 @@ import { modelClass } from "./lib/model.js";
 export { KingletError } from "./lib/error.js";
 
 export const Model = modelClass({
+  // Blobs of files cannot be sent to threads of Node.
+  sendsBlobs: false,
+
   startWorker() {
     const worker = new Worker(new URL("./node-worker.js", import.meta.url));
     return {

@@ -27,9 +27,9 @@ export class Link {
     }
     const id = this.#count++;
     return new Promise((resolve, reject) => {
+      this.#worker.post({ id, name, args });
       this.#waiting.set(id, { resolve, reject, onEvent });
       this.#worker.keep(true);
-      this.#worker.post({ id, name, args });
     });
   }
 

@@ -26,8 +26,11 @@ function sourceOf(source, host) {
   if (typeof source === "string" || source instanceof URL) {
     return { told: host.locate(source), parts: null };
   }
-  if (source instanceof Blob) {
+  if (source instanceof Blob && host.sendsBlobs) {
     return { told: { blob: source }, parts: null };
+  }
+  if (source instanceof Blob) {
+    return { told: { bytes: source.size }, parts: copiesOf(source.stream()) };
   }
   if (source instanceof ReadableStream) {
     return { told: { bytes: 0 }, parts: copiesOf(source) };
