@@ -20,8 +20,8 @@
 //! | `relaxed-simd` | and relaxed-simd | `simd128.rs` |
 //!
 //! What vector tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`, and
-//! `dense.rs` for unquantized weights; those of x86 and WebAssembly share `x86.rs` too. `multiply.rs` chooses the
-//! product for a number format.
+//! `dense.rs` for unquantized weights; those of x86 and WebAssembly share `x86.rs` too.
+//! `multiply.rs` chooses the product for a number format.
 //! `README.md` says which operation of which tier is in which file.
 #![no_std]
 

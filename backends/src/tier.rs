@@ -77,8 +77,8 @@ enum Lack {
 
 /// The name of every tier of every architecture, fastest last, behind that of the device that
 /// [`crate::Backend`] has in some builds.
-const NAMES: &str = "cuda, scalar, portable, sse, avx2, avx-vnni, avx512, neon, neon-dot, neon-i8mm, simd128, \
-     relaxed-simd";
+const NAMES: &str = "cuda, scalar, portable, sse, avx2, avx-vnni, avx512, \
+    neon, neon-dot, neon-i8mm, simd128, relaxed-simd";
 
 fn names() -> impl Iterator<Item = &'static str> {
     NAMES.split(", ")

@@ -129,7 +129,8 @@ fn the_wasm_package_replies_in_a_page() {
     let check = fs::read_to_string(script("page.js")).unwrap();
     // With the headers that give pages shared memory, and without.
     for way in ["plain", "isolated"] {
-        let example = format!("{}/{way}/examples/page.html?model=../model.kinglet&tier={MODULE}", files.address);
+        let query = format!("model=../model.kinglet&tier={MODULE}");
+        let example = format!("{}/{way}/examples/page.html?{query}", files.address);
         let loaded = browser.open(&example);
         assert_eq!(loaded.messages, Vec::<String>::new());
         browser.wait("!document.getElementById('send').disabled");

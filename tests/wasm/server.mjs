@@ -14,20 +14,38 @@ const ISOLATED = {
   "cross-origin-embedder-policy": "require-corp",
 };
 
-export async function serve(folder, model) {
+async function bodyOf(request) {
+  const chunks = [];
+  for await (const chunk of request) {
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+/** `others` are further files, texts or addresses; `onPost` gets what pages post. */
+export async function serve(folder, model, { others = {}, onPost = null } = {}) {
+  const content = (name) => {
+    const other = name === "model.kinglet" ? model : (others[name] ?? `${folder}/${name}`);
+    return String(other).startsWith("<") ? Buffer.from(other) : readFile(other);
+  };
   const server = createServer(async (request, response) => {
     const [, way, ...names] = new URL(request.url, "http://localhost").pathname.split("/");
     const name = names.join("/");
+    if (request.method === "POST") {
+      onPost?.(await bodyOf(request));
+      response.end();
+      return;
+    }
     try {
-      const content = await readFile(name === "model.kinglet" ? model : `${folder}/${name}`);
+      const bytes = await content(name);
       const type = TYPES[name.split(".").at(-1)] ?? "application/octet-stream";
       const headers = { "content-type": type, ...(way === "isolated" ? ISOLATED : {}) };
       if (way === "packed") {
         response.writeHead(200, { ...headers, "content-encoding": "gzip" });
-        response.end(gzipSync(content, { level: 1 }));
+        response.end(gzipSync(bytes, { level: 1 }));
       } else {
-        response.writeHead(200, { ...headers, "content-length": content.length });
-        response.end(content);
+        response.writeHead(200, { ...headers, "content-length": bytes.length });
+        response.end(bytes);
       }
     } catch {
       response.writeHead(404).end();

@@ -1,6 +1,6 @@
-//! Checks that `portable`, and the tiers of WebAssembly where this is such a module, compute a small
-//! model with the bits of `scalar`, and every single operation as well if that is asked for, with
-//! nothing but the library's core: where the other tests cannot be built.
+//! Checks that `portable`, and the tiers of WebAssembly where this is such a module, compute a
+//! small model with the bits of `scalar`, and every single operation as well if that is asked for,
+//! with nothing but the library's core: where the other tests cannot be built.
 //!
 //! ```text
 //! portable MODEL.kinglet [operations]
