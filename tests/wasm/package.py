@@ -27,11 +27,12 @@ FOLDER = ROOT / "target/wasm/installed"
 PACKAGES = ["node@24.21.0", "typescript@7.0.2", "@types/node@24"]
 TSC = ["--strict", "--noEmit", "--target", "es2022", "--module", "nodenext", "--types", "node"]
 BROWSER = "chromium-headless-shell"
-# Programs, their modules, and whether it is Node of the system, the installed one, or the browser.
+NODE = FOLDER / "node_modules/.bin/node"
+# Programs, their modules, the Node that is started, and the browser.
 PROGRAMS = [
-    ("Node of the system", "simd128", ["node"], []),
-    ("Node 24", "simd128", [FOLDER / "node_modules/.bin/node"], []),
-    ("Node 24", "relaxed-simd", [FOLDER / "node_modules/.bin/node"], []),
+    ("the system's Node", "simd128", ["node"], []),
+    ("Node 24", "simd128", [NODE], []),
+    ("Node 24", "relaxed-simd", [NODE], []),
     ("Chromium", "simd128", ["node"], [BROWSER]),
     ("Chromium", "relaxed-simd", ["node"], [BROWSER]),
 ]
@@ -102,10 +103,17 @@ def measure(options: argparse.Namespace, package: Path) -> list[dict[str, str]]:
         lines.append(line(test, "kinglet", "sse", f"{own:.0f}", "tokens/s"))
         for name in speeds[test]:
             speed = statistics.median(speeds[test][name])
-            lines.append(line(test, *name, f"{speed:.0f}", "tokens/s"))
             ratio = statistics.median(ratios[test][name])
-            lines.append(line(f"{test}, of sse", *name, f"{ratio:.2f}", "ratio"))
+            named = (called(name[0]), name[1])
+            lines.append(line(test, *named, f"{speed:.0f}", "tokens/s"))
+            lines.append(line(f"{test}, of sse", *named, f"{ratio:.2f}", "ratio"))
     return lines
+
+
+def called(program: str) -> str:
+    """A program's name with its version, where that is the system's."""
+    version = run("node", "--version").removeprefix("v").split(".")[0]
+    return f"Node {version}" if program == PROGRAMS[0][0] else program
 
 
 def line(test: str, program: str, tier: str, value: str, unit: str) -> dict[str, str]:
