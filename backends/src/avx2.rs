@@ -249,9 +249,9 @@ impl<B: ByteProducts> Registers for Avx2<B> {
     const BATCHES: Batches = B::BATCHES;
 
     #[inline(always)]
-    fn sse(self) -> Sse {
+    fn row_sum(self, row: &[u8], input: &[u8]) -> i32 {
         // SAFETY: the value `self` proves that the CPU has AVX2.
-        unsafe { Sse::within_avx() }
+        unsafe { Sse::within_avx() }.row_sum(row, input)
     }
 
     register_methods! {

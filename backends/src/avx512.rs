@@ -166,9 +166,9 @@ impl Registers for Avx512 {
     const BATCHES: Batches = Batches::Rows;
 
     #[inline(always)]
-    fn sse(self) -> Sse {
+    fn row_sum(self, row: &[u8], input: &[u8]) -> i32 {
         // SAFETY: the value `self` proves that the CPU has AVX-512.
-        unsafe { Sse::within_avx() }
+        unsafe { Sse::within_avx() }.row_sum(row, input)
     }
 
     register_methods! {

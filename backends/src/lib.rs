@@ -16,17 +16,19 @@
 //! | `neon` | every 64-bit ARM | `neon.rs` |
 //! | `neon-dot` | ARMv8.2's dot products | `neon.rs` |
 //! | `neon-i8mm` | ARMv8.6's products of matrices of bytes | `neon.rs` |
+//! | `simd128` | WebAssembly's simd128, known when it is built | `simd128.rs` |
+//! | `relaxed-simd` | and relaxed-simd | `simd128.rs` |
 //!
 //! What vector tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`, and
-//! `dense.rs` for unquantized weights; those of x86 share `x86.rs` too. `multiply.rs` chooses the
-//! product for a number format.
+//! `dense.rs` for unquantized weights; those of x86 and WebAssembly share `x86.rs` too.
+//! `multiply.rs` chooses the product for a number format.
 //! `README.md` says which operation of which tier is in which file.
 #![no_std]
 
 #[cfg(feature = "std")]
 extern crate std;
 
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
 mod attend;
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
@@ -35,33 +37,44 @@ pub mod avx512;
 mod backend;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
 mod dense;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod detect;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
 mod elementwise;
 mod engine;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
 mod lanes;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
 mod multiply;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
 mod planes;
 #[cfg(feature = "portable")]
 pub mod portable;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
 mod prefetch;
-#[cfg(any(feature = "portable", target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(
+    feature = "portable",
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_feature = "simd128"
+))]
 mod product;
+#[cfg(target_feature = "simd128")]
+pub mod simd128;
 #[cfg(target_arch = "x86_64")]
 pub mod sse;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
 mod sums;
 mod tier;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
+#[cfg_attr(
+    target_arch = "wasm32",
+    expect(dead_code, reason = "quads are multiplied by processors with dot products")
+)]
 mod x86;
 
 pub use backend::Backend;

@@ -1,9 +1,9 @@
 //! What the tiers share for weights in two planes, see [`kinglet_core::screen`].
 
 use crate::lanes::Lanes;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 use crate::product::{Product, Search};
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 use kinglet_core::arena::Columns;
 use kinglet_core::screen;
 use kinglet_quant::Tile;
@@ -14,7 +14,7 @@ pub(crate) const WORTH_A_TILE: u32 = 6;
 
 /// The search of [`kinglet_core::Kernels::screen`], tile by tile: `high` gives the high plane's
 /// part of the product of a tile with all tokens.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 #[inline(always)]
 pub(crate) fn screen<L: Lanes>(
     cpu: L,

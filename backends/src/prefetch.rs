@@ -62,3 +62,8 @@ fn fetch_line(line: *const u8) {
         );
     }
 }
+
+/// WebAssembly has no instruction for it.
+#[cfg(target_arch = "wasm32")]
+#[inline(always)]
+fn fetch_line(_line: *const u8) {}

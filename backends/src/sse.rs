@@ -7,6 +7,7 @@ use crate::lanes::{Lanes, register_methods, vector_kernels};
 use crate::x86::{Batches, InPairs, PairRegisters, QUADS, Quads, Registers};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
+use kinglet_quant::format::BLOCK;
 
 /// Proof that this CPU has SSSE3 and SSE4.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Sse {
 
     /// The sum of 8 integers.
     #[inline(always)]
-    pub(crate) fn sum_of_i16(self, x: __m128i) -> i32 {
+    fn sum_of_i16(self, x: __m128i) -> i32 {
         // SAFETY: the value `self` proves that the CPU has SSSE3; registers only.
         unsafe {
             let four = _mm_madd_epi16(x, _mm_set1_epi16(1));
@@ -210,8 +211,12 @@ impl Registers for Sse {
     const BATCHES: Batches = Batches::Tokens;
 
     #[inline(always)]
-    fn sse(self) -> Sse {
-        self
+    fn row_sum(self, row: &[u8], input: &[u8]) -> i32 {
+        let (row, mask) = (self.load_bytes(row), self.repeat_i8(15));
+        let (low, high) = (self.and(row, mask), self.and(self.shift_right::<4>(row), mask));
+        let low = self.multiply_pairs(low, self.load_bytes(input));
+        let high = self.multiply_pairs(high, self.load_bytes(&input[BLOCK / 2..]));
+        self.sum_of_i16(self.add_i16(low, high))
     }
 
     register_methods! {

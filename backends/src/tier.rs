@@ -19,6 +19,11 @@ use crate::{avx2::Vnni, sse::Sse};
 #[cfg(target_arch = "aarch64")]
 use crate::neon::{Neon, Sdot, Smmla, Widening};
 
+#[cfg(target_feature = "relaxed-simd")]
+use crate::simd128::Relaxed;
+#[cfg(target_feature = "simd128")]
+use crate::simd128::{Simd128, Words};
+
 /// An instruction set with kernels of its own. A value proves that this CPU has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
@@ -48,6 +53,12 @@ pub enum Tier {
     /// The same with the integer matrix products of ARMv8.6, for many tokens at once.
     #[cfg(target_arch = "aarch64")]
     NeonI8mm(Neon<Smmla>),
+    /// 128-bit vectors of WebAssembly.
+    #[cfg(target_feature = "simd128")]
+    Simd128(Simd128<Words>),
+    /// The same with products of bytes: relaxed-simd.
+    #[cfg(target_feature = "relaxed-simd")]
+    RelaxedSimd(Simd128<Relaxed>),
 }
 
 /// Why there is no tier of a name.
@@ -66,8 +77,8 @@ enum Lack {
 
 /// The name of every tier of every architecture, fastest last, behind that of the device that
 /// [`crate::Backend`] has in some builds.
-const NAMES: &str =
-    "cuda, scalar, portable, sse, avx2, avx-vnni, avx512, neon, neon-dot, neon-i8mm";
+const NAMES: &str = "cuda, scalar, portable, sse, avx2, avx-vnni, avx512, \
+    neon, neon-dot, neon-i8mm, simd128, relaxed-simd";
 
 fn names() -> impl Iterator<Item = &'static str> {
     NAMES.split(", ")
@@ -122,6 +133,10 @@ impl Tier {
             "neon-dot" => Neon::<Sdot>::detect().map(Self::NeonDot).map_err(Lack::Instructions),
             #[cfg(target_arch = "aarch64")]
             "neon-i8mm" => Neon::<Smmla>::detect().map(Self::NeonI8mm).map_err(Lack::Instructions),
+            #[cfg(target_feature = "simd128")]
+            "simd128" => Ok(Self::Simd128(Simd128::<Words>::NEW)),
+            #[cfg(target_feature = "relaxed-simd")]
+            "relaxed-simd" => Ok(Self::RelaxedSimd(Simd128::<Relaxed>::NEW)),
             _ if names().any(|known| known == name) => Err(Lack::Build),
             _ => Err(Lack::Name),
         }
@@ -147,6 +162,10 @@ impl Tier {
             Self::NeonDot(_) => "neon-dot",
             #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm(_) => "neon-i8mm",
+            #[cfg(target_feature = "simd128")]
+            Self::Simd128(_) => "simd128",
+            #[cfg(target_feature = "relaxed-simd")]
+            Self::RelaxedSimd(_) => "relaxed-simd",
         }
     }
 }
@@ -171,6 +190,10 @@ impl Choice for Tier {
             Self::NeonDot(kernels) => work.run(kernels),
             #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm(kernels) => work.run(kernels),
+            #[cfg(target_feature = "simd128")]
+            Self::Simd128(kernels) => work.run(kernels),
+            #[cfg(target_feature = "relaxed-simd")]
+            Self::RelaxedSimd(kernels) => work.run(kernels),
         }
     }
 }

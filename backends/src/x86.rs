@@ -1,5 +1,5 @@
-//! Products of quantized weights, written once for every x86 tier over the integer registers that
-//! `registers.rs` asks of it.
+//! Products of quantized weights, written once for every tier of x86 and of WebAssembly over the
+//! integer registers that `registers.rs` asks of it.
 //!
 //! | file | what it has |
 //! |---|---|
@@ -20,5 +20,9 @@ mod products;
 mod registers;
 mod unpack;
 
-pub(crate) use multiply::{InPairs, InQuads, Multiply};
-pub(crate) use registers::{Batches, DotRegisters, PairRegisters, QUADS, Quads, Registers};
+pub(crate) use multiply::InPairs;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use multiply::{InQuads, Multiply};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use registers::DotRegisters;
+pub(crate) use registers::{Batches, PairRegisters, QUADS, Quads, Registers};

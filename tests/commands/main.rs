@@ -24,3 +24,4 @@ mod signed;
 mod surroundings;
 mod terminal;
 mod update;
+mod wasm;

@@ -1,6 +1,6 @@
 //! One row of a low plane, on 128 bits whatever the tier.
 
-use super::registers::{PairRegisters, Registers};
+use super::registers::Registers;
 use kinglet_core::Activations;
 use kinglet_core::kernels::START_GROUP;
 use kinglet_core::screen::low_start;
@@ -19,7 +19,7 @@ pub(super) fn low_row<R: Registers>(
     x: &Activations<'_>,
     token: usize,
 ) -> f32 {
-    let (sse, blocks) = (cpu.sse(), x.cols / BLOCK);
+    let blocks = x.cols / BLOCK;
     let row = tile.low_plane()[r * x.cols / 2..][..x.cols / 2].chunks_exact(BLOCK / 2);
     let inputs: &[u8] = bytemuck::cast_slice(&x.codes[token * x.cols..][..x.cols]);
     let scales = &x.scales[token * blocks..][..blocks];
@@ -28,11 +28,7 @@ pub(super) fn low_row<R: Registers>(
     let activations = inputs.chunks_exact(BLOCK).zip(scales).zip(starts);
     let mut total = cpu.splat(0.0);
     for ((row, group_scale), ((input, scale), starts)) in row.zip(group_scales).zip(activations) {
-        let (row, mask) = (sse.load_bytes(row), sse.repeat_i8(15));
-        let (low, high) = (sse.and(row, mask), sse.and(sse.shift_right::<4>(row), mask));
-        let low = sse.multiply_pairs(low, sse.load_bytes(input));
-        let high = sse.multiply_pairs(high, sse.load_bytes(&input[BLOCK / 2..]));
-        let sum = sse.sum_of_i16(sse.add_i16(low, high));
+        let sum = cpu.row_sum(row, input);
         let centred = sum + low_start(starts[0]) + low_start(starts[1]);
         let integer = centred * i32::from(group_scale);
         total = cpu.mul_add(cpu.splat(integer as f32), cpu.splat(*scale), total);

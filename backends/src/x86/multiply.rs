@@ -128,7 +128,7 @@ impl<R: PairRegisters> Multiply<R> for InPairs {
         input: Register<R>,
         scales: Register<R>,
     ) -> Register<R> {
-        cpu.add_i32(sum, cpu.add_products_i16(signed_pairs(cpu, bytes, input), scales))
+        cpu.add_i32(sum, cpu.add_products_i16(cpu.multiply_bytes(bytes, input), scales))
     }
 
     #[inline(always)]

@@ -2,7 +2,6 @@
 
 use super::multiply::Multiply;
 use crate::lanes::Lanes;
-use crate::sse::Sse;
 use kinglet_core::kernels::START_GROUP;
 
 /// Quads of a [`START_GROUP`].
@@ -33,8 +32,9 @@ pub(crate) trait Registers: Lanes {
     /// How several tokens share an unpacking of weights.
     const BATCHES: Batches;
 
-    /// The same instructions on 128 bits, which every such CPU has.
-    fn sse(self) -> Sse;
+    /// The sum of the products of a row's 32 nibbles in 16 bytes, the low ones first, with as many
+    /// activations.
+    fn row_sum(self, row: &[u8], input: &[u8]) -> i32;
 
     /// A byte, repeated.
     fn repeat_i8(self, x: i8) -> Register<Self>;
@@ -103,6 +103,11 @@ pub(crate) trait Registers: Lanes {
 pub(crate) trait PairRegisters: Registers {
     /// The products of unsigned with signed bytes, added in pairs, within 16 bits.
     fn multiply_pairs(self, a: Register<Self>, b: Register<Self>) -> Register<Self>;
+    /// The products of signed bytes, the second ones within ±127, added in pairs, within 16 bits.
+    #[inline(always)]
+    fn multiply_bytes(self, a: Register<Self>, b: Register<Self>) -> Register<Self> {
+        self.multiply_pairs(self.abs_i8(a), self.with_sign_i8(b, a))
+    }
     /// Sums of integers of 16 bits.
     fn add_i16(self, a: Register<Self>, b: Register<Self>) -> Register<Self>;
     /// Magnitudes of bytes; −128 becomes 128 unsigned.

@@ -1,6 +1,6 @@
-//! Checks that the tier `portable` computes a small model with the bits of `scalar`, and every
-//! single operation as well if that is asked for, with nothing but the library's core: where the
-//! other tests cannot be built.
+//! Checks that `portable`, and the tiers of WebAssembly where this is such a module, compute a
+//! small model with the bits of `scalar`, and every single operation as well if that is asked for,
+//! with nothing but the library's core: where the other tests cannot be built.
 //!
 //! ```text
 //! portable MODEL.kinglet [operations]
@@ -14,13 +14,28 @@ use kinglet_core::{KvType, Texts};
 use kinglet_quant::File;
 use std::{env, fs};
 
-struct Check;
+/// The tiers of a build for WebAssembly.
+#[cfg(target_arch = "wasm32")]
+const TIERS: [&str; 4] = ["scalar", "portable", "simd128", "relaxed-simd"];
+/// The tiers of a build for a processor without kernels of its own.
+#[cfg(not(target_arch = "wasm32"))]
+const TIERS: [&str; 2] = ["scalar", "portable"];
+
+/// Compares every operation with `scalar`.
+struct Check {
+    /// Whether single operations have its bits, too. Outputs that several products are added to can
+    /// be rounded otherwise by vector tiers; models have no such products.
+    to_the_bit: bool,
+}
 
 impl UseKernels for Check {
     type Output = ();
 
     fn run<K: Kernels>(self, kernels: K) {
-        check::kernels_to_the_bit(kernels);
+        match self.to_the_bit {
+            true => check::kernels_to_the_bit(kernels),
+            false => check::kernels(kernels),
+        }
     }
 }
 
@@ -50,13 +65,17 @@ fn main() {
     let mut model = Aligned::zeroed(bytes.len().next_multiple_of(64));
     model.bytes_mut()[..bytes.len()].copy_from_slice(&bytes);
     let file = File::open(&model.bytes()[..bytes.len()]).expect("a model");
-    assert_eq!(Tier::best(), Tier::Portable, "a processor with kernels of its own");
+    let names: Vec<&str> = Tier::available().map(Tier::name).collect();
+    assert_eq!(names, TIERS, "other tiers than those of processors without kernels of their own");
+    let tiers = || Tier::available().skip(1);
     if env::args().nth(2).as_deref() == Some("operations") {
-        Tier::Portable.with(Check);
+        tiers().for_each(|tier| tier.with(Check { to_the_bit: tier == Tier::Portable }));
     }
     for kv in [KvType::Int8, KvType::F16] {
         let expected = observe(file, kv, Tier::Scalar);
-        assert!(observe(file, kv, Tier::Portable) == expected, "{kv:?}: other bits");
+        for tier in tiers() {
+            assert!(observe(file, kv, tier) == expected, "{}, {kv:?}: other bits", tier.name());
+        }
     }
-    println!("portable: the bits of scalar");
+    println!("{}: the bits of scalar", names[1..].join(", "));
 }
