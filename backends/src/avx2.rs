@@ -2,10 +2,10 @@
 //! [`Pairs`] needs nothing else, and [`Vnni`] the dot products that Intel's cores have without
 //! AVX-512 since Alder Lake.
 
+use crate::bytes::{Batches, DotRegisters, InPairs, InQuads, Multiply, PairRegisters, Registers};
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
 use crate::sse::Sse;
-use crate::x86::{Batches, DotRegisters, InPairs, InQuads, Multiply, PairRegisters, Registers};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 

@@ -1,9 +1,9 @@
 //! Kernels for AVX-512 F, BW, VL and VNNI: Intel since Cascade Lake, AMD since Zen 4.
 
+use crate::bytes::{Batches, DotRegisters, InQuads, Registers};
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
 use crate::sse::Sse;
-use crate::x86::{Batches, DotRegisters, InQuads, Registers};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 

@@ -20,7 +20,7 @@
 //! | `relaxed-simd` | and relaxed-simd | `simd128.rs` |
 //!
 //! What vector tiers share is written once over float lanes: `elementwise.rs` and `attend.rs`, and
-//! `dense.rs` for unquantized weights; those of x86 and WebAssembly share `x86.rs` too.
+//! `dense.rs` for unquantized weights; those of x86 and WebAssembly share `bytes.rs` too.
 //! `multiply.rs` chooses the product for a number format.
 //! `README.md` says which operation of which tier is in which file.
 #![no_std]
@@ -35,6 +35,12 @@ pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
 mod backend;
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
+#[cfg_attr(
+    target_arch = "wasm32",
+    expect(dead_code, reason = "quads are multiplied by processors with dot products")
+)]
+mod bytes;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
@@ -70,12 +76,6 @@ pub mod sse;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
 mod sums;
 mod tier;
-#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
-#[cfg_attr(
-    target_arch = "wasm32",
-    expect(dead_code, reason = "quads are multiplied by processors with dot products")
-)]
-mod x86;
 
 pub use backend::Backend;
 #[cfg(all(feature = "cuda", feature = "check"))]

@@ -4,8 +4,8 @@
 //! A module is for one set of instructions: those of the build are there. There is no fused
 //! multiply-add: each product and each sum is rounded, as the definition says.
 
+use crate::bytes::{Batches, InPairs, PairRegisters, QUADS, Quads, Registers};
 use crate::lanes::{Lanes, vector_kernels};
-use crate::x86::{Batches, InPairs, PairRegisters, QUADS, Quads, Registers};
 use core::arch::wasm32::*;
 use half::{bf16, f16};
 

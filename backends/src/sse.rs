@@ -2,9 +2,9 @@
 //!
 //! Without FMA each product and each sum is rounded, as the definition says.
 
+use crate::bytes::{Batches, InPairs, PairRegisters, QUADS, Quads, Registers};
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
-use crate::x86::{Batches, InPairs, PairRegisters, QUADS, Quads, Registers};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 use kinglet_quant::format::BLOCK;

@@ -1,4 +1,4 @@
-//! What products of quantized weights need of an x86 instruction set.
+//! What products of quantized weights need of an instruction set of x86 or WebAssembly.
 
 use super::multiply::Multiply;
 use crate::lanes::Lanes;
