@@ -75,6 +75,7 @@ fn processors_are_as_the_emulator_and_llvm_predict() {
         ("Jetson TX2", "jetson-tx2"),
         ("Jetson Orin Nano", "orin-nano-super"),
         ("Jetson Thor", "thor"),
+        ("PC with an N100", "n100"),
     ]);
     let lines = record("boards.csv");
     let lines = lines.iter().filter(|l| ["decode", "prefill"].contains(&l["test"].as_str()));

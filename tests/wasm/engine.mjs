@@ -9,7 +9,9 @@ const STACK_NEEDED = 32768;
 /** Where the stack begins, from which it grows down to 0: `-zstack-size` of `boards/wasm/build`. */
 const STACK = 65536;
 /** Structs that the package does not use. */
-const UNUSED = ["log_sink", "reply", "constraint", "signature_info"].map((name) => `kinglet_${name}`);
+const UNUSED = ["log_sink", "reply", "call", "constraint", "signature_info"].map(
+  (name) => `kinglet_${name}`,
+);
 
 /** `kinglet_model_info` is `ModelInfo`. */
 function nameOf(struct) {

@@ -25,14 +25,15 @@ const GPU_LAUNCHES: f64 = 7.0;
 
 /// What a core needs for a thousand multiply-adds, in cycles, with all data in its first cache:
 /// decoding and prefill below 8 bits, decoding and prefill with 8. Made by
-/// `tests/bench/predict.py`.
-const CYCLES: [(&str, [f64; 4]); 6] = [
+/// `tests/bench/predict.py` and, for Gracemont, `predict_gracemont.py`.
+const CYCLES: [(&str, [f64; 4]); 7] = [
     ("Cortex-A53", [718.0, 549.0, 672.0, 567.0]),
     ("Cortex-A57", [217.0, 174.0, 205.0, 181.0]),
     ("Cortex-A72", [218.0, 174.0, 205.0, 181.0]),
     ("Cortex-A76", [116.0, 87.0, 100.0, 70.0]),
     ("Cortex-A78AE", [116.0, 87.0, 100.0, 70.0]),
     ("Neoverse-V3AE", [108.0, 63.0, 75.0, 54.0]),
+    ("Gracemont", [94.0, 50.0, 79.0, 50.0]),
 ];
 
 /// Multiply-adds of a prompt that a multiprocessor does in a cycle, below 8 bits and with 8: on
