@@ -278,6 +278,15 @@ def measure(emulator: Emulator, models: list[Path]) -> dict[tuple[str, Path], Co
         return dict(zip(runs, pool.map(lambda run: emulator.cost(*run), runs)))
 
 
+def tell(functions: list[Line], boards: list[Line], source: str, is_recorded: bool) -> None:
+    """Prints both tables, and adds them to their records."""
+    print(pivot(functions, ["model", "type", "test", "function"], ["core", "unit"]))
+    print(pivot(boards, ["board", "cores", "bandwidth"], ["model", "type", "test"]))
+    if is_recorded:
+        record.append("functions", functions, source)
+        record.append("boards", boards, source)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -313,12 +322,8 @@ def main() -> None:
             board, model, costs[CORES[board.core][0], model], *predicted[board.core, model]
         )
     ]
-    print(pivot(functions, ["model", "type", "test", "function"], ["core", "unit"]))
-    print(pivot(boards, ["board", "cores", "bandwidth"], ["model", "type", "test"]))
-    if args.record:
-        version = re.search(r"version (\d+)", output(f"llvm-mca{tools}", "--version"))[1]
-        record.append("functions", functions, f"predicted by llvm-mca {version}")
-        record.append("boards", boards, f"predicted by llvm-mca {version}")
+    version = re.search(r"version (\d+)", output(f"llvm-mca{tools}", "--version"))[1]
+    tell(functions, boards, f"predicted by llvm-mca {version}", args.record)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import record
 from emulated import ROOT, Cost, Emulator, build_plugin
 from predict import (
     Piece,
@@ -40,8 +39,8 @@ from predict import (
     output,
     predict,
     speed_lines,
+    tell,
 )
-from tables import pivot
 
 BOARD = board("PC with an N100", "n100")
 FEATURES = "-Ctarget-feature=+avx2,+fma,+f16c"
@@ -199,11 +198,7 @@ def main() -> None:
         for phase, prediction in zip(["decode", "prefill"], found):
             functions += function_lines(about(model, phase), {BOARD.core: prediction})
         boards += speed_lines(BOARD, model, cost, *found)
-    print(pivot(functions, ["model", "type", "test", "function"], ["core", "unit"]))
-    print(pivot(boards, ["board", "cores", "bandwidth"], ["model", "type", "test"]))
-    if args.record:
-        record.append("functions", functions, "predicted by ports")
-        record.append("boards", boards, "predicted by ports")
+    tell(functions, boards, "predicted by ports", args.record)
 
 
 main()
