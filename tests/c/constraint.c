@@ -130,22 +130,6 @@ static void refuse(kinglet_session *session) {
   RETURNS(BAD_ARGUMENT, kinglet_session_generate(session, &options, NULL, NULL, NULL));
 }
 
-// The text of a reply.
-typedef struct {
-  char text[16];
-  size_t bytes;
-} words;
-
-static int hear(void *user, uint32_t token, const char *text, size_t text_bytes) {
-  words *heard = user;
-  (void)token;
-  CHECK(heard->bytes + text_bytes < sizeof heard->text);
-  memcpy(heard->text + heard->bytes, text, text_bytes);
-  heard->bytes += text_bytes;
-  heard->text[heard->bytes] = 0;
-  return 0;
-}
-
 static bool is_one_of(const words *heard, const char *const *texts) {
   while (*texts != NULL && strcmp(*texts, heard->text) != 0) ++texts;
   return *texts != NULL;
@@ -169,6 +153,7 @@ static void prove_table(kinglet_session *session) {
     RETURNS(OK, kinglet_session_rewind(session, PROMPT_TOKENS));
     RETURNS(OK, kinglet_session_set_sampling(session, &sampling));
     RETURNS(OK, kinglet_session_generate(session, &options, hear, &heard, &told));
+    CHECK(heard.bytes < 16);
     CHECK(told.stop_reason == KINGLET_STOP_COMPLETE
               ? is_one_of(&heard, ends)
               : told.stop_reason == KINGLET_STOP_END_OF_TEXT && is_one_of(&heard, goes_on));

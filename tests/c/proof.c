@@ -104,6 +104,16 @@ size_t generate_tokens(kinglet_session *session, uint32_t *tokens, size_t capaci
   return own.count;
 }
 
+int hear(void *words_so_far, uint32_t token, const char *text, size_t text_bytes) {
+  words *heard = words_so_far;
+  (void)token;
+  CHECK(heard->bytes + text_bytes < sizeof heard->text);
+  memcpy(heard->text + heard->bytes, text, text_bytes);
+  heard->bytes += text_bytes;
+  heard->text[heard->bytes] = 0;
+  return 0;
+}
+
 wrong_handles make_wrong(void *open, size_t bytes, void *of_other_kind) {
   // No more than the tag is looked at: where a foreign pointer may point to a handle, there is one
   // word, and nowhere else is anything read.

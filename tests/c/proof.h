@@ -57,6 +57,13 @@ extern const uint32_t PROMPT[PROMPT_TOKENS];
 size_t generate_tokens(kinglet_session *session, uint32_t *tokens, size_t capacity,
                        kinglet_generation *told);
 
+// The text of a reply, which `hear` puts together piece by piece, a zero behind it.
+typedef struct {
+  char text[4096];
+  size_t bytes;
+} words;
+int hear(void *words_so_far, uint32_t token, const char *text, size_t text_bytes);
+
 // What `kinglet compile-schema` makes of {"enum": [1, 12, true]}.
 #define TABLE_BYTES 72
 extern const unsigned char TABLE[TABLE_BYTES];

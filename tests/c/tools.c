@@ -122,20 +122,6 @@ static void prove_calls(table own) {
   RETURNS(BAD_ARGUMENT, kinglet_tools_calls(own.bytes, own.count, "", 0, NULL, 0, &count, NULL));
 }
 
-typedef struct {
-  char text[4096];
-  size_t bytes;
-} words;
-
-static int hear(void *user, uint32_t token, const char *text, size_t text_bytes) {
-  words *heard = user;
-  (void)token;
-  CHECK(heard->bytes + text_bytes < sizeof heard->text);
-  memcpy(heard->text + heard->bytes, text, text_bytes);
-  heard->bytes += text_bytes;
-  return 0;
-}
-
 // A model of random weights, whose replies must call, calls these functions rightly.
 static void prove_replies_that_call(kinglet_session *session, table own) {
   kinglet_generate_options options = {.struct_size = sizeof options, .max_tokens = 150};
