@@ -311,7 +311,9 @@ mod tests {
     #[test]
     fn what_is_unknown_is_not_predicted() {
         let pc = predicted("n100", Unit::Processor, &WORK).unwrap();
-        assert!(pc.prefill.is_none() && pc.uncertainty == 0.5);
+        assert!(pc.prefill.is_some() && pc.uncertainty == 0.5, "bandwidth without a source");
+        let carmel = predicted("xavier-nx", Unit::Processor, &WORK).unwrap();
+        assert!(carmel.prefill.is_none() && carmel.limit == Limit::Memory);
         let floats = Work { width: Width::Floats, ..WORK };
         assert!(predicted("pi-5", Unit::Processor, &floats).unwrap().prefill.is_none());
         assert!(predicted("pi-5", Unit::Gpu, &WORK).is_none());
