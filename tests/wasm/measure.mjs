@@ -11,7 +11,14 @@ import { serve } from "./server.mjs";
 import { speed } from "./speed.js";
 
 const [folder, model, tier, browser] = process.argv.slice(2);
-const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"];
+// How a browser is started with an empty profile.
+const FLAGS = {
+  chromium: (profile) => [
+    ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+    ...["--remote-debugging-port=0", `--user-data-dir=${profile}`],
+  ],
+  firefox: (profile) => ["--headless", "--no-remote", "--profile", profile],
+};
 
 async function inNode() {
   const { Model } = await import(pathToFileURL(`${folder}/node.js`));
@@ -31,8 +38,8 @@ async function inBrowser() {
   const others = { "page.html": page, "speed.js": new URL("./speed.js", import.meta.url) };
   const server = await serve(folder, model, { others, onPost: (body) => told(JSON.parse(body)) });
   const profile = await mkdtemp(join(tmpdir(), "kinglet-wasm-"));
-  const args = [...FLAGS, "--remote-debugging-port=0", `--user-data-dir=${profile}`];
-  args.push(`${server.address}/isolated/page.html`);
+  const flags = FLAGS[browser.includes("firefox") ? "firefox" : "chromium"];
+  const args = [...flags(profile), `${server.address}/isolated/page.html`];
   // A group of its own: a browser is several processes.
   const child = spawn(browser, args, { stdio: "ignore", detached: true });
   const ended = new Promise((resolve) => child.on("exit", resolve));
