@@ -2,7 +2,9 @@
 //! [`Pairs`] needs nothing else, and [`Vnni`] the dot products that Intel's cores have without
 //! AVX-512 since Alder Lake.
 
-use crate::bytes::{Batches, DotRegisters, InPairs, InQuads, Multiply, PairRegisters, Registers};
+use crate::bytes::{
+    Batch, DotRegisters, InPairs, InQuads, Multiply, PairRegisters, Registers, Rows, Threes,
+};
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
 use crate::sse::Sse;
@@ -49,7 +51,7 @@ impl Avx2<Vnni> {
 /// and F16C.
 pub(crate) trait ByteProducts: Copy + Send + Sync {
     type Multiply: Multiply<Avx2<Self>>;
-    const BATCHES: Batches;
+    type Batch: Batch<Avx2<Self>>;
 
     /// [`Lanes::compiled`].
     fn compiled<R>(self, work: impl FnOnce() -> R) -> R;
@@ -59,7 +61,7 @@ pub(crate) trait ByteProducts: Copy + Send + Sync {
 
 impl ByteProducts for Pairs {
     type Multiply = InPairs;
-    const BATCHES: Batches = Batches::Rows;
+    type Batch = Rows;
 
     #[inline(always)]
     fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
@@ -80,7 +82,7 @@ impl ByteProducts for Pairs {
 
 impl ByteProducts for Vnni {
     type Multiply = InQuads;
-    const BATCHES: Batches = Batches::Threes;
+    type Batch = Threes;
 
     #[inline(always)]
     fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
@@ -246,7 +248,7 @@ fn add_pairs(low: __m256i, high: __m256i) -> __m256i {
 
 impl<B: ByteProducts> Registers for Avx2<B> {
     type Multiply = B::Multiply;
-    const BATCHES: Batches = B::BATCHES;
+    type Batch = B::Batch;
 
     #[inline(always)]
     fn row_sum(self, row: &[u8], input: &[u8]) -> i32 {

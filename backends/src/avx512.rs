@@ -1,6 +1,6 @@
 //! Kernels for AVX-512 F, BW, VL and VNNI: Intel since Cascade Lake, AMD since Zen 4.
 
-use crate::bytes::{Batches, DotRegisters, InQuads, Registers};
+use crate::bytes::{DotRegisters, InQuads, Registers, Rows};
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
 use crate::sse::Sse;
@@ -163,7 +163,7 @@ fn add_pairs(low: __m512i, high: __m512i) -> __m512i {
 
 impl Registers for Avx512 {
     type Multiply = InQuads;
-    const BATCHES: Batches = Batches::Rows;
+    type Batch = Rows;
 
     #[inline(always)]
     fn row_sum(self, row: &[u8], input: &[u8]) -> i32 {

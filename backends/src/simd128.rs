@@ -4,7 +4,7 @@
 //! A module is for one set of instructions: those of the build are there. There is no fused
 //! multiply-add: each product and each sum is rounded, as the definition says.
 
-use crate::bytes::{Batches, InPairs, PairRegisters, QUADS, Quads, Registers};
+use crate::bytes::{Batch, InPairs, PairRegisters, QUADS, Quads, Registers, WordRegisters};
 use crate::lanes::{Lanes, vector_kernels};
 use core::arch::wasm32::*;
 use half::{bf16, f16};
@@ -33,14 +33,14 @@ impl Simd128<Relaxed> {
 
 /// A way of multiplying bytes.
 pub(crate) trait ByteProducts: Copy + Send + Sync {
-    const BATCHES: Batches;
+    type Batch: Batch<Simd128<Self>>;
 
     /// [`PairRegisters::multiply_pairs`] for first factors up to 127.
     fn multiply_pairs(self, a: v128, b: v128) -> v128;
 }
 
 impl ByteProducts for Words {
-    const BATCHES: Batches = Batches::Tokens;
+    type Batch = crate::bytes::Words;
 
     #[inline(always)]
     fn multiply_pairs(self, a: v128, b: v128) -> v128 {
@@ -51,7 +51,7 @@ impl ByteProducts for Words {
 
 #[cfg(target_feature = "relaxed-simd")]
 impl ByteProducts for Relaxed {
-    const BATCHES: Batches = Batches::Tokens;
+    type Batch = crate::bytes::Ones;
 
     #[inline(always)]
     fn multiply_pairs(self, a: v128, b: v128) -> v128 {
@@ -227,7 +227,7 @@ fn widen_f16(bits: v128) -> v128 {
 
 impl<B: ByteProducts> Registers for Simd128<B> {
     type Multiply = InPairs;
-    const BATCHES: Batches = B::BATCHES;
+    type Batch = B::Batch;
 
     #[inline(always)]
     fn row_sum(self, row: &[u8], input: &[u8]) -> i32 {
@@ -329,5 +329,26 @@ impl<B: ByteProducts> PairRegisters for Simd128<B> {
                 i8x16_sub(v128_xor(x, negative), negative)
             }
         }
+    }
+}
+
+impl<B: ByteProducts> WordRegisters for Simd128<B> {
+    methods! {
+        fn even_i8(x: v128) -> v128 { even_bytes(x) }
+        fn odd_i8(x: v128) -> v128 { i16x8_shr(x, 8) }
+        fn multiply_i16(a: v128, b: v128) -> v128 { i16x8_mul(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn repeat_words(self, from: *const i8) -> [[v128; 2]; QUADS] {
+        // SAFETY: by this function's contract.
+        let codes = unsafe { v128_load(from.cast()) };
+        let (even, odd) = (even_bytes(codes), i16x8_shr(codes, 8));
+        [
+            [even, odd].map(|x| i32x4_shuffle::<0, 0, 0, 0>(x, x)),
+            [even, odd].map(|x| i32x4_shuffle::<1, 1, 1, 1>(x, x)),
+            [even, odd].map(|x| i32x4_shuffle::<2, 2, 2, 2>(x, x)),
+            [even, odd].map(|x| i32x4_shuffle::<3, 3, 3, 3>(x, x)),
+        ]
     }
 }

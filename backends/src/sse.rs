@@ -2,7 +2,7 @@
 //!
 //! Without FMA each product and each sum is rounded, as the definition says.
 
-use crate::bytes::{Batches, InPairs, PairRegisters, QUADS, Quads, Registers};
+use crate::bytes::{InPairs, Ones, PairRegisters, QUADS, Quads, Registers};
 use crate::detect;
 use crate::lanes::{Lanes, register_methods, vector_kernels};
 use core::arch::x86_64::*;
@@ -208,7 +208,7 @@ fn widen_f16(bits: __m128i) -> __m128 {
 
 impl Registers for Sse {
     type Multiply = InPairs;
-    const BATCHES: Batches = Batches::Tokens;
+    type Batch = Ones;
 
     #[inline(always)]
     fn row_sum(self, row: &[u8], input: &[u8]) -> i32 {

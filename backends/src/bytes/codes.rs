@@ -10,7 +10,7 @@ use super::unpack::{Block, Bytes, Raised, Unpack};
 use kinglet_core::kernels::NIBBLE_OFFSET;
 
 /// What [`Unpack`] gives, and how it multiplies activations.
-pub(super) trait Codes<R: Registers>: Copy {
+pub(crate) trait Codes<R: Registers>: Copy {
     type Unpack: Unpack;
 
     /// See [`Unpack::quads`].

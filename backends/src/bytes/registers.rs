@@ -1,5 +1,6 @@
 //! What products of quantized weights need of an instruction set of x86 or WebAssembly.
 
+use super::batches::Batch;
 use super::multiply::Multiply;
 use crate::lanes::Lanes;
 use kinglet_core::kernels::START_GROUP;
@@ -14,23 +15,13 @@ pub(crate) type Register<R> = <R as Lanes>::I32;
 /// quad.
 pub(crate) type Quads<R> = [Register<R>; QUADS];
 
-/// How several tokens share an unpacking of weights.
-pub(crate) enum Batches {
-    /// The rows of a register at a time, whose weights stay in registers.
-    Rows,
-    /// All rows at a time, whose weights lie in memory: each token repeats its activations once.
-    Tokens,
-    /// The same with three tokens at a time, which need to load weights only once.
-    Threes,
-}
-
 /// The integers of a tier. A value proves that the CPU has the instructions; methods are
 /// `#[inline(always)]`, as those of [`Lanes`] are.
 pub(crate) trait Registers: Lanes {
     /// How weights multiply activations.
     type Multiply: Multiply<Self>;
     /// How several tokens share an unpacking of weights.
-    const BATCHES: Batches;
+    type Batch: Batch<Self>;
 
     /// The sum of the products of a row's 32 nibbles in 16 bytes, the low ones first, with as many
     /// activations.

@@ -6,7 +6,7 @@ use kinglet_quant::format::{ALIGN, Q3_HIGH, Q5_HIGH};
 
 /// 32 columns of a tile.
 #[derive(Clone, Copy)]
-pub(super) struct Block<'a> {
+pub(crate) struct Block<'a> {
     /// Which 32.
     pub index: usize,
     /// Their codes in the tile's strips.
@@ -14,7 +14,7 @@ pub(super) struct Block<'a> {
 }
 
 /// How packed codes become bytes: all that a new format adds.
-pub(super) trait Unpack: Copy {
+pub(crate) trait Unpack: Copy {
     /// Bytes of a block in the tile's strips.
     const BYTES: usize;
     /// What a step of the codes is worth.
